@@ -1,0 +1,50 @@
+use std::future::Future;
+
+use netbearer_types::{AccessPointCommand, AccessPointReport, Identifier};
+
+/// What an engine tells the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineEvent {
+    /// The newest truth about an access point. Repetition is harmless.
+    Report(AccessPointReport),
+    /// The access point is none any more, for the given reason (for instance "enslaved to br0").
+    Removed(Identifier, String),
+    /// An interface is no access point, for the given reason; for the journal.
+    Ignored {
+        /// The interface.
+        interface_name: String,
+        /// Why, as a clause: "it is a loopback".
+        reason: String,
+    },
+    /// The first enumeration has ended: every access point there is has been reported.
+    Enumerated,
+    /// A refresh asked for by [`Engine::refresh`] has ended.
+    Refreshed,
+}
+
+/// The engine can do nothing more; its access points are lost.
+#[derive(Debug, thiserror::Error)]
+#[error("the {engine} engine has failed")]
+pub struct EngineError {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// One way of managing interfaces.
+pub trait Engine: Send {
+    /// Takes a command, and returns at once. A newer command to an access point overtakes an older one, from wherever
+    /// that has come to. Reports carry the number of the command they are about.
+    fn command(&mut self, command: AccessPointCommand);
+
+    /// Starts looking at everything anew. One [`EngineEvent::Refreshed`] follows each call.
+    fn refresh(&mut self);
+
+    /// Waits for the next event. Dropping the future loses no event.
+    ///
+    /// # Errors
+    /// When the engine can do nothing more. It is not asked again.
+    fn event(&mut self) -> impl Future<Output = Result<EngineEvent, EngineError>> + Send;
+}

@@ -1,0 +1,59 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Configuration, Failure, Identifier, Interface, SessionState};
+
+/// What a session tells its holder. Every event carries its own value (semantics §2, §3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum SessionEvent {
+    /// The state changed; never twice in a row to the same one.
+    StateChanged {
+        /// The new state.
+        state: SessionState,
+    },
+    /// The session is open and ready for sockets.
+    Opened,
+    /// The session is no longer open, or no longer opening.
+    Closed,
+    /// Something failed.
+    Error(Failure),
+    /// Addresses or gateway changed while the link was kept.
+    InterfaceChanged {
+        /// The interface as it is now.
+        interface: Interface,
+    },
+    /// Events were dropped because they were not read: what follows starts from the current state (ours).
+    Lagged,
+}
+
+/// What the manager tells everybody (semantics §9).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum ManagerEvent {
+    /// A configuration appeared.
+    ConfigurationAdded {
+        /// The configuration as it is now.
+        configuration: Configuration,
+    },
+    /// A public field of a configuration changed.
+    ConfigurationChanged {
+        /// The configuration as it is now.
+        configuration: Configuration,
+    },
+    /// A configuration is gone.
+    ConfigurationRemoved {
+        /// Which one.
+        identifier: Identifier,
+    },
+    /// The machine gained or lost its last way out.
+    OnlineStateChanged {
+        /// True if some access point is Active and has a default route.
+        online: bool,
+    },
+    /// A requested update has ended; one for each request.
+    UpdateCompleted,
+    /// Events were dropped because they were not read: list the configurations again (ours).
+    Lagged,
+}

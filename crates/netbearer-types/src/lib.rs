@@ -1,0 +1,37 @@
+//! Plain data and the words of NetBearer.
+//!
+//! A newcomer who knows Qt's `QNetworkSession` finds each of its words here under its own name: [`Configuration`],
+//! [`SessionState`], [`SessionError`], [`Capabilities`], [`PropertyKey`]. Beside them stand the words that the core and
+//! the engines speak to each other: [`AccessPointReport`] upwards, [`AccessPointCommand`] downwards.
+//!
+//! Nothing in this crate does anything: no I/O, no clock, no decisions about sessions.
+
+mod access_point;
+mod bearer_type;
+mod capabilities;
+mod configuration;
+mod event;
+mod failure;
+mod identifier;
+mod interface;
+mod moment;
+mod profile;
+mod property;
+mod session_state;
+mod state_flags;
+
+pub use access_point::{
+    AccessPointCommand, AccessPointReport, CommandNumber, Level, LinkLevel, Progress, Stage, Step, Target,
+};
+pub use bearer_type::{BearerFamily, BearerType};
+pub use capabilities::Capabilities;
+pub use configuration::{Configuration, Kind, Proxy, Purpose};
+pub use event::{ManagerEvent, SessionEvent};
+pub use failure::{Failure, FailureReason, SessionError};
+pub use identifier::Identifier;
+pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
+pub use moment::Moment;
+pub use profile::{Lifetime, Profile};
+pub use property::{PropertyKey, PropertyValue};
+pub use session_state::SessionState;
+pub use state_flags::StateFlags;

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Who decides how long an access point stays up (semantics §1, "adopted link").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Lifetime {
+    /// What was up without us stays up; what we brought up goes down with its last hold.
+    #[default]
+    Adopt,
+    /// The last hold takes the link down, whoever brought it up.
+    OnDemand,
+}
+
+/// How an access point is brought up and kept. All times are counted on `CLOCK_BOOTTIME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct Profile {
+    /// Who decides how long the access point stays up.
+    pub lifetime: Lifetime,
+    /// How long the link stays up after its last hold has gone.
+    #[serde(with = "duration_text")]
+    pub linger: Duration,
+    /// How long bringing the link up may take altogether.
+    #[serde(with = "duration_text")]
+    pub connect_timeout: Duration,
+    /// How long a link that was set up may go without carrier.
+    #[serde(with = "duration_text")]
+    pub carrier_timeout: Duration,
+    /// Higher is preferred; the same number leaves it to the bearer type.
+    pub preference: i32,
+    /// Tell the DHCP server when the lease is no longer needed, instead of remembering it (RFC 2131 §4.4.6).
+    pub dhcp_release: bool,
+    /// Install a default route in the main table, for sockets of programs that know nothing of sessions.
+    pub default_route: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            lifetime: Lifetime::Adopt,
+            linger: Duration::ZERO,
+            connect_timeout: Duration::from_secs(20),
+            carrier_timeout: Duration::from_secs(5),
+            preference: 0,
+            dhcp_release: false,
+            default_route: true,
+        }
+    }
+}
+
+/// Spans of time as people write them: a number and a unit (`"500ms"`, `"20s"`, `"2m"`).
+mod duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}ms", duration.as_millis()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| {
+            D::Error::custom(format!(
+                "\"{text}\" is no span of time; write a number and a unit, as in \"500ms\", \"20s\", \"2m\""
+            ))
+        })
+    }
+
+    fn parse(text: &str) -> Option<Duration> {
+        let digits = text.find(|character: char| !character.is_ascii_digit())?;
+        let number: u64 = text[..digits].parse().ok()?;
+        let (_, milliseconds) = UNITS.into_iter().find(|(unit, _)| *unit == text[digits..].trim_start())?;
+        number.checked_mul(milliseconds).map(Duration::from_millis)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn numbers_with_units_are_read_and_nothing_else() {
+            assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
+            assert_eq!(parse("20 s"), Some(Duration::from_secs(20)));
+            assert_eq!(parse("2m"), Some(Duration::from_secs(120)));
+            for wrong in ["", "5", "s", "-1s", "5 seconds", "99999999999999999999s", "18446744073709551615h"] {
+                assert_eq!(parse(wrong), None, "{wrong}");
+            }
+        }
+    }
+}
