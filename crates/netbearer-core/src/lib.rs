@@ -1,1 +1,35 @@
-//! To come.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! The decisions of NetBearer.
+//!
+//! [`Core`] owns the ledger of holds, the access-point machines and the session machines. It does no I/O, has no clock
+//! and no async: `handle_*` and requests go in with the time as an argument, [`Core::poll_action`] and
+//! [`Core::poll_timeout`] say what comes out. All its maps are ordered, so every history can be replayed.
+//!
+//! The rules are those of the semantics (docs/semantics.md in the repository); section numbers in this crate refer to it.
+
+mod access_point;
+mod action;
+mod closing;
+mod core;
+mod journal;
+mod ledger;
+mod limits;
+mod opening;
+mod phase;
+mod profiles;
+mod properties;
+mod publication;
+mod ranking;
+mod refusal;
+mod report;
+mod session;
+mod timer;
+
+pub use crate::{
+    action::Action,
+    core::{ClientId, Core, SessionId, Settings, UserId},
+    journal::{Decision, Input, Subject, Verdict},
+    limits::Limits,
+    profiles::Profiles,
+    refusal::Refusal,
+};

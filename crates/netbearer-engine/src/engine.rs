@@ -6,7 +6,7 @@ use netbearer_types::{AccessPointCommand, AccessPointReport, Identifier};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEvent {
     /// The newest truth about an access point. Repetition is harmless.
-    Report(AccessPointReport),
+    Report(Box<AccessPointReport>),
     /// The access point is none any more, for the given reason (for instance "enslaved to br0").
     Removed(Identifier, String),
     /// An interface is no access point, for the given reason; for the journal.

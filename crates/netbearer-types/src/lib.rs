@@ -17,6 +17,7 @@ mod interface;
 mod moment;
 mod profile;
 mod property;
+mod session_snapshot;
 mod session_state;
 mod state_flags;
 
@@ -33,5 +34,6 @@ pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress}
 pub use moment::Moment;
 pub use profile::{Lifetime, Profile};
 pub use property::{PropertyKey, PropertyValue};
+pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;
 pub use state_flags::StateFlags;

@@ -1,0 +1,156 @@
+use std::collections::BTreeSet;
+
+use netbearer_types::{
+    AccessPointReport, Capabilities, CommandNumber, Configuration, Families, Family, Identifier, Interface, Kind,
+    Level, LinkLevel, Profile, Proxy, Purpose, Stage, StateFlags,
+};
+
+use crate::{
+    SessionId,
+    phase::{Phase, Teardown},
+    timer::Timers,
+};
+
+/// One access point: what its engine says of it, and what we do with it.
+#[derive(Debug)]
+pub(crate) struct AccessPoint {
+    pub(crate) report: AccessPointReport,
+    pub(crate) profile: Profile,
+    pub(crate) phase: Phase,
+    pub(crate) command: CommandNumber,
+    pub(crate) timers: Timers,
+    /// Sessions on it, holding or watching.
+    pub(crate) sessions: BTreeSet<SessionId>,
+    /// It was administratively up before we touched it, so that is how it will be left.
+    pub(crate) found_up: bool,
+    /// It was tried and had no carrier: Defined, until an event says otherwise (§2, "Sensing").
+    pub(crate) carrier_refuted: bool,
+    /// Failed starts in a row, for the back-off of sessions that wait.
+    pub(crate) failed_starts: u32,
+    /// The interface its connected sessions were last told of.
+    pub(crate) interface_told: Option<Interface>,
+    /// What the world was last told.
+    pub(crate) published: Option<Configuration>,
+}
+
+impl AccessPoint {
+    pub(crate) fn new(report: AccessPointReport, profile: Profile) -> Self {
+        Self {
+            report,
+            profile,
+            phase: Phase::Observed,
+            command: CommandNumber::default(),
+            timers: Timers::default(),
+            sessions: BTreeSet::new(),
+            found_up: false,
+            carrier_refuted: false,
+            failed_starts: 0,
+            interface_told: None,
+            published: None,
+        }
+    }
+
+    pub(crate) const fn link(&self) -> Option<&LinkLevel> {
+        match &self.report.level {
+            Level::Present(link) => Some(link),
+            Level::Absent => None,
+        }
+    }
+
+    pub(crate) const fn interface(&self) -> Option<&Interface> {
+        match self.link() {
+            Some(link) => Some(&link.interface),
+            None => None,
+        }
+    }
+
+    pub(crate) fn has_carrier(&self) -> bool {
+        self.link().is_some_and(link_has_carrier)
+    }
+
+    /// How far the newest command is; none if nothing of it is known yet.
+    pub(crate) fn stage(&self) -> Option<&Stage> {
+        self.report.progress.as_ref().filter(|progress| progress.number == self.command).map(|progress| &progress.stage)
+    }
+
+    /// What the levels alone say, whatever we do with the access point.
+    pub(crate) fn observed_flags(&self) -> StateFlags {
+        let Some(link) = self.link() else { return StateFlags::Defined };
+        match (link.administratively_up, link.carrier) {
+            (false, _) if self.carrier_refuted => StateFlags::Defined,
+            // A link that is down says nothing about its cable: it may be tried.
+            (false, _) => StateFlags::Discovered,
+            (true, false) => StateFlags::Defined,
+            (true, true) if is_usable(link) => StateFlags::Active,
+            (true, true) => StateFlags::Discovered,
+        }
+    }
+
+    /// What the levels will say when everything of ours has been removed.
+    fn flags_after_retreat(&self) -> StateFlags {
+        match self.link() {
+            None => StateFlags::Defined,
+            Some(link) if self.found_up && !link_has_carrier(link) => StateFlags::Defined,
+            Some(_) if !self.found_up && self.carrier_refuted => StateFlags::Defined,
+            Some(_) => StateFlags::Discovered,
+        }
+    }
+
+    /// The public flags.
+    pub(crate) fn flags(&self) -> StateFlags {
+        match self.phase {
+            Phase::Observed | Phase::Enumerating => self.observed_flags(),
+            Phase::Waiting => self.observed_flags().min(StateFlags::Discovered),
+            Phase::Starting | Phase::Closing(Teardown::Attempt) => StateFlags::Discovered,
+            Phase::Up | Phase::Regaining | Phase::Lingering | Phase::Closing(Teardown::Link | Teardown::Adopted) => {
+                StateFlags::Active
+            }
+            Phase::Retreating => self.flags_after_retreat(),
+        }
+    }
+
+    /// True if it is up without us: then the machine itself holds it.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.phase == Phase::Observed && self.observed_flags() == StateFlags::Active
+    }
+
+    /// True if it has a default route in the main table.
+    pub(crate) fn has_default_route(&self) -> bool {
+        self.link().is_some_and(|link| !link.default_route.is_empty())
+    }
+
+    /// The public projection.
+    pub(crate) fn configuration(&self, session_support: Capabilities) -> Configuration {
+        let mut capabilities = session_support | Capabilities::DirectConnectionRouting;
+        capabilities.set(Capabilities::CanStartAndStopInterfaces, self.report.cannot_start_and_stop.is_none());
+        Configuration {
+            identifier: self.identifier().clone(),
+            name: self.report.name.clone(),
+            kind: Kind::InternetAccessPoint,
+            purpose: Purpose::Unknown,
+            bearer_type: self.report.bearer_type,
+            state_flags: self.flags(),
+            capabilities,
+            children: Vec::new(),
+            proxy: Proxy::None,
+            interface_name: self.interface().map(|interface| interface.name.clone()),
+        }
+    }
+
+    pub(crate) const fn identifier(&self) -> &Identifier {
+        &self.report.identifier
+    }
+}
+
+pub(crate) const fn link_has_carrier(link: &LinkLevel) -> bool {
+    link.administratively_up && link.carrier
+}
+
+/// At least one family has a global or private address and its routes (§1, "Active").
+pub(crate) fn is_usable(link: &LinkLevel) -> bool {
+    link.interface
+        .addresses
+        .iter()
+        .filter(|address| address.is_usable())
+        .any(|address| link.routed.contains(Families::from(Family::of(address.address))))
+}

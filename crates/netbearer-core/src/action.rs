@@ -1,0 +1,30 @@
+use netbearer_types::{AccessPointCommand, ManagerEvent, SessionEvent};
+
+use crate::{ClientId, SessionId};
+
+/// What the core wants done. To be carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Give an engine a command.
+    Command(AccessPointCommand),
+    /// Let the engines look at everything anew.
+    Refresh,
+    /// Deliver an event to a session's holder.
+    Tell {
+        /// Whose session it is.
+        client: ClientId,
+        /// The session.
+        session: SessionId,
+        /// The event.
+        event: SessionEvent,
+    },
+    /// Deliver a manager's event to one client.
+    Answer {
+        /// The client that asked.
+        client: ClientId,
+        /// The event.
+        event: ManagerEvent,
+    },
+    /// Deliver a manager's event to every client.
+    Announce(ManagerEvent),
+}

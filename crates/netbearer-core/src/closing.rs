@@ -1,0 +1,183 @@
+use netbearer_types::{Failure, FailureReason, Identifier, Lifetime, Moment, SessionError, SessionEvent, SessionState};
+
+use crate::{
+    Core, Input, Refusal, SessionId, Verdict,
+    core::invalid_configuration,
+    ledger::Released,
+    phase::{Phase, Teardown},
+    session::Interest,
+    timer::Timer,
+};
+
+/// Closing, stopping, losing and removing: every way in which a hold ends.
+impl Core {
+    pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
+        let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
+            return;
+        };
+        let released = self.close_own(id, &identifier, now);
+        if released == Released::Last {
+            self.last_hold_gone(&identifier, now);
+        }
+    }
+
+    pub(crate) fn stop_session(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
+        let Some(identifier) = session.access_point().cloned() else { return Ok(()) };
+        let Some(access_point) = self.access_points.get(&identifier) else { return Ok(()) };
+        let phase = access_point.phase;
+        let adopted = access_point.is_adopted();
+        if phase == Phase::Observed && !adopted {
+            return Ok(());
+        }
+        if let Some(failure) = access_point.report.cannot_start_and_stop.clone() {
+            self.tell_failure(id, failure.clone(), now);
+            return Err(Refusal::NotSupported(failure));
+        }
+        let name = access_point.report.name.clone();
+        self.close_own(id, &identifier, now);
+        let others = self.ledger.holders(&identifier);
+        for other in &others {
+            self.release(*other, &identifier, now);
+        }
+        let inputs = vec![Input::new("cause", "stop"), Input::new("sessions aborted", others.len())];
+        match phase {
+            Phase::Closing(_) => {}
+            Phase::Enumerating => self.observe(&identifier, now),
+            Phase::Waiting => self.enter_phase(&identifier, Phase::Retreating, Verdict::Retreat, now, inputs),
+            Phase::Retreating => self.tell_states(&identifier),
+            Phase::Starting => {
+                self.enter_phase(&identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
+            }
+            Phase::Observed => {
+                self.enter_phase(&identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs)
+            }
+            Phase::Up | Phase::Regaining | Phase::Lingering => {
+                self.enter_phase(&identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
+            }
+        }
+        for other in others {
+            self.abort(other, stopped(&name), now);
+        }
+        Ok(())
+    }
+
+    /// The link is gone under those who use it.
+    pub(crate) fn lose_link(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
+        let (stay, lost): (Vec<SessionId>, Vec<SessionId>) =
+            self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
+        for id in &lost {
+            self.release(*id, identifier, now);
+        }
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let name = access_point.report.name.clone();
+        let inputs = vec![Input::new("cause", cause), Input::new("sessions aborted", lost.len())];
+        if !stay.is_empty() {
+            self.wait(identifier, now);
+        } else if access_point.phase == Phase::Observed {
+            self.tell_states(identifier);
+        } else {
+            self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, inputs);
+        }
+        for id in lost {
+            self.abort(id, link_lost(&name, cause), now);
+        }
+    }
+
+    /// The configuration is gone for good; its engine has let go of it.
+    pub(crate) fn remove_access_point(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
+        let holders = self.ledger.holders(identifier);
+        for id in &holders {
+            self.release(*id, identifier, now);
+        }
+        let Some(access_point) = self.access_points.remove(identifier) else { return };
+        self.announce_removal(&access_point, reason, now);
+        for id in access_point.sessions {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.configuration.kind = netbearer_types::Kind::Invalid;
+                session.configuration.state_flags = netbearer_types::StateFlags::Undefined;
+            }
+            self.tell_state(id, SessionState::Invalid);
+            if holders.contains(&id) {
+                self.abort(id, invalid_configuration(identifier), now);
+            }
+        }
+    }
+
+    /// Gives a session's hold back without a word to anybody.
+    pub(crate) fn release(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Released {
+        let released = self.ledger.release(identifier, id);
+        if released == Released::Nothing {
+            return released;
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.interest = Interest::Watching;
+            let user = session.user;
+            self.usage.holder_watches(user);
+        }
+        let holds = Input::new("holds", self.ledger.count(identifier));
+        self.record_session(id, Verdict::Release, now, vec![holds]);
+        released
+    }
+
+    /// The session's own close: its hold goes, and it is told so first.
+    fn close_own(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Released {
+        let released = self.release(id, identifier, now);
+        if released != Released::Nothing {
+            self.tell(id, SessionEvent::Closed);
+        }
+        released
+    }
+
+    fn abort(&mut self, id: SessionId, failure: Failure, now: Moment) {
+        self.tell_failure(id, failure, now);
+        self.tell(id, SessionEvent::Closed);
+    }
+
+    fn last_hold_gone(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let linger = access_point.profile.linger;
+        let inputs = vec![Input::new("cause", "last close"), Input::new("linger", format_args!("{linger:?}"))];
+        match access_point.phase {
+            Phase::Observed => {
+                let ours_to_take_down = access_point.profile.lifetime == Lifetime::OnDemand
+                    && access_point.report.cannot_start_and_stop.is_none()
+                    && access_point.is_adopted();
+                if ours_to_take_down {
+                    self.enter_phase(identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs);
+                }
+            }
+            Phase::Enumerating => self.observe(identifier, now),
+            Phase::Starting => {
+                self.enter_phase(identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
+            }
+            Phase::Up | Phase::Regaining if linger.is_zero() => {
+                self.enter_phase(identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
+            }
+            Phase::Up | Phase::Regaining => {
+                self.enter_phase(identifier, Phase::Lingering, Verdict::Linger, now, inputs);
+                self.arm(identifier, Timer::Linger, now + linger);
+            }
+            Phase::Waiting => self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, inputs),
+            // The retreat goes on; without anybody waiting for its end it is no start any more.
+            Phase::Retreating => self.tell_states(identifier),
+            Phase::Closing(_) | Phase::Lingering => {}
+        }
+    }
+}
+
+fn stopped(name: &str) -> Failure {
+    Failure {
+        error: SessionError::SessionAborted,
+        reason: FailureReason::Stopped,
+        message: format!("{name} was stopped by somebody; open the session again to bring it back up"),
+    }
+}
+
+fn link_lost(name: &str, cause: &str) -> Failure {
+    Failure {
+        error: SessionError::SessionAborted,
+        reason: FailureReason::LinkLost,
+        message: format!("the link of {name} was lost: {cause}; open the session again once the network is back"),
+    }
+}

@@ -1,0 +1,439 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+};
+
+use netbearer_types::{
+    Capabilities, Configuration, Failure, FailureReason, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue,
+    SessionError, SessionSnapshot, SessionState, StateFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Action, Decision, Input, Limits, Profiles, Refusal, Subject, Verdict,
+    access_point::AccessPoint,
+    journal::Journal,
+    ledger::Ledger,
+    limits::Usage,
+    phase::{Phase, Teardown},
+    properties::Properties,
+    ranking,
+    session::{Interest, Session},
+};
+
+/// Names a client: one connection to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub u64);
+
+/// Names a user, by the kernel's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserId(pub u32);
+
+/// Names a session; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+/// What a core is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How access points are brought up.
+    pub profiles: Profiles,
+    /// How much one user may have.
+    pub limits: Limits,
+    /// Sessions of all processes share this core, so [`Capabilities::SystemSessionSupport`] is there.
+    pub serves_all_processes: bool,
+}
+
+/// The owner of every decision. See the crate's documentation.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) clients: BTreeMap<ClientId, UserId>,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) access_points: BTreeMap<Identifier, AccessPoint>,
+    pub(crate) ledger: Ledger,
+    pub(crate) usage: Usage,
+    pub(crate) journal: Journal,
+    pub(crate) actions: VecDeque<Action>,
+    /// Access points whose public projection may have changed since it was last published.
+    pub(crate) unpublished: BTreeSet<Identifier>,
+    pub(crate) enumerated: bool,
+    pub(crate) online: bool,
+    /// Who waits for the end of an update, in the order of asking.
+    updates: VecDeque<ClientId>,
+    next_session: u64,
+    /// One count for all access points, so that a returning one never meets the numbers of its former life.
+    pub(crate) last_command: u64,
+}
+
+impl Core {
+    /// A core that knows nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let usage = Usage::new(settings.limits);
+        Self {
+            settings,
+            clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            access_points: BTreeMap::new(),
+            ledger: Ledger::default(),
+            usage,
+            journal: Journal::default(),
+            actions: VecDeque::new(),
+            unpublished: BTreeSet::new(),
+            enumerated: false,
+            online: false,
+            updates: VecDeque::new(),
+            next_session: 1,
+            last_command: 0,
+        }
+    }
+
+    // What comes in.
+
+    /// A client has come.
+    pub fn handle_client(&mut self, client: ClientId, user: UserId) {
+        self.clients.insert(client, user);
+    }
+
+    /// A client has gone, however it ended: its sessions are closed and dropped, and nobody is told on its behalf.
+    pub fn handle_client_gone(&mut self, client: ClientId, now: Moment) {
+        let sessions: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, session)| session.client == client).map(|(id, _)| *id).collect();
+        for session in sessions {
+            self.drop_session(session, now);
+        }
+        self.clients.remove(&client);
+        self.updates.retain(|waiting| *waiting != client);
+        self.actions.retain(|action| !matches!(action, Action::Tell { client: told, .. } | Action::Answer { client: told, .. } if *told == client));
+        self.publish(now);
+    }
+
+    /// Makes a session object, which only watches.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyWatchers`].
+    pub fn create_session(&mut self, client: ClientId, configuration: &Identifier) -> Result<SessionId, Refusal> {
+        let user = self.user(client);
+        self.usage.add_watcher(user)?;
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let found = self.access_points.get_mut(configuration);
+        let configuration = match found {
+            Some(access_point) => {
+                access_point.sessions.insert(id);
+                access_point.configuration(self.settings.session_support())
+            }
+            None => Configuration::invalid(configuration.clone()),
+        };
+        let failure = (!configuration.is_valid()).then(|| invalid_configuration(&configuration.identifier));
+        let mut session = Session {
+            client,
+            user,
+            configuration,
+            interest: Interest::Watching,
+            told: SessionState::Invalid,
+            failure,
+            properties: Properties::default(),
+        };
+        session.told = self.projected_state(&session);
+        self.sessions.insert(id, session);
+        Ok(id)
+    }
+
+    /// Closes a session and forgets it; its holder is told nothing more.
+    pub fn drop_session(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (user, client) = (session.user, session.client);
+        if session.interest.holds() {
+            self.close_session(id, now);
+        }
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.usage.remove_watcher(user);
+        self.actions.retain(
+            |action| !matches!(action, Action::Tell { client: told, session, .. } if *told == client && *session == id),
+        );
+        if let Some(identifier) = session.access_point().cloned() {
+            if let Some(access_point) = self.access_points.get_mut(&identifier) {
+                access_point.sessions.remove(&id);
+            }
+            self.forget_if_absent(&identifier, now);
+        }
+        self.publish(now);
+    }
+
+    /// Opens a session (§3). Opening one that is open or opening changes nothing.
+    ///
+    /// # Errors
+    /// A refusal that the caller can act on; the session's event stream has the same failure. What fails later is only
+    /// on the event stream.
+    pub fn open(&mut self, session: SessionId, now: Moment) -> Result<(), Refusal> {
+        let result = self.open_session(session, now);
+        self.publish(now);
+        result
+    }
+
+    /// Closes a session (§3). Closing one that is not open changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`].
+    pub fn close(&mut self, session: SessionId, now: Moment) -> Result<(), Refusal> {
+        self.sessions.get(&session).ok_or(Refusal::UnknownSession)?;
+        self.close_session(session, now);
+        self.publish(now);
+        Ok(())
+    }
+
+    /// Takes a session's access point down, whoever holds it (§3).
+    ///
+    /// # Errors
+    /// [`Refusal::NotSupported`] if the access point cannot be stopped.
+    pub fn stop(&mut self, session: SessionId, now: Moment) -> Result<(), Refusal> {
+        let result = self.stop_session(session, now);
+        self.publish(now);
+        result
+    }
+
+    /// Writes a property; no value removes it.
+    ///
+    /// # Errors
+    /// When the property is read-only or the value does not fit.
+    pub fn set_property(
+        &mut self,
+        session: SessionId,
+        key: PropertyKey,
+        value: Option<PropertyValue>,
+    ) -> Result<(), Refusal> {
+        self.sessions.get_mut(&session).ok_or(Refusal::UnknownSession)?.properties.set(key, value)
+    }
+
+    /// Asks for a look at everything anew; one [`ManagerEvent::UpdateCompleted`] follows for each request.
+    pub fn update_configurations(&mut self, client: ClientId) {
+        self.updates.push_back(client);
+        self.actions.push_back(Action::Refresh);
+    }
+
+    /// An engine has ended a look at everything.
+    pub fn handle_refreshed(&mut self, now: Moment) {
+        // Somebody asked anew, so a link that once had no carrier may be tried anew.
+        for access_point in self.access_points.values_mut().filter(|access_point| access_point.carrier_refuted) {
+            access_point.carrier_refuted = false;
+            self.unpublished.insert(access_point.report.identifier.clone());
+        }
+        let refreshed: Vec<Identifier> = self.unpublished.iter().cloned().collect();
+        for identifier in refreshed {
+            self.tell_states(&identifier);
+        }
+        self.publish(now);
+        if let Some(client) = self.updates.pop_front() {
+            self.actions.push_back(Action::Answer { client, event: ManagerEvent::UpdateCompleted });
+        }
+    }
+
+    /// The timeout that [`Core::poll_timeout`] told has passed.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
+        for identifier in identifiers {
+            while let Some(timer) = self.access_points.get_mut(&identifier).and_then(|found| found.timers.take_due(now))
+            {
+                self.fire(&identifier, timer, now);
+            }
+        }
+        self.publish(now);
+    }
+
+    /// Everything of ours shall go: every session is closed, every link of ours taken down.
+    pub fn handle_shutdown(&mut self, now: Moment) {
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.close_session(session, now);
+        }
+        let lingering: Vec<Identifier> = self.in_phase(|phase| phase == Phase::Lingering);
+        for identifier in lingering {
+            self.enter_phase(
+                &identifier,
+                Phase::Closing(Teardown::Link),
+                Verdict::Close,
+                now,
+                vec![Input::new("cause", "shutdown")],
+            );
+        }
+        self.publish(now);
+    }
+
+    /// True if nothing of ours is up or being taken down, so that the service may end.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.access_points
+            .values()
+            .all(|access_point| matches!(access_point.phase, Phase::Observed | Phase::Enumerating))
+    }
+
+    // What comes out.
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.access_points.values().filter_map(|access_point| access_point.timers.earliest()).min()
+    }
+
+    // What can be asked.
+
+    /// A session as it is now.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<SessionSnapshot> {
+        let session = self.sessions.get(&id)?;
+        let access_point = session.access_point().and_then(|identifier| self.access_points.get(identifier));
+        let since = match session.interest {
+            Interest::Open { since } if session.told == SessionState::Connected => Some(since),
+            _ => None,
+        };
+        Some(SessionSnapshot {
+            state: session.told,
+            is_open: since.is_some(),
+            interface: (session.told == SessionState::Connected)
+                .then(|| access_point.and_then(AccessPoint::interface).cloned())
+                .flatten(),
+            active_configuration: since.and(session.access_point().cloned()),
+            active_since: since,
+            failure: session.failure.clone(),
+        })
+    }
+
+    /// The configuration a session was made on; invalid once it has been removed.
+    #[must_use]
+    pub fn session_configuration(&self, id: SessionId) -> Option<Configuration> {
+        self.sessions.get(&id).map(|session| session.configuration.clone())
+    }
+
+    /// A property as it reads now; absent if unset.
+    #[must_use]
+    pub fn property(&self, id: SessionId, key: PropertyKey) -> Option<PropertyValue> {
+        let session = self.sessions.get(&id)?;
+        match key {
+            PropertyKey::ActiveConfiguration => {
+                Some(PropertyValue::Text(self.session(id)?.active_configuration.map(String::from).unwrap_or_default()))
+            }
+            PropertyKey::UserChoiceConfiguration => Some(PropertyValue::Text(String::new())),
+            _ => session.properties.get(key),
+        }
+    }
+
+    /// All configurations whose flags contain `filter`, by identifier; every one without a filter.
+    #[must_use]
+    pub fn configurations(&self, filter: Option<StateFlags>) -> Vec<Configuration> {
+        let support = self.settings.session_support();
+        self.access_points
+            .values()
+            .filter(|access_point| filter.is_none_or(|filter| access_point.flags().contains(filter)))
+            .map(|access_point| access_point.configuration(support))
+            .collect()
+    }
+
+    /// One configuration.
+    #[must_use]
+    pub fn configuration(&self, identifier: &Identifier) -> Option<Configuration> {
+        Some(self.access_points.get(identifier)?.configuration(self.settings.session_support()))
+    }
+
+    /// The configuration a program without wishes of its own should open (§9).
+    #[must_use]
+    pub fn default_configuration(&self) -> Option<Configuration> {
+        ranking::best(self.access_points.values())
+            .map(|access_point| access_point.configuration(self.settings.session_support()))
+    }
+
+    /// True if some access point is Active and has a default route (§9).
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.access_points
+            .values()
+            .any(|access_point| access_point.flags() == StateFlags::Active && access_point.has_default_route())
+    }
+
+    /// What can be done with some configuration at least (§1).
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self
+            .access_points
+            .values()
+            .map(|access_point| access_point.configuration(self.settings.session_support()).capabilities)
+            .fold(self.settings.session_support(), Capabilities::union);
+        let without_us = |access_point: &AccessPoint| access_point.is_adopted() && access_point.has_default_route();
+        capabilities.set(Capabilities::NetworkSessionRequired, !self.access_points.values().any(without_us));
+        capabilities
+    }
+
+    /// How many sessions hold an access point.
+    #[must_use]
+    pub fn holds(&self, identifier: &Identifier) -> usize {
+        self.ledger.count(identifier)
+    }
+
+    /// True if an access point is up without us.
+    #[must_use]
+    pub fn is_adopted(&self, identifier: &Identifier) -> bool {
+        self.access_points.get(identifier).is_some_and(AccessPoint::is_adopted)
+    }
+
+    /// The interface of an access point, whatever its state; none while it is unplugged.
+    #[must_use]
+    pub fn interface(&self, identifier: &Identifier) -> Option<netbearer_types::Interface> {
+        self.access_points.get(identifier).and_then(AccessPoint::interface).cloned()
+    }
+
+    /// The decisions from `number` on that are not forgotten yet.
+    pub fn decisions(&self, number: u64) -> impl Iterator<Item = &Decision> {
+        self.journal.since(number)
+    }
+
+    // What several of the files beside this one need.
+
+    pub(crate) fn user(&self, client: ClientId) -> UserId {
+        self.clients.get(&client).copied().unwrap_or(UserId(u32::MAX))
+    }
+
+    pub(crate) fn in_phase(&self, wanted: impl Fn(Phase) -> bool) -> Vec<Identifier> {
+        self.access_points
+            .values()
+            .filter(|access_point| wanted(access_point.phase))
+            .map(|access_point| access_point.identifier().clone())
+            .collect()
+    }
+
+    pub(crate) fn record_session(&mut self, id: SessionId, verdict: Verdict, now: Moment, inputs: Vec<Input>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let subject = Subject::Session(id, session.configuration.identifier.clone());
+        self.journal.record(now, subject, verdict, inputs);
+    }
+}
+
+impl Settings {
+    pub(crate) fn session_support(&self) -> Capabilities {
+        if self.serves_all_processes { Capabilities::SystemSessionSupport } else { Capabilities::empty() }
+    }
+}
+
+pub(crate) fn invalid_configuration(identifier: &Identifier) -> Failure {
+    Failure {
+        error: SessionError::InvalidConfiguration,
+        reason: FailureReason::ConfigurationInvalid,
+        message: format!(
+            "there is no configuration {identifier}, or it was removed; list the configurations to see what there is"
+        ),
+    }
+}

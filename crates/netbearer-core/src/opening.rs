@@ -1,0 +1,347 @@
+use std::time::Duration;
+
+use netbearer_types::{
+    AccessPointCommand, CommandNumber, Failure, FailureReason, Identifier, Moment, SessionError, Stage, StateFlags,
+    Step, Target,
+};
+
+use crate::{
+    Action, Core, Input, Refusal, SessionId, Verdict,
+    core::invalid_configuration,
+    phase::{Phase, Teardown},
+    session::Interest,
+    timer::Timer,
+};
+
+/// How long an open waits for the first enumeration (§2).
+const ENUMERATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Failed tries of waiting sessions back off from here (§3, `Reconnect`) …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … to here.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// Opening: from the call to Opened or Error.
+impl Core {
+    pub(crate) fn open_session(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
+        if session.interest.holds() {
+            return Ok(());
+        }
+        let user = session.user;
+        if !self.usage.may_hold(user) {
+            let failure = too_many_sessions(self.usage.session_limit());
+            self.tell_failure(id, failure.clone(), now);
+            return Err(Refusal::TooManySessions(failure));
+        }
+        let Some(identifier) = session.access_point().cloned() else {
+            let failure = invalid_configuration(&session.configuration.identifier);
+            self.tell_failure(id, failure, now);
+            return Ok(());
+        };
+        let Some(access_point) = self.access_points.get(&identifier) else { return Err(Refusal::UnknownSession) };
+        let (phase, flags) = (access_point.phase, access_point.flags());
+        let reconnect = session.properties.reconnect();
+        let unsupported = access_point.report.cannot_start_and_stop.clone();
+        match phase {
+            Phase::Observed if flags == StateFlags::Active => self.join(id, &identifier, now),
+            Phase::Up | Phase::Regaining => self.join(id, &identifier, now),
+            Phase::Lingering => {
+                self.hold(id, &identifier, Interest::Opening, now);
+                self.enter_phase(
+                    &identifier,
+                    Phase::Up,
+                    Verdict::Up,
+                    now,
+                    vec![Input::new("cause", "open while lingering")],
+                );
+                self.tell_opened(id, now);
+            }
+            Phase::Enumerating | Phase::Starting | Phase::Closing(_) => {
+                self.hold(id, &identifier, Interest::Opening, now);
+            }
+            Phase::Observed | Phase::Waiting | Phase::Retreating if flags == StateFlags::Discovered => {
+                if let Some(failure) = unsupported {
+                    self.tell_failure(id, failure.clone(), now);
+                    return Err(Refusal::NotSupported(failure));
+                }
+                self.hold(id, &identifier, Interest::Opening, now);
+                if phase == Phase::Retreating {
+                    self.tell_states(&identifier);
+                } else {
+                    self.start(&identifier, now);
+                }
+            }
+            Phase::Observed | Phase::Waiting | Phase::Retreating if reconnect => {
+                self.hold(id, &identifier, Interest::Waiting, now);
+                if phase == Phase::Observed {
+                    self.wait(&identifier, now);
+                }
+            }
+            Phase::Observed if !self.enumerated => {
+                self.hold(id, &identifier, Interest::Opening, now);
+                self.enter_phase(&identifier, Phase::Enumerating, Verdict::AwaitEnumeration, now, Vec::new());
+                self.arm(&identifier, Timer::Enumeration, now + ENUMERATION_TIMEOUT);
+            }
+            Phase::Observed | Phase::Waiting | Phase::Retreating => {
+                let failure = not_available(&access_point.report.name);
+                self.tell_failure(id, failure, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to bring an access point up for those who hold it.
+    pub(crate) fn start(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let (connect, carrier) = (access_point.profile.connect_timeout, access_point.profile.carrier_timeout);
+        let has_carrier = access_point.has_carrier();
+        let waiting: Vec<SessionId> = self.ledger.holders(identifier);
+        for id in waiting {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Opening;
+            }
+        }
+        let inputs = vec![
+            Input::new("holds", self.ledger.count(identifier)),
+            Input::new("connect timeout", format_args!("{connect:?}")),
+            Input::new("carrier timeout", format_args!("{carrier:?}")),
+        ];
+        self.enter_phase(identifier, Phase::Starting, Verdict::Start, now, inputs);
+        self.arm(identifier, Timer::Connect, now + connect);
+        if !has_carrier {
+            self.arm(identifier, Timer::Carrier, now + carrier);
+        }
+    }
+
+    /// An engine says how far a start is, or the carrier came or went during it.
+    pub(crate) fn start_progressed(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let has_carrier = access_point.has_carrier();
+        match access_point.stage() {
+            Some(Stage::Reached) if access_point.observed_flags() == StateFlags::Active => {
+                access_point.failed_starts = 0;
+                let inputs = vec![Input::new("holds", self.ledger.count(identifier))];
+                self.enter_phase(identifier, Phase::Up, Verdict::Up, now, inputs);
+                for session in self.ledger.holders(identifier) {
+                    self.tell_opened(session, now);
+                }
+            }
+            Some(Stage::Failed(reason, message)) => {
+                let failure = start_failed(reason.clone(), message.clone());
+                self.fail_start(identifier, failure, now);
+            }
+            _ if has_carrier => access_point.timers.disarm(Timer::Carrier),
+            _ => {
+                if !access_point.timers.is_armed(Timer::Carrier) {
+                    let deadline = now + access_point.profile.carrier_timeout;
+                    access_point.timers.arm(Timer::Carrier, deadline);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn fire(&mut self, identifier: &Identifier, timer: Timer, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let name = access_point.report.name.clone();
+        match timer {
+            Timer::Enumeration => self.enumeration_ended(identifier, now),
+            Timer::Carrier => {
+                access_point.carrier_refuted = true;
+                let timeout = access_point.profile.carrier_timeout;
+                self.fail_start(identifier, no_carrier(&name, timeout), now);
+            }
+            Timer::Connect => {
+                let timeout = access_point.profile.connect_timeout;
+                let leasing = matches!(access_point.stage(), Some(Stage::Working(Step::AcquiringLease)));
+                self.fail_start(identifier, connect_timeout(&name, timeout, leasing), now);
+            }
+            Timer::Regain => self.lose_link(identifier, "the lease was lost, and no other came in time", now),
+            Timer::Linger => {
+                let inputs = vec![Input::new("cause", "lingered long enough")];
+                self.enter_phase(identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
+            }
+            Timer::Retry => {
+                if access_point.flags() == StateFlags::Discovered {
+                    self.start(identifier, now);
+                }
+            }
+        }
+    }
+
+    /// The first enumeration has ended, or took too long: an open that waited for it is decided.
+    pub(crate) fn enumeration_ended(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        if access_point.phase != Phase::Enumerating {
+            return;
+        }
+        match access_point.flags() {
+            StateFlags::Active | StateFlags::Discovered => self.serve_holders(identifier, now),
+            StateFlags::Defined | StateFlags::Undefined => {
+                let failure = not_available(&access_point.report.name);
+                self.fail_holders(identifier, Phase::Observed, failure, now);
+            }
+        }
+    }
+
+    /// Those who hold an access point, if any, are served from what it is now.
+    pub(crate) fn serve_holders(&mut self, identifier: &Identifier, now: Moment) {
+        let holders = self.ledger.holders(identifier);
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let unsupported = access_point.report.cannot_start_and_stop.clone();
+        match access_point.observed_flags() {
+            _ if holders.is_empty() => self.observe(identifier, now),
+            StateFlags::Active => self.serve_active(identifier, now),
+            StateFlags::Discovered if unsupported.is_none() => self.start(identifier, now),
+            _ => {
+                let failure = unsupported.unwrap_or_else(|| not_available(&access_point.report.name));
+                self.fail_holders(identifier, Phase::Observed, failure, now);
+            }
+        }
+    }
+
+    /// The access point became Active without us, so those who hold it have what they wanted.
+    pub(crate) fn serve_active(&mut self, identifier: &Identifier, now: Moment) {
+        self.observe(identifier, now);
+        for session in self.ledger.holders(identifier) {
+            self.tell_opened(session, now);
+        }
+    }
+
+    pub(crate) fn observe(&mut self, identifier: &Identifier, now: Moment) {
+        self.enter_phase(identifier, Phase::Observed, Verdict::Observe, now, Vec::new());
+    }
+
+    /// A start failed; what was begun is cleared away, or tried again later for those who wait.
+    pub(crate) fn fail_start(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
+        self.fail_holders(identifier, Phase::Retreating, failure, now);
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        if access_point.phase == Phase::Waiting {
+            let doubled = 1_u32.checked_shl(access_point.failed_starts).unwrap_or(u32::MAX);
+            let delay = FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY);
+            access_point.failed_starts = access_point.failed_starts.saturating_add(1);
+            access_point.timers.arm(Timer::Retry, now + delay);
+        }
+    }
+
+    /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting. Without any of
+    /// these the access point enters `phase`.
+    fn fail_holders(&mut self, identifier: &Identifier, phase: Phase, failure: Failure, now: Moment) {
+        let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
+            self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
+        for id in &failed {
+            self.release(*id, identifier, now);
+        }
+        if stay.is_empty() {
+            let verdict = if phase == Phase::Retreating { Verdict::Retreat } else { Verdict::Observe };
+            self.enter_phase(identifier, phase, verdict, now, vec![Input::new("cause", &failure)]);
+        } else {
+            self.wait(identifier, now);
+        }
+        for id in failed {
+            self.tell_failure(id, failure.clone(), now);
+        }
+    }
+
+    /// Keeps an access point ready for the sessions that wait for it.
+    pub(crate) fn wait(&mut self, identifier: &Identifier, now: Moment) {
+        for id in self.ledger.holders(identifier) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Waiting;
+            }
+        }
+        let inputs = vec![Input::new("sessions that wait", self.ledger.count(identifier))];
+        self.enter_phase(identifier, Phase::Waiting, Verdict::Wait, now, inputs);
+    }
+
+    pub(crate) fn command(&mut self, identifier: &Identifier, target: Target) {
+        self.last_command += 1;
+        let number = CommandNumber(self.last_command);
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        access_point.command = number;
+        let command = AccessPointCommand {
+            identifier: identifier.clone(),
+            number,
+            target,
+            profile: access_point.profile.clone(),
+        };
+        self.actions.push_back(Action::Command(command));
+    }
+
+    pub(crate) fn arm(&mut self, identifier: &Identifier, timer: Timer, deadline: Moment) {
+        if let Some(access_point) = self.access_points.get_mut(identifier) {
+            access_point.timers.arm(timer, deadline);
+        }
+    }
+
+    pub(crate) fn reconnects(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.properties.reconnect())
+    }
+
+    /// A session takes its hold on a link that is up.
+    fn join(&mut self, id: SessionId, identifier: &Identifier, now: Moment) {
+        self.hold(id, identifier, Interest::Opening, now);
+        self.tell_opened(id, now);
+    }
+
+    fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.interest = interest;
+        session.failure = None;
+        let user = session.user;
+        self.usage.watcher_holds(user);
+        self.ledger.take(identifier, id);
+        let holds = Input::new("holds", self.ledger.count(identifier));
+        self.record_session(id, Verdict::Hold, now, vec![holds]);
+    }
+}
+
+pub(crate) fn not_available(name: &str) -> Failure {
+    Failure {
+        error: SessionError::InvalidConfiguration,
+        reason: FailureReason::NotAvailable,
+        message: format!(
+            "{name} cannot be opened now: its interface is unplugged, or up without carrier; check the cable or the far end"
+        ),
+    }
+}
+
+fn too_many_sessions(limit: u32) -> Failure {
+    Failure {
+        error: SessionError::OperationNotSupported,
+        reason: FailureReason::LimitReached(limit),
+        message: format!("the limit of {limit} open sessions for one user is reached; close some, or raise the limit"),
+    }
+}
+
+fn start_failed(reason: FailureReason, message: String) -> Failure {
+    let error = match reason {
+        FailureReason::MissingPrivilege(_) | FailureReason::OwnedByAnotherProcess(_) => {
+            SessionError::OperationNotSupported
+        }
+        _ => SessionError::Unknown,
+    };
+    Failure { error, reason, message }
+}
+
+fn no_carrier(name: &str, timeout: Duration) -> Failure {
+    Failure {
+        error: SessionError::Unknown,
+        reason: FailureReason::NoCarrier,
+        message: format!(
+            "no carrier on {name} within {timeout:?} of setting it up; plug in the cable or switch on the far end, then update"
+        ),
+    }
+}
+
+fn connect_timeout(name: &str, timeout: Duration, leasing: bool) -> Failure {
+    let (reason, what) = if leasing {
+        (FailureReason::NoLease, "no DHCP server answered; check that the network has one")
+    } else {
+        (FailureReason::ConnectTimeout, "it took too long; raise connect_timeout in its profile if the network is slow")
+    };
+    Failure {
+        error: SessionError::Unknown,
+        reason,
+        message: format!("{name} could not be brought up within {timeout:?}: {what}"),
+    }
+}

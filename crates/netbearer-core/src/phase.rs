@@ -1,0 +1,70 @@
+use netbearer_types::Target;
+
+/// Where an access point is, seen from the inside. The public states are a projection of it ([`crate::publication`]).
+///
+/// Who holds stands in the ledger, not here: a phase says what *we* do with the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not.
+    ///
+    /// → `Enumerating`, `Starting`, `Waiting` (open); `Closing` (stop; last close, if the profile says "on-demand").
+    Observed,
+    /// An open came before the first enumeration ended, when the access point could not be opened yet.
+    ///
+    /// → `Starting`, `Observed` (enumerated, timer, nobody wants it any more).
+    Enumerating,
+    /// Being brought up for those who hold.
+    ///
+    /// → `Up` (reached); `Closing` (last close, stop); `Retreating`, `Waiting` (failed).
+    Starting,
+    /// Up, ours, held.
+    ///
+    /// → `Regaining` (lease lost); `Lingering`, `Closing` (last close); `Closing` (stop);
+    /// `Retreating`, `Waiting` (link lost).
+    Up,
+    /// Up, ours, held; the lease was lost and another is asked for.
+    ///
+    /// → `Up` (leased again); else as `Up`, and `Retreating`, `Waiting` when the timer fires.
+    Regaining,
+    /// Up, ours, not held.
+    ///
+    /// → `Up` (open); `Closing` (timer, stop); `Retreating` (link lost).
+    Lingering,
+    /// Not up; held only by sessions that wait for it (`Reconnect`), and kept ready so that its carrier can be seen.
+    ///
+    /// → `Starting` (discovered again, retry timer, open); `Observed` (became Active by itself); `Retreating` (nobody
+    /// waits any more).
+    Waiting,
+    /// Being taken down, and told so. Sessions that opened meanwhile are held and served afterwards.
+    ///
+    /// → `Observed`, `Starting` (target reached).
+    Closing(Teardown),
+    /// What is left of a lost link, a failed start or an ended wait is cleared away; the public sees what will be after.
+    ///
+    /// → `Observed`, `Starting` (target reached).
+    Retreating,
+}
+
+/// What is being taken down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Teardown {
+    /// A start that nobody wants any more; it never was Active.
+    Attempt,
+    /// A link of ours; it counts as Active until it is down.
+    Link,
+    /// A link that the machine itself held; it counts as Active until it is down, and releasing it would not be enough.
+    Adopted,
+}
+
+impl Phase {
+    /// Where the engine shall take the access point; none: it is left alone.
+    pub(crate) const fn target(self) -> Option<Target> {
+        match self {
+            Self::Observed | Self::Enumerating => None,
+            Self::Starting | Self::Up | Self::Regaining | Self::Lingering => Some(Target::Configured),
+            Self::Waiting => Some(Target::Sensed),
+            Self::Closing(Teardown::Adopted) => Some(Target::Stopped),
+            Self::Closing(Teardown::Attempt | Teardown::Link) | Self::Retreating => Some(Target::Released),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+use netbearer_types::{
+    Configuration, Failure, Identifier, Interface, InterfaceAddress, ManagerEvent, Moment, SessionEvent, SessionState,
+    StateFlags, Target,
+};
+
+use crate::{
+    Action, Core, Input, SessionId, Subject, Verdict,
+    access_point::AccessPoint,
+    phase::Phase,
+    session::{Interest, Session},
+};
+
+/// The projection of inner phases to what the world is told, and the choke points through which every change goes.
+impl Core {
+    /// Moves an access point to another phase: records why, commands its engine, and tells its sessions what changed.
+    pub(crate) fn enter_phase(
+        &mut self,
+        identifier: &Identifier,
+        phase: Phase,
+        verdict: Verdict,
+        now: Moment,
+        inputs: Vec<Input>,
+    ) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let before = access_point.phase;
+        if before.target().is_none() {
+            access_point.found_up = access_point.link().is_some_and(|link| link.administratively_up);
+        }
+        access_point.phase = phase;
+        access_point.timers.disarm_all();
+        self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
+        match (before.target(), phase.target()) {
+            (before, Some(target)) if before != Some(target) => self.command(identifier, target),
+            (Some(Target::Sensed | Target::Configured), None) => self.command(identifier, Target::Released),
+            _ => {}
+        }
+        self.tell_states(identifier);
+    }
+
+    /// Tells every session on an access point its state, if that is another than it was told last.
+    pub(crate) fn tell_states(&mut self, identifier: &Identifier) {
+        self.unpublished.insert(identifier.clone());
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let state = self.access_point_state(access_point);
+        let sessions: Vec<SessionId> = access_point.sessions.iter().copied().collect();
+        for session in sessions {
+            self.tell_state(session, state);
+        }
+    }
+
+    pub(crate) fn tell_state(&mut self, id: SessionId, state: SessionState) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.told != state {
+            session.told = state;
+            self.tell(id, SessionEvent::StateChanged { state });
+        }
+    }
+
+    /// Tells every session on a connected access point that its interface changed under it, if it matters to them.
+    pub(crate) fn tell_interface_change(&mut self, identifier: &Identifier, before: &Interface, interface: Interface) {
+        if same_for_sessions(before, &interface) {
+            return;
+        }
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let sessions: Vec<SessionId> = access_point.sessions.iter().copied().collect();
+        for session in sessions {
+            self.tell(session, SessionEvent::InterfaceChanged { interface: interface.clone() });
+        }
+    }
+
+    pub(crate) fn tell(&mut self, id: SessionId, event: SessionEvent) {
+        if let Some(session) = self.sessions.get(&id) {
+            self.actions.push_back(Action::Tell { client: session.client, session: id, event });
+        }
+    }
+
+    pub(crate) fn tell_failure(&mut self, id: SessionId, failure: Failure, now: Moment) {
+        self.record_session(id, Verdict::Failed(failure.message.clone()), now, Vec::new());
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.failure = Some(failure.clone());
+        }
+        self.tell(id, SessionEvent::Error(failure));
+    }
+
+    /// The session has its network.
+    pub(crate) fn tell_opened(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.interest = Interest::Open { since: now };
+        self.record_session(id, Verdict::Opened, now, Vec::new());
+        self.tell(id, SessionEvent::Opened);
+    }
+
+    pub(crate) fn projected_state(&self, session: &Session) -> SessionState {
+        session
+            .access_point()
+            .and_then(|identifier| self.access_points.get(identifier))
+            .map_or(SessionState::Invalid, |access_point| self.access_point_state(access_point))
+    }
+
+    /// The state of sessions on an access point (§2).
+    pub(crate) fn access_point_state(&self, access_point: &AccessPoint) -> SessionState {
+        match access_point.phase {
+            Phase::Enumerating | Phase::Starting => SessionState::Connecting,
+            Phase::Up | Phase::Regaining | Phase::Lingering => SessionState::Connected,
+            Phase::Closing(_) => SessionState::Closing,
+            // Somebody opened again: the next start follows at once, and this is its first part.
+            Phase::Retreating if self.is_wanted(access_point.identifier()) => SessionState::Connecting,
+            Phase::Observed | Phase::Waiting | Phase::Retreating => match access_point.flags() {
+                StateFlags::Undefined | StateFlags::Defined => SessionState::NotAvailable,
+                StateFlags::Discovered => SessionState::Disconnected,
+                StateFlags::Active => SessionState::Connected,
+            },
+        }
+    }
+
+    /// True if somebody opens the access point and is not content to wait.
+    fn is_wanted(&self, identifier: &Identifier) -> bool {
+        let opening = |id| self.sessions.get(&id).is_some_and(|session| session.interest == Interest::Opening);
+        self.ledger.holders(identifier).into_iter().any(opening)
+    }
+
+    /// Tells everybody what changed in public since the last time.
+    pub(crate) fn publish(&mut self, now: Moment) {
+        let support = self.settings.session_support();
+        for identifier in std::mem::take(&mut self.unpublished) {
+            let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
+            let configuration = access_point.configuration(support);
+            let was_active = is_active(access_point.published.as_ref());
+            let event = match &access_point.published {
+                Some(published) if *published == configuration => continue,
+                Some(_) => ManagerEvent::ConfigurationChanged { configuration: configuration.clone() },
+                None => ManagerEvent::ConfigurationAdded { configuration: configuration.clone() },
+            };
+            access_point.published = Some(configuration);
+            if access_point.is_adopted() && !was_active {
+                let inputs = access_point.interface().map(adoption_inputs).unwrap_or_default();
+                self.journal.record(now, Subject::AccessPoint(identifier), Verdict::Adopt, inputs);
+            }
+            self.actions.push_back(Action::Announce(event));
+        }
+        let online = self.is_online();
+        if online != self.online {
+            self.online = online;
+            self.actions.push_back(Action::Announce(ManagerEvent::OnlineStateChanged { online }));
+        }
+    }
+}
+
+fn is_active(configuration: Option<&Configuration>) -> bool {
+    configuration.is_some_and(|configuration| configuration.state_flags == StateFlags::Active)
+}
+
+fn adoption_inputs(interface: &Interface) -> Vec<Input> {
+    let addresses: Vec<String> =
+        usable_addresses(interface).map(|address| format!("{}/{}", address.address, address.prefix_length)).collect();
+    vec![Input::new("carrier", "yes"), Input::new("addresses", addresses.join(" "))]
+}
+
+/// What a session cares for did not change: name, index, usable addresses, gateways, name servers.
+fn same_for_sessions(one: &Interface, other: &Interface) -> bool {
+    one.name == other.name
+        && one.index == other.index
+        && one.gateways == other.gateways
+        && one.name_servers == other.name_servers
+        && one.search_domains == other.search_domains
+        && usable_addresses(one).eq(usable_addresses(other))
+}
+
+fn usable_addresses(interface: &Interface) -> impl Iterator<Item = &InterfaceAddress> {
+    interface.addresses.iter().filter(|address| address.is_usable())
+}

@@ -1,0 +1,30 @@
+use netbearer_types::{Failure, PropertyKey};
+
+/// Why a call was refused. A refused call has changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The session does not exist, or belongs to another client.
+    #[error("the session does not exist")]
+    UnknownSession,
+    /// The user has as many watching sessions as the limit allows.
+    #[error("the limit of {0} watching sessions for one user is reached; drop some, or raise the limit")]
+    TooManyWatchers(u32),
+    /// The user holds as many sessions as the limit allows. The session's event stream has the same failure.
+    #[error("{0}")]
+    TooManySessions(Failure),
+    /// The configuration does not support the operation. The session's event stream has the same failure.
+    #[error("{0}")]
+    NotSupported(Failure),
+    /// Only NetBearer writes this property.
+    #[error("the property {0} is read-only")]
+    ReadOnlyProperty(PropertyKey),
+    /// The value does not fit the property.
+    #[error("the property {key} takes {expected}")]
+    UnfitPropertyValue {
+        /// The property.
+        key: PropertyKey,
+        /// What it takes.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,218 @@
+use std::time::Duration;
+
+use netbearer_types::{AccessPointReport, Identifier, Level, ManagerEvent, Moment, SessionState, Stage, StateFlags};
+
+use crate::{
+    Action, Core, Input, Subject, Verdict,
+    access_point::{AccessPoint, is_usable},
+    phase::Phase,
+    timer::Timer,
+};
+
+/// How long a link whose lease was lost may ask for another before its sessions lose it.
+const REGAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What engines say. Reports are levels: the core compares them with the last one, and decides.
+impl Core {
+    /// An engine tells its newest truth about an access point.
+    pub fn handle_report(&mut self, report: AccessPointReport, now: Moment) {
+        if let Some(between) = self.flap_between(&report) {
+            self.apply(between, now);
+        }
+        self.apply(report, now);
+        self.publish(now);
+    }
+
+    /// An access point is none any more. Its engine has removed from it what was ours.
+    pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
+        self.remove_access_point(identifier, reason, now);
+        self.publish(now);
+    }
+
+    /// An interface is no access point.
+    pub fn handle_ignored(&mut self, interface_name: String, reason: String, now: Moment) {
+        let inputs = vec![Input::new("reason", reason)];
+        self.journal.record(now, Subject::Interface(interface_name), Verdict::NotAnAccessPoint, inputs);
+    }
+
+    /// The first enumeration has ended.
+    pub fn handle_enumerated(&mut self, now: Moment) {
+        self.enumerated = true;
+        for identifier in self.in_phase(|phase| phase == Phase::Enumerating) {
+            self.enumeration_ended(&identifier, now);
+        }
+        self.publish(now);
+    }
+
+    /// An engine can do nothing more: its access points are lost.
+    pub fn handle_engine_failed(&mut self, message: &str, now: Moment) {
+        for identifier in self.in_phase(|_| true) {
+            self.remove_access_point(&identifier, message, now);
+        }
+        self.publish(now);
+    }
+
+    /// A flap that was over before it was seen shows only in the count of losses. It is told as what it was: a loss and
+    /// a return.
+    fn flap_between(&self, report: &AccessPointReport) -> Option<AccessPointReport> {
+        let before = self.access_points.get(&report.identifier)?.link()?;
+        let Level::Present(after) = &report.level else { return None };
+        let unseen = before.administratively_up
+            && before.carrier
+            && after.administratively_up
+            && after.carrier
+            && before.carrier_losses != after.carrier_losses;
+        unseen.then(|| {
+            let mut between = report.clone();
+            if let Level::Present(link) = &mut between.level {
+                link.carrier = false;
+            }
+            between
+        })
+    }
+
+    fn apply(&mut self, report: AccessPointReport, now: Moment) {
+        let identifier = report.identifier.clone();
+        let was_active = match self.access_points.get_mut(&identifier) {
+            Some(access_point) => {
+                let was_active = access_point.observed_flags() == StateFlags::Active;
+                let was_absent = access_point.report.level == Level::Absent;
+                access_point.report = report;
+                if was_absent || access_point.has_carrier() {
+                    access_point.carrier_refuted = false;
+                }
+                was_active
+            }
+            None if report.level == Level::Absent => return,
+            None => {
+                let profile = self.settings.profiles.profile(&report.name).clone();
+                self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
+                false
+            }
+        };
+        self.react(&identifier, was_active, now);
+        self.tell_states(&identifier);
+        self.tell_interface(&identifier);
+        self.forget_if_absent(&identifier, now);
+    }
+
+    fn react(&mut self, identifier: &Identifier, was_active: bool, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let flags = access_point.observed_flags();
+        match access_point.phase {
+            Phase::Observed => {
+                if was_active && flags != StateFlags::Active {
+                    let cause = loss(access_point).unwrap_or_default();
+                    self.lose_link(identifier, &cause, now);
+                }
+            }
+            Phase::Enumerating => {
+                if flags >= StateFlags::Discovered {
+                    self.serve_holders(identifier, now);
+                }
+            }
+            Phase::Starting => self.start_progressed(identifier, now),
+            Phase::Up | Phase::Lingering | Phase::Regaining => self.check_link(identifier, now),
+            Phase::Waiting => {
+                if flags < StateFlags::Discovered {
+                    // It went away: when it comes back it is another try, not the next of a row.
+                    access_point.timers.disarm(Timer::Retry);
+                    return;
+                }
+                let came_up_by_itself = flags == StateFlags::Active && access_point.found_up;
+                let may_try =
+                    access_point.report.cannot_start_and_stop.is_none() && !access_point.timers.is_armed(Timer::Retry);
+                if came_up_by_itself {
+                    self.serve_active(identifier, now);
+                } else if may_try {
+                    self.start(identifier, now);
+                }
+            }
+            Phase::Closing(_) | Phase::Retreating => {
+                if access_point.stage() == Some(&Stage::Reached) {
+                    self.serve_holders(identifier, now);
+                }
+            }
+        }
+    }
+
+    /// A link of ours that was up: still up, lost, or looking for a new lease.
+    fn check_link(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let cause = loss(access_point);
+        match (access_point.phase, access_point.stage()) {
+            (Phase::Up, Some(Stage::Working(_))) if access_point.has_carrier() => {
+                let inputs = vec![Input::new("time allowed", format_args!("{REGAIN_TIMEOUT:?}"))];
+                self.enter_phase(identifier, Phase::Regaining, Verdict::Regain, now, inputs);
+                self.arm(identifier, Timer::Regain, now + REGAIN_TIMEOUT);
+            }
+            (Phase::Regaining, Some(Stage::Working(_))) if access_point.has_carrier() => {}
+            (_, Some(Stage::Failed(_, message))) => {
+                let message = message.clone();
+                self.lose_link(identifier, &message, now);
+            }
+            (phase, _) => match cause {
+                Some(cause) => self.lose_link(identifier, &cause, now),
+                None if phase == Phase::Regaining => {
+                    self.enter_phase(
+                        identifier,
+                        Phase::Up,
+                        Verdict::Up,
+                        now,
+                        vec![Input::new("cause", "leased again")],
+                    );
+                }
+                None => {}
+            },
+        }
+    }
+
+    /// An access point that is unplugged and that no session is about is no longer worth remembering.
+    pub(crate) fn forget_if_absent(&mut self, identifier: &Identifier, now: Moment) {
+        let forgettable = self.access_points.get(identifier).is_some_and(|access_point| {
+            access_point.report.level == Level::Absent
+                && access_point.sessions.is_empty()
+                && access_point.phase == Phase::Observed
+        });
+        if forgettable && let Some(access_point) = self.access_points.remove(identifier) {
+            self.announce_removal(&access_point, "unplugged, and no session is about it", now);
+        }
+    }
+
+    pub(crate) fn announce_removal(&mut self, access_point: &AccessPoint, reason: &str, now: Moment) {
+        let identifier = access_point.identifier().clone();
+        let subject = Subject::AccessPoint(identifier.clone());
+        self.journal.record(now, subject, Verdict::Remove, vec![Input::new("reason", reason)]);
+        self.unpublished.remove(&identifier);
+        if access_point.published.is_some() {
+            self.actions.push_back(Action::Announce(ManagerEvent::ConfigurationRemoved { identifier }));
+        }
+    }
+
+    /// Tells the sessions on a connected access point that its interface changed under it. Not while a lost lease is
+    /// asked for anew: either the same address returns, or the change is told with the new one.
+    fn tell_interface(&mut self, identifier: &Identifier) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        if access_point.phase == Phase::Regaining {
+            return;
+        }
+        let connected = self.access_point_state(access_point) == SessionState::Connected;
+        let now = access_point.interface().filter(|_| connected).cloned();
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let before = std::mem::replace(&mut access_point.interface_told, now.clone());
+        if let (Some(before), Some(interface)) = (before, now) {
+            self.tell_interface_change(identifier, &before, interface);
+        }
+    }
+}
+
+/// Why a link counts as lost, if it does.
+fn loss(access_point: &AccessPoint) -> Option<String> {
+    match access_point.link() {
+        None => Some("its interface is gone".to_owned()),
+        Some(link) if !link.administratively_up => Some("somebody set its interface down".to_owned()),
+        Some(link) if !link.carrier => Some("no carrier".to_owned()),
+        Some(link) if !is_usable(link) => Some("its address or its route is gone".to_owned()),
+        Some(_) => None,
+    }
+}

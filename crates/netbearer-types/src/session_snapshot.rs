@@ -1,0 +1,35 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Failure, Identifier, Interface, Moment, SessionState};
+
+/// A session as it is at one moment: what its getters return, and what a stream of events starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSnapshot {
+    /// The connectivity state.
+    pub state: SessionState,
+    /// This session holds, and its link is up or it is roaming.
+    pub is_open: bool,
+    /// The interface in use: present exactly when [`SessionState::Connected`].
+    pub interface: Option<Interface>,
+    /// The access point in use while open.
+    pub active_configuration: Option<Identifier>,
+    /// Since when the session has been open.
+    pub active_since: Option<Moment>,
+    /// The last failure; an accepted open clears it.
+    pub failure: Option<Failure>,
+}
+
+impl SessionSnapshot {
+    /// What is known of a session before anything is known.
+    #[must_use]
+    pub const fn invalid() -> Self {
+        Self {
+            state: SessionState::Invalid,
+            is_open: false,
+            interface: None,
+            active_configuration: None,
+            active_since: None,
+            failure: None,
+        }
+    }
+}
