@@ -1,1 +1,53 @@
-//! To come.
+//! A DHCPv4 client without I/O (RFC 2131, 2132, 3396, 3442, 6842).
+//!
+//! A [`Client`] has no socket, no clock and no task. Whoever drives it hands in what happens ([`Client::start`],
+//! [`Client::handle_packet`], [`Client::handle_timeout`], [`Client::release`]) together with the [`Moment`] at which it
+//! does, and after each call fetches what is to be done: [`Client::poll_transmit`], [`Client::poll_event`],
+//! [`Client::poll_timeout`]. The same calls with the same seed always lead to the same result, so that every history can
+//! be replayed.
+//!
+//! Packets are hostile until proven otherwise: nothing in them makes the client panic, grow without bound, or send
+//! faster than its timetable ([`Exchange`]).
+//!
+//! Deviations from RFC 2131, all in favour of latency:
+//! - The first DISCOVER leaves at once. §4.4.1 asks (SHOULD) for one to ten seconds of random delay, against many hosts
+//!   that start in step; here somebody waits for the session, and retransmissions are randomised anyway.
+//! - Unanswered messages are repeated after 250 ms, 500 ms, 1 s … 16 s, each ± 25 %. §4.1 starts at 4 s and ends at 64 s.
+//! - The first acceptable OFFER is taken; §4.4.1 allows to collect some first.
+//! - The 60 s between repetitions while renewing and rebinding (§4.4.5) shrink with leases shorter than 16 minutes.
+//!
+//! Around the payloads that a client sends and receives, [`frame`] puts and removes the IPv4 and UDP headers that a
+//! packet socket needs while the interface has no address.
+//!
+//! [`Moment`]: netbearer_types::Moment
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod client;
+mod client_identifier;
+mod configuration;
+mod domain_name;
+mod event;
+mod exchange;
+pub mod frame;
+mod lease;
+mod outgoing;
+mod packet_error;
+mod random;
+mod remembered_lease;
+mod reply;
+mod state;
+mod term;
+mod transmit;
+
+pub use client::Client;
+pub use client_identifier::{ClientIdentifier, ClientIdentifierError};
+pub use configuration::ClientConfiguration;
+pub use event::{Event, LossReason};
+pub use exchange::Exchange;
+pub use lease::{Lease, Route};
+pub use packet_error::PacketError;
+pub use remembered_lease::RememberedLease;
+pub use state::State;
+pub use term::Term;
+pub use transmit::Transmit;

@@ -1,1 +1,73 @@
-//! To come.
+//! Sandbox networks in network namespaces, for tests and benchmarks.
+//!
+//! A [`Lab`] is one machine and any number of access points, each in a network namespace of its own, joined by virtual
+//! cables. Nothing outside these namespaces is ever changed. The namespaces are anonymous and belong to threads of the
+//! calling process, and every program started in them dies with the thread that started it, so nothing is left behind,
+//! even after SIGKILL.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use netbearer_lab::{AccessPointPlan, Dhcp, Lab};
+//!
+//! let lab = Lab::builder()
+//!     .access_point(AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq))
+//!     .access_point(AccessPointPlan::new("ap1").card_like())
+//!     .build()?;
+//! lab.machine().enter()?; // from here on this thread, and those it starts, live on the lab's machine
+//! // … bring ap0 up with the code under test …
+//! let access_point = lab.access_point("ap0")?;
+//! access_point.dhcp_log()?.wait_for_text("DHCPACK", Duration::from_secs(5))?;
+//! let lost_after = access_point.cut()?;
+//! # Ok::<(), netbearer_lab::LabError>(())
+//! ```
+//!
+//! Everything waits for an event with a deadline: for a line of a [`Record`], for a change the kernel announces
+//! ([`Namespace::wait_until`]), for the end of a [`Program`]. The witnesses (`ip`, `tcpdump`, `dnsmasq`) are other
+//! people's programs, so that a lab does not share a mistake with the code it tests.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod access_point;
+mod access_point_plan;
+mod capture;
+mod clock;
+mod conversation;
+mod deadline;
+mod dhcp_script;
+mod dhcp_server;
+mod dnsmasq;
+mod echo_server;
+mod error;
+mod lab;
+mod namespace;
+mod netlink;
+mod program;
+mod record;
+mod requirement;
+mod server_thread;
+mod snapshot;
+mod subnet;
+mod unshare;
+mod witness;
+
+pub use access_point::AccessPoint;
+pub use access_point_plan::{AccessPointPlan, Card, Dhcp};
+pub use capture::Capture;
+pub use clock::now;
+pub use conversation::Conversation;
+pub use dhcp_script::{Fault, Script};
+pub use dhcp_server::{DhcpServer, Direction, Exchange};
+/// The codec of the messages in an [`Exchange`].
+pub use dhcproto;
+pub use dhcproto::v4::MessageType;
+pub use echo_server::{ECHO_PORT, INTERNET};
+pub use error::LabError;
+pub use lab::{Lab, LabBuilder};
+pub use namespace::Namespace;
+pub use program::{NamespaceCommand, Program};
+pub use record::{Mark, Record};
+pub use requirement::requirements;
+pub use rustix::process::Signal;
+pub use snapshot::Snapshot;
+pub use subnet::Subnet;

@@ -9,6 +9,8 @@ pub struct SessionSnapshot {
     pub state: SessionState,
     /// This session holds, and its link is up or it is roaming.
     pub is_open: bool,
+    /// This session holds and its link is not up yet, or is waited for (`Reconnect`).
+    pub is_opening: bool,
     /// The interface in use: present exactly when [`SessionState::Connected`].
     pub interface: Option<Interface>,
     /// The access point in use while open.
@@ -26,6 +28,7 @@ impl SessionSnapshot {
         Self {
             state: SessionState::Invalid,
             is_open: false,
+            is_opening: false,
             interface: None,
             active_configuration: None,
             active_since: None,

@@ -1,0 +1,370 @@
+use std::{collections::VecDeque, net::Ipv4Addr};
+
+use dhcproto::v4::MessageType;
+use netbearer_types::Moment;
+use tracing::debug;
+
+use crate::{
+    ClientConfiguration, Event, Exchange, Lease, LossReason, PacketError, State, Transmit,
+    exchange::{delay_with_lease, delay_without_lease},
+    outgoing::Outgoing,
+    random::Random,
+    reply::{Reply, ReplyKind, is_host},
+};
+
+/// REQUESTs for an offered address before the offer is taken for void (RFC 2131 §3.1: "such as four times").
+const REQUESTING_TRIES: u32 = 4;
+
+/// REQUESTs for a remembered address. Few, as a server that does not know the address stays silent (RFC 2131 §4.3.2).
+const REBOOTING_TRIES: u32 = 2;
+
+/// A DHCPv4 client on one interface, for one stay on one network.
+///
+/// After any call that takes a moment, fetch what is to be done: messages until [`Client::poll_transmit`] has none,
+/// events until [`Client::poll_event`] has none, and the deadline from [`Client::poll_timeout`]. Nothing grows if nobody
+/// fetches: at most one message and two events wait, and newer ones overtake.
+///
+/// When the carrier was lost, the network may be another one: drop the client and begin with a new one that remembers
+/// the lease.
+#[derive(Debug)]
+pub struct Client {
+    configuration: ClientConfiguration,
+    random: Random,
+    state: State,
+    /// When the present search for a lease, or its renewal, began: `secs` counts from here.
+    began_at: Moment,
+    /// The address to suggest to servers, as it was ours before.
+    preferred_address: Option<Ipv4Addr>,
+    /// Refusals since the last lease.
+    refusals: u32,
+    transmit: Option<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// A client that does nothing until it is started.
+    #[must_use]
+    pub fn new(configuration: ClientConfiguration, now: Moment) -> Self {
+        Self {
+            random: Random::new(configuration.seed),
+            configuration,
+            state: State::Init,
+            began_at: now,
+            preferred_address: None,
+            refusals: 0,
+            transmit: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Begins to ask for a lease: for the remembered one if there is one, else for any. Without effect on a client that
+    /// is neither new nor released.
+    pub fn start(&mut self, now: Moment) {
+        if !matches!(self.state, State::Init | State::Released) {
+            return;
+        }
+        self.began_at = now;
+        self.refusals = 0;
+        self.preferred_address =
+            self.configuration.remembered.take().map(|lease| lease.address).filter(|address| is_host(*address));
+        match self.preferred_address {
+            Some(address) => {
+                let exchange = self.new_exchange(now);
+                self.enter(State::Rebooting { address, exchange }, "started with a remembered lease");
+                self.send(now);
+            }
+            None => self.discover("started", now),
+        }
+    }
+
+    /// Gives the lease back, if there is one, and ends all activity. The server does not confirm it (RFC 2131 §4.4.6).
+    /// Events not fetched yet are dropped, and none follows.
+    pub fn release(&mut self, now: Moment) {
+        let lease = self.state.lease().filter(|lease| lease.term.expires_at().is_none_or(|end| now < end)).cloned();
+        self.enter(State::Released, "released");
+        self.events.clear();
+        if let Some(lease) = lease {
+            let message = Outgoing {
+                message_type: MessageType::Release,
+                transaction_identifier: self.random.transaction_identifier(),
+                seconds: 0,
+                client_address: lease.address,
+                requested_address: None,
+                server_identifier: Some(lease.server_identifier),
+            };
+            self.transmit(&message, lease.server_identifier);
+        }
+    }
+
+    /// Takes a DHCP message that arrived at port 68, without UDP and IP headers.
+    ///
+    /// # Errors
+    /// Why the message was ignored. That is ordinary: packet sockets see the replies to other clients too.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Result<(), PacketError> {
+        // Nothing may prolong a lease that has ended, even if the timeout is yet to be handled.
+        self.expire(now);
+        let exchange = *self.state.exchange().ok_or(PacketError::NotExpected)?;
+        let reply = Reply::parse(packet, exchange.transaction_identifier, &self.configuration)?;
+        match (&self.state, reply.kind) {
+            (State::Selecting(_), ReplyKind::Offer) => {
+                reply.lease(exchange.sent_at, &mut self.random)?;
+                self.request(&reply, exchange, now);
+            }
+            (State::Requesting { server_identifier, .. }, ReplyKind::Acknowledgement | ReplyKind::Refusal)
+                if *server_identifier != reply.server_identifier =>
+            {
+                return Err(PacketError::Server(reply.server_identifier));
+            }
+            (State::Requesting { address, .. } | State::Rebooting { address, .. }, ReplyKind::Acknowledgement) => {
+                let lease = granted(&reply, *address, &exchange, &mut self.random, now)?;
+                self.refusals = 0;
+                self.enter(State::Bound(lease.clone()), "a server granted a lease");
+                self.tell(Event::Acquired(lease));
+            }
+            (State::Requesting { .. } | State::Rebooting { .. }, ReplyKind::Refusal) => self.refused(now),
+            (State::Renewing { lease: old, .. } | State::Rebinding { lease: old, .. }, ReplyKind::Acknowledgement) => {
+                let lease = granted(&reply, old.address, &exchange, &mut self.random, now)?;
+                let changed = lease.differs_from(old);
+                self.enter(State::Bound(lease.clone()), "a server prolonged the lease");
+                self.tell(Event::Renewed { lease, changed });
+            }
+            (State::Renewing { lease, .. }, ReplyKind::Refusal)
+                if lease.server_identifier != reply.server_identifier =>
+            {
+                return Err(PacketError::Server(reply.server_identifier));
+            }
+            (State::Renewing { .. } | State::Rebinding { .. }, ReplyKind::Refusal) => {
+                self.preferred_address = None;
+                self.lose(LossReason::RefusedByServer(reply.text()), now);
+            }
+            _ => return Err(PacketError::MessageType),
+        }
+        Ok(())
+    }
+
+    /// Does what is due. After it, [`Client::poll_timeout`] lies ahead of `now`. Harmless when nothing is due.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if self.poll_timeout().is_none_or(|timeout| now < timeout) || self.expire(now) {
+            return;
+        }
+        match &self.state {
+            State::Waiting { .. } => self.discover("the wait after refusals is over", now),
+            State::Requesting { exchange, .. } if exchange.tries >= REQUESTING_TRIES => {
+                self.discover("the server that offered does not answer", now);
+            }
+            State::Rebooting { exchange, .. } if exchange.tries >= REBOOTING_TRIES => {
+                self.discover("no server confirms the remembered lease", now);
+            }
+            State::Bound(lease) | State::Renewing { lease, .. }
+                if lease.term.rebind_at().is_some_and(|rebind_at| rebind_at <= now) =>
+            {
+                self.rebind(lease.clone(), now);
+            }
+            State::Bound(lease) => self.renew(lease.clone(), now),
+            _ => self.send(now),
+        }
+    }
+
+    /// When [`Client::handle_timeout`] is to be called; none if time changes nothing: before the start, after the
+    /// release, and with a lease for ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.state.timeout()
+    }
+
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmit.take()
+    }
+
+    /// The next piece of news.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The lease, if there is one. Its address may be used until its end.
+    #[must_use]
+    pub const fn lease(&self) -> Option<&Lease> {
+        self.state.lease()
+    }
+
+    fn discover(&mut self, cause: &'static str, now: Moment) {
+        let exchange = self.new_exchange(now);
+        self.enter(State::Selecting(exchange), cause);
+        self.send(now);
+    }
+
+    /// Takes an offer. The transaction goes on under the same number (RFC 2131 §4.4.1).
+    fn request(&mut self, offer: &Reply, exchange: Exchange, now: Moment) {
+        let state = State::Requesting {
+            address: offer.address,
+            server_identifier: offer.server_identifier,
+            exchange: Exchange { tries: 0, ..exchange },
+        };
+        self.enter(state, "a server made an acceptable offer");
+        self.send(now);
+    }
+
+    fn renew(&mut self, lease: Lease, now: Moment) {
+        self.began_at = now;
+        let exchange = self.new_exchange(now);
+        self.enter(State::Renewing { lease, exchange }, "it is time to renew");
+        self.send(now);
+    }
+
+    fn rebind(&mut self, lease: Lease, now: Moment) {
+        if matches!(self.state, State::Bound(_)) {
+            self.began_at = now;
+        }
+        let exchange = self.new_exchange(now);
+        self.enter(State::Rebinding { lease, exchange }, "it is time to rebind");
+        self.send(now);
+    }
+
+    /// Starts over after a refusal: at once after the first, as the network may just have changed, and ever more slowly
+    /// after the next ones, so that a server that refuses for ever is not besieged (RFC 2131 §3.1 leaves the pace open).
+    fn refused(&mut self, now: Moment) {
+        self.preferred_address = None;
+        self.refusals = self.refusals.saturating_add(1);
+        match self.refusals.checked_sub(2) {
+            None => self.discover("a server refused", now),
+            Some(repetitions) => {
+                let until = now + delay_without_lease(repetitions, &mut self.random);
+                self.enter(State::Waiting { until }, "a server refused again");
+            }
+        }
+    }
+
+    /// True if the lease has ended by now, and the search for another has begun.
+    fn expire(&mut self, now: Moment) -> bool {
+        let Some(lease) =
+            self.state.lease().filter(|lease| lease.term.expires_at().is_some_and(|expires_at| expires_at <= now))
+        else {
+            return false;
+        };
+        self.preferred_address = Some(lease.address);
+        self.lose(LossReason::Expired, now);
+        true
+    }
+
+    fn lose(&mut self, reason: LossReason, now: Moment) {
+        self.began_at = now;
+        self.discover("the lease was lost", now);
+        self.tell(Event::Lost(reason));
+    }
+
+    /// The one place where the state changes. A message that was not fetched belongs to the state that is left.
+    fn enter(&mut self, state: State, cause: &'static str) {
+        debug!(from = self.state.name(), to = state.name(), cause, "DHCP client changes state");
+        self.state = state;
+        self.transmit = None;
+    }
+
+    fn new_exchange(&mut self, now: Moment) -> Exchange {
+        Exchange::new(self.random.transaction_identifier(), now)
+    }
+
+    /// Puts the question of the present state, for the first time or again.
+    fn send(&mut self, now: Moment) {
+        let delay = match &self.state {
+            State::Selecting(exchange) | State::Requesting { exchange, .. } | State::Rebooting { exchange, .. } => {
+                delay_without_lease(exchange.tries, &mut self.random)
+            }
+            State::Renewing { lease, .. } => delay_until(lease.term.rebind_at(), lease, now),
+            State::Rebinding { lease, .. } => delay_until(lease.term.expires_at(), lease, now),
+            State::Init | State::Waiting { .. } | State::Bound(_) | State::Released => return,
+        };
+        // RFC 2131 §4.4.1: the REQUEST repeats the value of the DISCOVER.
+        let keeps_seconds = matches!(self.state, State::Requesting { .. });
+        let Some(exchange) = self.state.exchange_mut() else { return };
+        if !keeps_seconds {
+            exchange.seconds = u16::try_from((now - self.began_at).as_secs()).unwrap_or(u16::MAX);
+        }
+        exchange.sent(now, delay);
+        let mut message = Outgoing {
+            message_type: MessageType::Request,
+            transaction_identifier: exchange.transaction_identifier,
+            seconds: exchange.seconds,
+            client_address: Ipv4Addr::UNSPECIFIED,
+            requested_address: None,
+            server_identifier: None,
+        };
+        let mut destination = Ipv4Addr::BROADCAST;
+        match &self.state {
+            State::Selecting(_) => {
+                message.message_type = MessageType::Discover;
+                message.requested_address = self.preferred_address;
+            }
+            State::Requesting { address, server_identifier, .. } => {
+                message.requested_address = Some(*address);
+                message.server_identifier = Some(*server_identifier);
+            }
+            State::Rebooting { address, .. } => message.requested_address = Some(*address),
+            State::Renewing { lease, .. } => {
+                message.client_address = lease.address;
+                destination = lease.server_identifier;
+            }
+            State::Rebinding { lease, .. } => message.client_address = lease.address,
+            State::Init | State::Waiting { .. } | State::Bound(_) | State::Released => {}
+        }
+        self.transmit(&message, destination);
+    }
+
+    fn transmit(&mut self, message: &Outgoing, destination: Ipv4Addr) {
+        self.transmit = message.encode(&self.configuration).map(|payload| Transmit {
+            source: message.client_address,
+            destination,
+            payload,
+        });
+    }
+
+    /// Queues news, as few as tell the whole truth: nothing that came before a loss matters any more, and what was
+    /// renewed before anybody heard of it was acquired as it is now.
+    fn tell(&mut self, event: Event) {
+        match (event, self.events.back_mut()) {
+            (Event::Renewed { lease, .. }, Some(Event::Acquired(waiting))) => *waiting = lease,
+            (Event::Renewed { lease, changed }, Some(Event::Renewed { lease: waiting, changed: waiting_changed })) => {
+                *waiting = lease;
+                *waiting_changed |= changed;
+            }
+            (event, _) => {
+                if matches!(event, Event::Lost(_)) {
+                    self.events.clear();
+                }
+                self.events.push_back(event);
+            }
+        }
+    }
+}
+
+/// The lease that an acknowledgement grants, if it is for the address that was asked for and has not ended yet.
+///
+/// It counts from the last REQUEST: an earlier one may have been the one that is answered, but the last one has prolonged
+/// the lease again.
+fn granted(
+    reply: &Reply,
+    address: Ipv4Addr,
+    exchange: &Exchange,
+    random: &mut Random,
+    now: Moment,
+) -> Result<Lease, PacketError> {
+    if reply.address != address {
+        return Err(PacketError::OtherAddress(reply.address));
+    }
+    let lease = reply.lease(exchange.sent_at, random)?;
+    if lease.term.expires_at().is_some_and(|expires_at| expires_at <= now) {
+        return Err(PacketError::NoTime);
+    }
+    Ok(lease)
+}
+
+fn delay_until(limit: Option<Moment>, lease: &Lease, now: Moment) -> std::time::Duration {
+    let until = |end: Option<Moment>, start| end.unwrap_or(start) - start;
+    delay_with_lease(until(limit, now), until(lease.term.expires_at(), lease.acquired_at))
+}

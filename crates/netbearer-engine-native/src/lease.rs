@@ -1,0 +1,202 @@
+//! One DHCP client with its sockets and its clock: carries packets and time to the state machine, decides nothing.
+
+use std::{
+    future::pending,
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    net::SocketAddrV4,
+};
+
+use netbearer_dhcp::{
+    Client, ClientConfiguration, Event, RememberedLease, Transmit,
+    frame::{self, ChecksumState},
+};
+use netbearer_engine::Clock;
+use netbearer_kernel::{BootClock, PacketSocket, open_udp_socket};
+use tokio::net::UdpSocket;
+
+const CLIENT_PORT: u16 = 68;
+const SERVER_PORT: u16 = 67;
+/// Longer than any packet on a link with an MTU of 9,000; what is longer is cut off and then refused.
+const BUFFER_LENGTH: usize = 9_216;
+
+/// A lease being acquired and kept on one link.
+pub(crate) struct LeaseKeeper {
+    interface: u32,
+    interface_name: String,
+    client: Client,
+    clock: BootClock,
+    /// There while the interface has no address.
+    packets: Option<PacketSocket>,
+    /// There while it has one.
+    datagrams: Option<UdpSocket>,
+    buffer: Vec<u8>,
+}
+
+/// What happened on a socket or the clock.
+enum Wake {
+    Packet { length: usize, checksum: ChecksumState },
+    Datagram { length: usize },
+    Timeout,
+}
+
+impl LeaseKeeper {
+    /// Starts asking for a lease. The link must be up.
+    pub(crate) fn start(
+        interface: u32,
+        interface_name: &str,
+        hardware_address: [u8; 6],
+        remembered: Option<RememberedLease>,
+        clock: BootClock,
+    ) -> io::Result<Self> {
+        let seed = RandomState::new().build_hasher().finish();
+        let configuration = ClientConfiguration { remembered, ..ClientConfiguration::new(hardware_address, seed) };
+        let packets = Some(PacketSocket::open(interface)?);
+        let mut client = Client::new(configuration, clock.now());
+        client.start(clock.now());
+        Ok(Self {
+            interface,
+            interface_name: interface_name.to_owned(),
+            client,
+            clock,
+            packets,
+            datagrams: None,
+            buffer: vec![0; BUFFER_LENGTH],
+        })
+    }
+
+    /// Waits for the next event of the lease. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened.
+    pub(crate) async fn event(&mut self) -> io::Result<Event> {
+        loop {
+            if let Some(event) = self.client.poll_event() {
+                return Ok(event);
+            }
+            while let Some(transmit) = self.client.poll_transmit() {
+                self.send(&transmit).await?;
+            }
+            match self.wake().await? {
+                Wake::Timeout => self.client.handle_timeout(self.clock.now()),
+                Wake::Packet { length, checksum } => {
+                    let packet = self.buffer.get(..length).unwrap_or_default();
+                    if let Ok(datagram) = frame::decode(packet, checksum) {
+                        hear(&mut self.client, datagram.payload, &self.clock);
+                    }
+                }
+                Wake::Datagram { length } => {
+                    hear(&mut self.client, self.buffer.get(..length).unwrap_or_default(), &self.clock);
+                }
+            }
+        }
+    }
+
+    /// The interface has the leased address from now on, so an ordinary socket will do.
+    pub(crate) fn address_installed(&mut self) {
+        if let Some(packets) = self.packets.take() {
+            packets.close_in_background();
+        }
+    }
+
+    /// The interface has no address any more.
+    pub(crate) fn address_removed(&mut self) {
+        self.datagrams = None;
+    }
+
+    /// Gives the lease back to its server. The address must still be installed.
+    pub(crate) async fn release(&mut self) {
+        self.client.release(self.clock.now());
+        while let Some(transmit) = self.client.poll_transmit() {
+            if let Err(error) = self.send(&transmit).await {
+                tracing::debug!(interface = self.interface_name, "the lease could not be given back: {error}");
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> io::Result<Wake> {
+        let timeout = self.client.poll_timeout();
+        let (packets, datagrams, buffer, clock) = (&self.packets, &self.datagrams, &mut self.buffer, &self.clock);
+        let mut other_buffer = [0; 2_048];
+        let wake = tokio::select! {
+            received = receive_packet(packets.as_ref(), buffer) => {
+                let received = received?;
+                let checksum =
+                    if received.checksum_unfinished { ChecksumState::Unfinished } else { ChecksumState::Unknown };
+                Wake::Packet { length: received.length, checksum }
+            }
+            received = receive_datagram(datagrams.as_ref(), &mut other_buffer) => {
+                let length = received?;
+                let heard = other_buffer.get(..length).unwrap_or_default();
+                self.buffer.splice(..heard.len(), heard.iter().copied());
+                Wake::Datagram { length }
+            }
+            () = async {
+                match timeout {
+                    Some(deadline) => clock.sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            } => Wake::Timeout,
+        };
+        Ok(wake)
+    }
+
+    async fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
+        let sent = if transmit.source.is_unspecified() {
+            self.send_packet(transmit).await
+        } else {
+            self.send_datagram(transmit).await
+        };
+        // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.
+        if let Err(error) = sent {
+            tracing::debug!(interface = self.interface_name, "a DHCP message could not be sent: {error}");
+        }
+        Ok(())
+    }
+
+    async fn send_packet(&mut self, transmit: &Transmit) -> io::Result<()> {
+        let packets = match self.packets.take() {
+            Some(packets) => self.packets.insert(packets),
+            None => self.packets.insert(PacketSocket::open(self.interface)?),
+        };
+        let packet =
+            frame::encode(transmit.source, transmit.destination, &transmit.payload).map_err(io::Error::other)?;
+        packets.send_broadcast(&packet).await
+    }
+
+    async fn send_datagram(&mut self, transmit: &Transmit) -> io::Result<()> {
+        let datagrams = match self.datagrams.take() {
+            Some(datagrams) => self.datagrams.insert(datagrams),
+            None => {
+                let address = SocketAddrV4::new(transmit.source, CLIENT_PORT);
+                self.datagrams.insert(open_udp_socket(&self.interface_name, address)?)
+            }
+        };
+        let destination = SocketAddrV4::new(transmit.destination, SERVER_PORT);
+        datagrams.send_to(&transmit.payload, destination).await.map(|_| ())
+    }
+}
+
+fn hear(client: &mut Client, payload: &[u8], clock: &BootClock) {
+    // Ordinary: replies to other clients are seen as well.
+    if let Err(error) = client.handle_packet(payload, clock.now()) {
+        tracing::trace!("a DHCP message was passed over: {error}");
+    }
+}
+
+async fn receive_packet(
+    packets: Option<&PacketSocket>,
+    buffer: &mut [u8],
+) -> io::Result<netbearer_kernel::ReceivedPacket> {
+    match packets {
+        Some(packets) => packets.receive(buffer).await,
+        None => pending().await,
+    }
+}
+
+async fn receive_datagram(datagrams: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<usize> {
+    match datagrams {
+        Some(datagrams) => datagrams.recv(buffer).await,
+        None => pending().await,
+    }
+}

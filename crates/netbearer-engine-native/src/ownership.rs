@@ -1,0 +1,141 @@
+//! One owner for each network namespace: a lock, taken before the first change to the kernel (semantics §4).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why this process may not change the namespace.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OwnershipError {
+    /// Another process changes this network namespace.
+    #[error("another NetBearer process{} keeps the sessions of this network namespace; use that one, or end it", owner(*process))]
+    Owned {
+        /// Its process number, if it could be read.
+        process: Option<u32>,
+    },
+    /// The lock file cannot be written.
+    #[error("the lock {path} cannot be taken; make its directory writable, or name another with NETBEARER_RUNTIME_DIR", path = path.display())]
+    Unwritable {
+        /// The lock file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn owner(process: Option<u32>) -> String {
+    process.map(|process| format!(" (process {process})")).unwrap_or_default()
+}
+
+/// The lock of one network namespace. Held while at least one [`Claim`] lives; the kernel lets go of it when the process
+/// dies.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership {
+    path: PathBuf,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    file: Option<File>,
+    claims: usize,
+}
+
+/// The right to change the namespace, while it lives.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    held: Arc<Mutex<Held>>,
+}
+
+impl Ownership {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, held: Arc::default() }
+    }
+
+    /// Takes the lock, unless this process has it already.
+    pub(crate) fn claim(&self) -> Result<Claim, OwnershipError> {
+        let mut held = lock(&self.held);
+        if held.file.is_none() {
+            held.file = Some(self.take()?);
+        }
+        held.claims += 1;
+        Ok(Claim { held: Arc::clone(&self.held) })
+    }
+
+    fn take(&self) -> Result<File, OwnershipError> {
+        let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
+        if let Some(directory) = self.path.parent() {
+            fs::create_dir_all(directory).map_err(unwritable)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .map_err(unwritable)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(OwnershipError::Owned { process: read_process(&mut file) });
+            }
+            Err(error) => return Err(unwritable(error.into())),
+        }
+        // For whoever is refused, so that it can name us; the lock itself does not depend on it.
+        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = written {
+            tracing::debug!("the process number could not be written to the lock: {error}");
+        }
+        Ok(file)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut held = lock(&self.held);
+        held.claims = held.claims.saturating_sub(1);
+        if held.claims == 0 {
+            held.file = None;
+        }
+    }
+}
+
+fn read_process(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_told_who_the_first_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runtime").join("netns-1.lock");
+        let (first, second) = (Ownership::new(path.clone()), Ownership::new(path));
+        let claims = [first.claim().unwrap(), first.claim().unwrap()];
+        let refused = second.claim().unwrap_err();
+        assert!(matches!(refused, OwnershipError::Owned { process: Some(process) } if process == std::process::id()));
+        drop(claims);
+        assert!(second.claim().is_ok());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let refused = Ownership::new(PathBuf::from("/proc/nowhere/netns-1.lock")).claim().unwrap_err();
+        assert!(refused.to_string().contains("/proc/nowhere/netns-1.lock"), "{refused}");
+        assert!(refused.to_string().contains("NETBEARER_RUNTIME_DIR"), "{refused}");
+    }
+}

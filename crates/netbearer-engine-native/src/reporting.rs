@@ -1,0 +1,72 @@
+//! What the cache says of an interface, in the core's words. Pure.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netbearer_kernel::{Cache, Link, Route, RouteKind, RouteSpec};
+use netbearer_types::{Families, Interface, InterfaceAddress, LinkLevel};
+
+/// Name servers and search domains learnt on a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) servers: Vec<IpAddr>,
+    pub(crate) search_domains: Vec<String>,
+}
+
+pub(crate) fn link_level(cache: &Cache, link: &Link, names: &Names) -> LinkLevel {
+    let routes: Vec<&Route> = cache
+        .routes_over(link.index)
+        .filter(|route| route.kind == RouteKind::Unicast && !is_link_local(route))
+        .collect();
+    let defaults = || routes.iter().filter(|route| route.is_default());
+    let mut addresses: Vec<InterfaceAddress> = cache
+        .addresses_of(link.index)
+        .map(|address| InterfaceAddress {
+            address: address.address,
+            prefix_length: address.prefix_length,
+            scope: address.scope,
+            tentative: address.duplicate || (address.tentative && !address.optimistic),
+        })
+        .collect();
+    addresses.sort_unstable();
+    // The same router may stand in our table and in the main one.
+    let mut gateways: BTreeMap<IpAddr, u32> = BTreeMap::new();
+    for route in defaults() {
+        for gateway in
+            route.next_hops.iter().filter(|hop| hop.interface == Some(link.index)).filter_map(|hop| hop.gateway)
+        {
+            let metric = gateways.entry(gateway).or_insert(route.metric);
+            *metric = route.metric.min(*metric);
+        }
+    }
+    let mut gateways: Vec<(u32, IpAddr)> = gateways.into_iter().map(|(gateway, metric)| (metric, gateway)).collect();
+    gateways.sort_unstable();
+    LinkLevel {
+        administratively_up: link.administratively_up,
+        carrier: link.carrier,
+        carrier_losses: link.carrier_losses,
+        interface: Interface {
+            name: link.name.clone(),
+            index: link.index,
+            hardware_address: link.hardware_address.to_string(),
+            mtu: link.mtu,
+            addresses,
+            gateways: gateways.into_iter().map(|(_, gateway)| gateway).collect(),
+            name_servers: names.servers.clone(),
+            search_domains: names.search_domains.clone(),
+        },
+        routed: families(routes.iter().copied()),
+        default_route: families(defaults().copied().filter(|route| route.table == RouteSpec::MAIN_TABLE)),
+    }
+}
+
+fn families<'a>(routes: impl Iterator<Item = &'a Route>) -> Families {
+    routes.fold(Families::empty(), |families, route| families | Families::from(route.family))
+}
+
+/// IPv6 has such routes on every link that is up, so they say nothing.
+fn is_link_local(route: &Route) -> bool {
+    match route.destination {
+        IpAddr::V4(destination) => destination.is_link_local(),
+        IpAddr::V6(destination) => destination.is_unicast_link_local() || destination.is_multicast(),
+    }
+}

@@ -1,0 +1,215 @@
+use std::{future::Future, io, net::IpAddr};
+
+use futures_util::StreamExt;
+use rtnetlink::{
+    Handle, new_connection,
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_route::{
+        RouteNetlinkMessage,
+        address::AddressAttribute,
+        link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage},
+        route::RouteScope,
+    },
+    sys::AsyncSocket,
+};
+
+use crate::{AddressKey, AddressSpec, RequestError, RouteSpec, RuleSpec, address::identity};
+
+/// How the kernel makes the link-local IPv6 address of a link (`IFLA_INET6_ADDR_GEN_MODE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressGeneration {
+    /// Not at all.
+    None,
+    /// From the hardware address (RFC 4291 appendix A).
+    Eui64,
+}
+
+/// Asks the kernel for changes, and hears what it says to each. Needs `CAP_NET_ADMIN`. Cheap to clone.
+///
+/// It has a socket of its own, so that no flood of events eats an acknowledgement.
+///
+/// Each function queues its request before it returns, in the order of the calls, and the future only waits for the
+/// acknowledgement: fire ten, then join them. Dropping the future does not take the request back. Nothing goes to the
+/// kernel before the caller lets the runtime run; from then on a request is sent with each acknowledgement that comes
+/// in, so there is never more than one in the socket and the queue cannot overrun it.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    handle: Handle,
+}
+
+impl Requests {
+    /// Opens the socket in the network namespace of the calling thread, and spawns the task that serves it until the last
+    /// clone is dropped.
+    ///
+    /// # Errors
+    /// When the socket cannot be opened.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn open() -> io::Result<Self> {
+        let (mut connection, handle, _unsolicited) = new_connection()?;
+        let socket = connection.socket_mut().socket_mut();
+        // Older kernels (4.12) have no explanations.
+        for refused in [socket.set_ext_ack(true), socket.set_cap_ack(true)].into_iter().filter_map(Result::err) {
+            tracing::debug!(error = %refused, "a netlink socket option is not supported");
+        }
+        // Without it an acknowledgement looks like the end of the connection.
+        connection.set_forward_ack(true);
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Sets a link administratively up or down.
+    pub fn set_link_up(&self, index: u32, up: bool) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mut message = link(index);
+        message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        message.header.change_mask = LinkFlags::Up;
+        let direction = if up { "up" } else { "down" };
+        self.submit(format!("set interface {index} {direction}"), RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Sets the maximum transmission unit of a link, in bytes.
+    pub fn set_mtu(&self, index: u32, mtu: u32) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mut message = link(index);
+        message.attributes = vec![LinkAttribute::Mtu(mtu)];
+        self.submit(format!("set the MTU of interface {index} to {mtu}"), RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Says how the link-local IPv6 address of a link is made, from the next time it goes up.
+    pub fn set_ipv6_address_generation(
+        &self,
+        index: u32,
+        generation: AddressGeneration,
+    ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mode = match generation {
+            AddressGeneration::None => In6AddrGenMode::None,
+            AddressGeneration::Eui64 => In6AddrGenMode::Eui64,
+        };
+        let mut message = link(index);
+        message.attributes =
+            vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])])];
+        self.submit(
+            format!("set the IPv6 address generation of interface {index} to {generation:?}"),
+            RouteNetlinkMessage::SetLink(message),
+            0,
+        )
+    }
+
+    /// Adds an address; [`RequestError::is_exists`] if the interface has it.
+    pub fn add_address(&self, address: &AddressSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("add address {}/{} to interface {}", address.address, address.prefix_length, address.index),
+            RouteNetlinkMessage::NewAddress(address.message()),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    }
+
+    /// Adds an address, or gives the one there is new lifetimes: renews it.
+    pub fn replace_address(
+        &self,
+        address: &AddressSpec,
+    ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("set address {}/{} of interface {}", address.address, address.prefix_length, address.index),
+            RouteNetlinkMessage::NewAddress(address.message()),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Removes an address, whoever made it; [`RequestError::is_gone`] if it is not there.
+    pub fn delete_address(&self, key: AddressKey) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mut message = identity(key.index, key.address, key.prefix_length);
+        if let Some(peer) = key.peer {
+            message.attributes = vec![AddressAttribute::Local(key.address), AddressAttribute::Address(peer)];
+        }
+        self.submit(
+            format!("remove address {}/{} from interface {}", key.address, key.prefix_length, key.index),
+            RouteNetlinkMessage::DelAddress(message),
+            0,
+        )
+    }
+
+    /// Adds a route; [`RequestError::is_exists`] if the table has one to the same destination with the same metric.
+    pub fn add_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("add {}", words(route)),
+            RouteNetlinkMessage::NewRoute(route.message()),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    }
+
+    /// Adds a route, or puts it in the place of the one to the same destination with the same metric, without a moment
+    /// between. Whose that was is not asked: in tables that are not ours use [`Requests::add_route`].
+    pub fn replace_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("set {}", words(route)),
+            RouteNetlinkMessage::NewRoute(route.message()),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+    }
+
+    /// Removes a route of ours; [`RequestError::is_gone`] if there is none.
+    pub fn delete_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mut message = route.message();
+        // Matches every scope.
+        message.header.scope = RouteScope::NoWhere;
+        self.submit(format!("remove {}", words(route)), RouteNetlinkMessage::DelRoute(message), 0)
+    }
+
+    /// Adds a rule; [`RequestError::is_exists`] if the very same is there.
+    pub fn add_rule(&self, rule: &RuleSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("add {:?} rule {}", rule.family, rule.priority),
+            RouteNetlinkMessage::NewRule(rule.message()),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+    }
+
+    /// Removes a rule of ours; [`RequestError::is_gone`] if there is none.
+    pub fn delete_rule(&self, rule: &RuleSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        self.submit(
+            format!("remove {:?} rule {}", rule.family, rule.priority),
+            RouteNetlinkMessage::DelRule(rule.message()),
+            0,
+        )
+    }
+
+    fn submit(
+        &self,
+        what: String,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let mut message = NetlinkMessage::from(message);
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        let answers = self.handle.clone().request(message).ok();
+        async move {
+            let Some(mut answers) = answers else {
+                return Err(RequestError::unreachable(what));
+            };
+            while let Some(answer) = answers.next().await {
+                match answer.payload {
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(RequestError::refused(what, &error));
+                    }
+                    NetlinkPayload::Error(_acknowledgement) => return Ok(()),
+                    _ => {}
+                }
+            }
+            Err(RequestError::unreachable(what))
+        }
+    }
+}
+
+fn link(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn words(route: &RouteSpec) -> String {
+    let RouteSpec { destination, prefix_length, table, .. } = route;
+    let by_way_of = route.gateway.map(|gateway: IpAddr| format!(" via {gateway}")).unwrap_or_default();
+    let over = route.interface.map(|interface| format!(" over interface {interface}")).unwrap_or_default();
+    format!("route {destination}/{prefix_length}{by_way_of}{over} in table {table}")
+}

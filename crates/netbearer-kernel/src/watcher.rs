@@ -1,0 +1,278 @@
+use std::{collections::BTreeSet, future, io, time::Duration};
+
+use futures_util::future::{Either, select};
+use netbearer_engine::Clock;
+use netbearer_types::{Family, Moment};
+
+use crate::{
+    BootClock, Cache, Change, Changes, Part, boot_time,
+    netlink_socket::{Content, Message, NetlinkSocket, Received},
+};
+
+/// How often suspects are asked for their carrier while the kernel may be holding events back. Half of it is the mean
+/// delay of a carrier loss, and a question costs some ten microseconds.
+pub const POKE_INTERVAL: Duration = Duration::from_millis(15);
+
+/// How long after a link event suspects are asked. The kernel tells carrier changes of ordinary cards at most once a
+/// second, for the whole machine (`linkwatch_nextevent` of `net/core/link_watch.c`).
+pub const POKE_WINDOW: Duration = Duration::from_millis(1_000 + 50);
+
+const GROUPS: [u32; 8] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_RULE,
+    libc::RTNLGRP_NEXTHOP,
+];
+
+const EVENT_BUFFER: usize = 8 << 20;
+const DUMP_BUFFER: usize = 1 << 20;
+/// Datagrams read in one go; others get their turn then, however hard the kernel talks.
+const DATAGRAMS_PER_TURN: usize = 4_096;
+const DUMP_ATTEMPTS: u32 = 8;
+/// How long a dump that was interrupted every time is left alone.
+const DUMP_PAUSE: Duration = Duration::from_millis(100);
+/// The loopback interface, which every namespace has.
+const LOOPBACK: u32 = 1;
+
+/// The kernel can no longer be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// A socket cannot be opened.
+    #[error("cannot open a netlink socket")]
+    Open(#[source] io::Error),
+    /// Events cannot be read.
+    #[error("cannot read events from the kernel")]
+    Events(#[source] io::Error),
+    /// The configuration cannot be dumped.
+    #[error("cannot read {part:?} from the kernel")]
+    Dump {
+        /// What was asked for.
+        part: Part,
+        /// Why it could not be had.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Keeps a [`Cache`] equal to the kernel's truth.
+///
+/// Levels, not edges: lost messages, and messages that leave something open, lead to a dump and a comparison, the same
+/// code that fills the cache first.
+///
+/// The kernel tells carrier changes of ordinary cards late and drops most of a quick row of them, but answers truly when
+/// asked. So for a second after any link event the interfaces named by [`Watcher::set_suspects`] are asked every 15 ms.
+/// The questions go through the event socket: answers and events come in the order of what happened. An answer is not
+/// an event, so asking does not prolong itself; an event that a question called forth, because there was something to
+/// tell, does.
+#[derive(Debug)]
+pub struct Watcher {
+    clock: BootClock,
+    events: NetlinkSocket,
+    questions: NetlinkSocket,
+    cache: Cache,
+    pending: Changes,
+    suspects: BTreeSet<u32>,
+    last_link_event: Moment,
+    next_poke: Option<Moment>,
+    /// Dumps are put off until then.
+    dump_pause: Option<Moment>,
+    overruns: u64,
+}
+
+impl Watcher {
+    /// Opens the sockets in the network namespace of the calling thread, and fills the cache.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened or the kernel refuses a dump. No privilege is needed.
+    pub async fn open(clock: BootClock) -> Result<Self, WatchError> {
+        Self::open_with_buffer(clock, EVENT_BUFFER).await
+    }
+
+    /// As [`Watcher::open`], with a receive buffer of so many bytes for events (8 MiB otherwise). Small ones make overruns
+    /// likely, which is what tests of that want.
+    ///
+    /// # Errors
+    /// As [`Watcher::open`].
+    pub async fn open_with_buffer(clock: BootClock, buffer_size: usize) -> Result<Self, WatchError> {
+        let mut watcher = Self {
+            clock,
+            events: NetlinkSocket::open(&GROUPS, buffer_size).map_err(WatchError::Open)?,
+            questions: NetlinkSocket::open(&[], DUMP_BUFFER).map_err(WatchError::Open)?,
+            cache: Cache::default(),
+            pending: Changes::default(),
+            suspects: BTreeSet::new(),
+            // Whether the kernel told something just before is not known.
+            last_link_event: boot_time(),
+            next_poke: None,
+            dump_pause: None,
+            overruns: 0,
+        };
+        watcher.resync().await?;
+        watcher.pending = Changes::default();
+        Ok(watcher)
+    }
+
+    /// What is known now: the state at the last return of [`Watcher::changed`] or [`Watcher::resync`], or newer.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// How often messages were lost.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// Names the interfaces whose carrier matters. None of them: nothing is asked, and no timer runs.
+    pub fn set_suspects(&mut self, suspects: BTreeSet<u32>) {
+        self.suspects = suspects;
+        self.plan_poke();
+    }
+
+    /// Waits until something has changed, and reads everything there is to read. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the kernel can no longer be watched.
+    pub async fn changed(&mut self) -> Result<Changes, WatchError> {
+        loop {
+            let all_read = self.drain()?;
+            self.settle().await?;
+            if !self.pending.is_empty() {
+                return Ok(std::mem::take(&mut self.pending));
+            }
+            if all_read {
+                self.wait().await?;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Reads everything anew, and tells what was not known. Dropping the future loses nothing: the rest is made good by
+    /// the next [`Watcher::changed`].
+    ///
+    /// # Errors
+    /// When the kernel can no longer be watched.
+    pub async fn resync(&mut self) -> Result<Changes, WatchError> {
+        Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+        self.dump_pause = None;
+        // What was told before the dump would only bring back former states.
+        self.drain()?;
+        self.settle().await?;
+        Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// Reads what there is to read; false if there may be more.
+    fn drain(&mut self) -> Result<bool, WatchError> {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let own_port = self.events.port();
+            match self.events.receive().map_err(WatchError::Events)? {
+                Received::Empty => return Ok(true),
+                Received::Overrun => self.lose(),
+                Received::Messages(messages) => {
+                    let mut link_event = false;
+                    let mut lost = false;
+                    for Message { content, port, sequence, .. } in messages {
+                        // The sequence tells our questions from what another socket with a chosen port asked for.
+                        let is_answer = port == own_port && sequence != 0;
+                        link_event |= !is_answer
+                            && matches!(
+                                content,
+                                Content::LinkHint | Content::Change(Change::Link(_) | Change::LinkGone(_))
+                            );
+                        match content {
+                            Content::Change(change) => self.pending += self.cache.apply(change),
+                            Content::NextHopGone => {
+                                [Family::V4, Family::V6]
+                                    .into_iter()
+                                    .for_each(|family| self.cache.doubt(Part::Routes(family)));
+                            }
+                            Content::Overrun => lost = true,
+                            // A suspect that is gone was told of, or will be.
+                            Content::LinkHint | Content::Answer(_) | Content::Done(_) | Content::Nothing => {}
+                        }
+                    }
+                    if lost {
+                        self.lose();
+                    }
+                    if link_event {
+                        self.last_link_event = boot_time();
+                        self.plan_poke();
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn lose(&mut self) {
+        self.overruns += 1;
+        tracing::debug!("messages of the kernel were lost, reading everything anew");
+        Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+    }
+
+    /// Ends the doubts of the cache.
+    async fn settle(&mut self) -> Result<(), WatchError> {
+        if self.dump_pause.is_some_and(|end| boot_time() < end) {
+            return Ok(());
+        }
+        self.dump_pause = None;
+        while let Some(part) = self.cache.doubts().first().copied() {
+            let failed = |source| WatchError::Dump { part, source };
+            if matches!(part, Part::Routes(_)) {
+                // Route dumps do not wait for whoever is changing links, and the kernel tells of a link going down
+                // before it removes the routes. A question about a link does wait.
+                self.questions.ask_for_link(LOOPBACK).map_err(failed)?;
+            }
+            let answer = self.questions.dump(part, DUMP_ATTEMPTS).await.map_err(failed)?;
+            self.pending += self.cache.update(answer.dump);
+            if answer.interrupted {
+                self.cache.doubt(part);
+                self.dump_pause = Some(boot_time() + DUMP_PAUSE);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there may be something to read, to ask or to dump.
+    async fn wait(&mut self) -> Result<(), WatchError> {
+        let next_poke = self.next_poke;
+        let alarm = next_poke.into_iter().chain(self.dump_pause).min();
+        let clock = &self.clock;
+        let timer = async {
+            match alarm {
+                Some(deadline) => clock.sleep_until(deadline).await,
+                None => future::pending().await,
+            }
+        };
+        if let Either::Left((readable, _)) = select(std::pin::pin!(self.events.readable()), std::pin::pin!(timer)).await
+        {
+            readable.map_err(WatchError::Events)?;
+        }
+        if next_poke.is_some_and(|due| boot_time() >= due) {
+            self.poke()?;
+        }
+        Ok(())
+    }
+
+    fn poke(&mut self) -> Result<(), WatchError> {
+        for suspect in &self.suspects {
+            self.events.ask_for_link(*suspect).map_err(WatchError::Events)?;
+        }
+        self.next_poke = None;
+        self.plan_poke();
+        Ok(())
+    }
+
+    fn plan_poke(&mut self) {
+        let next = self.next_poke.unwrap_or_else(|| boot_time() + POKE_INTERVAL);
+        let wanted = !self.suspects.is_empty() && next <= self.last_link_event + POKE_WINDOW;
+        self.next_poke = wanted.then_some(next);
+    }
+}

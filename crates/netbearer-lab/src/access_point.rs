@@ -1,0 +1,290 @@
+use std::{
+    fmt, io,
+    net::Ipv4Addr,
+    os::fd::AsFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use netbearer_types::Moment;
+
+use crate::{
+    AccessPointPlan, Card, Dhcp, DhcpServer, INTERNET, LabError, Namespace, Record, Subnet,
+    dnsmasq::Dnsmasq,
+    echo_server::EchoServer,
+    netlink::{CableEnd, LinkSocket},
+    requirement::require,
+};
+
+/// The access point's end of the cable, in its own namespace.
+const FAR_END: &str = "port0";
+/// Index of [`FAR_END`] if it must differ from the near end's.
+const FAR_INDEX: u32 = 40;
+/// Index of the loopback interface, which carries the address of the internet.
+const LOOPBACK: u32 = 1;
+/// Length of the prefix of an address that is alone.
+const HOST_PREFIX_LENGTH: u8 = 32;
+
+/// An access point: a network namespace with DHCP and servers, and a cable to the lab's machine.
+///
+/// The machine's end of the cable is an interface with the access point's name, administratively down at first.
+#[derive(Debug)]
+pub struct AccessPoint {
+    // In the order of their end: the servers before the namespace they serve in.
+    dhcp: DhcpService,
+    _echo: EchoServer,
+    cable: Mutex<Cable>,
+    near_links: LinkSocket,
+    far_links: Arc<LinkSocket>,
+    namespace: Namespace,
+    name: String,
+    card: Card,
+    hardware_address: [u8; 6],
+}
+
+/// What changes while the lab runs.
+#[derive(Debug)]
+struct Cable {
+    subnet: Subnet,
+    near_index: u32,
+    far_index: u32,
+    offload: bool,
+}
+
+/// The access point's end of the cable, for servers.
+#[derive(Debug)]
+pub(crate) struct FarEnd {
+    pub(crate) name: &'static str,
+    index: u32,
+    links: Arc<LinkSocket>,
+}
+
+impl FarEnd {
+    /// Notices a new carrier at once. Until the kernel's worker has done so what is sent is lost, and a quick client has
+    /// asked by then.
+    pub(crate) fn settle(&self) {
+        // An end that is gone has nothing to settle, and sending over it fails.
+        let _ = self.links.settle(self.index);
+    }
+}
+
+#[derive(Debug)]
+enum DhcpService {
+    None,
+    Dnsmasq(Dnsmasq),
+    Scripted(DhcpServer),
+}
+
+impl AccessPoint {
+    /// Builds the `number`th access point of a lab.
+    pub(crate) fn build(plan: AccessPointPlan, number: u8, machine: &Namespace) -> Result<Self, LabError> {
+        let AccessPointPlan { name, subnet, card, dhcp, index, checksum_offload } = plan;
+        let subnet = subnet.unwrap_or(Subnet::numbered(number));
+        let near_index = index.unwrap_or(500 + u32::from(number));
+        let namespace = Namespace::new(&name)?;
+        let unable = || LabError::unable_to(format!("prepare access point {name}"));
+        let near_links = machine.run(LinkSocket::open).map_err(unable())?;
+        let far_links = Arc::new(namespace.run(LinkSocket::open).map_err(unable())?);
+        far_links.add_address(LOOPBACK, INTERNET, HOST_PREFIX_LENGTH).map_err(unable())?;
+        let echo = EchoServer::start(&namespace)?;
+        let cable = Cable { subnet, near_index, far_index: 0, offload: checksum_offload };
+        let mut access_point = Self {
+            dhcp: DhcpService::None,
+            _echo: echo,
+            cable: Mutex::new(cable),
+            near_links,
+            far_links,
+            namespace,
+            name,
+            card,
+            // Locally administered, and told apart by number and end.
+            hardware_address: [0x02, 0x6c, 0x61, 0x62, number, 0x01],
+        };
+        access_point.plug()?;
+        access_point.dhcp = match dhcp {
+            Dhcp::None => DhcpService::None,
+            Dhcp::Dnsmasq => DhcpService::Dnsmasq(Dnsmasq::start(&access_point.namespace, subnet)?),
+            Dhcp::Scripted(script) => {
+                let server = DhcpServer::new(script, subnet);
+                server.attach(&access_point.namespace, access_point.far_end())?;
+                DhcpService::Scripted(server)
+            }
+        };
+        Ok(access_point)
+    }
+
+    /// Its name, which is also that of the machine's interface.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace. The far end of the cable is called `port0` there.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The subnet it serves now.
+    #[must_use]
+    pub fn subnet(&self) -> Subnet {
+        self.cable().subnet
+    }
+
+    /// The index of the machine's interface, while plugged.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.cable().near_index
+    }
+
+    /// The hardware address of the machine's interface, the same each time it is plugged.
+    #[must_use]
+    pub fn hardware_address(&self) -> [u8; 6] {
+        self.hardware_address
+    }
+
+    /// Cuts the carrier: the far end goes down. Returns the moment just before.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged.
+    pub fn cut(&self) -> Result<Moment, LabError> {
+        let links = &self.far_links;
+        links.set_up(self.cable().far_index, false).map_err(self.unable_to("cut the carrier of"))
+    }
+
+    /// Restores the carrier. Returns the moment just before.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged.
+    pub fn restore(&self) -> Result<Moment, LabError> {
+        let links = &self.far_links;
+        links.set_up(self.cable().far_index, true).map_err(self.unable_to("restore the carrier of"))
+    }
+
+    /// Sets the machine's interface administratively up or down, as `ip link set` does. Returns the moment just before.
+    ///
+    /// Returns when the access point has noticed, so that no answer of its servers gets lost.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged.
+    pub fn set_administratively_up(&self, up: bool) -> Result<Moment, LabError> {
+        let unable = || self.unable_to("set the administrative state of");
+        let cable = self.cable();
+        let moment = self.near_links.set_up(cable.near_index, up).map_err(unable())?;
+        self.far_links.settle(cable.far_index).map_err(unable())?;
+        Ok(moment)
+    }
+
+    /// Unplugs the machine's card: the interface is gone. Returns the moment just before.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged already.
+    pub fn unplug(&self) -> Result<Moment, LabError> {
+        if let DhcpService::Scripted(server) = &self.dhcp {
+            server.detach();
+        }
+        self.near_links.delete(self.cable().near_index).map_err(self.unable_to("unplug"))
+    }
+
+    /// Plugs the machine's card in, with the index it had before; administratively down. Returns the moment just before.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is plugged already.
+    pub fn plug(&self) -> Result<Moment, LabError> {
+        self.plug_with_index(self.index())
+    }
+
+    /// As [`Self::plug`], with another index.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is plugged already or the index is taken.
+    pub fn plug_with_index(&self, index: u32) -> Result<Moment, LabError> {
+        let mut cable = self.cable();
+        let far_index = match self.card {
+            Card::CardLike => index,
+            Card::Ordinary if index == FAR_INDEX => FAR_INDEX + 1,
+            Card::Ordinary => FAR_INDEX,
+        };
+        let near = CableEnd { name: &self.name, index, hardware_address: self.hardware_address };
+        let [.., number, _] = self.hardware_address;
+        let far =
+            CableEnd { name: FAR_END, index: far_index, hardware_address: [0x02, 0x6c, 0x61, 0x62, number, 0x02] };
+        let unable = || self.unable_to("plug");
+        let moment = self.near_links.create_cable(near, far, self.namespace.as_fd()).map_err(unable())?;
+        (cable.near_index, cable.far_index) = (index, far_index);
+        if !cable.offload {
+            let ethtool = require("ethtool", "ethtool")?;
+            self.namespace.command(ethtool).args(["--offload", FAR_END, "tx", "off"]).output()?;
+        }
+        self.far_links.add_address(far_index, cable.subnet.gateway(), cable.subnet.prefix_length()).map_err(unable())?;
+        self.far_links.set_up(far_index, true).map_err(unable())?;
+        if let DhcpService::Scripted(server) = &self.dhcp {
+            drop(cable);
+            server.attach(&self.namespace, self.far_end())?;
+        }
+        Ok(moment)
+    }
+
+    /// Takes an address for itself, as a stranger on the same link would: it answers ARP for it.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged or has the address.
+    pub fn occupy(&self, address: Ipv4Addr) -> Result<(), LabError> {
+        self.far_links
+            .add_address(self.cable().far_index, address, HOST_PREFIX_LENGTH)
+            .map_err(self.unable_to(format!("take the address {address} for")))?;
+        Ok(())
+    }
+
+    /// Moves to another subnet: gets its gateway's address, and the scripted server leases its addresses only.
+    ///
+    /// # Errors
+    /// [`LabError::OtherDhcp`] without a scripted server; [`LabError::System`] when it is unplugged.
+    pub fn move_to(&self, subnet: Subnet) -> Result<(), LabError> {
+        let server = self.dhcp_server()?;
+        let mut cable = self.cable();
+        self.far_links
+            .add_address(cable.far_index, subnet.gateway(), subnet.prefix_length())
+            .map_err(self.unable_to(format!("move to {subnet}")))?;
+        cable.subnet = subnet;
+        server.change_subnet(subnet);
+        Ok(())
+    }
+
+    /// The log of dnsmasq, with one line for each DHCP message.
+    ///
+    /// # Errors
+    /// [`LabError::OtherDhcp`].
+    pub fn dhcp_log(&self) -> Result<&Record<String>, LabError> {
+        match &self.dhcp {
+            DhcpService::Dnsmasq(dnsmasq) => Ok(dnsmasq.log()),
+            _ => Err(self.other_dhcp("dnsmasq")),
+        }
+    }
+
+    /// The scripted DHCP server.
+    ///
+    /// # Errors
+    /// [`LabError::OtherDhcp`].
+    pub fn dhcp_server(&self) -> Result<&DhcpServer, LabError> {
+        match &self.dhcp {
+            DhcpService::Scripted(server) => Ok(server),
+            _ => Err(self.other_dhcp("the scripted DHCP server")),
+        }
+    }
+
+    fn other_dhcp(&self, wanted: &'static str) -> LabError {
+        LabError::OtherDhcp { access_point: self.name.clone(), wanted }
+    }
+
+    fn unable_to(&self, action: impl fmt::Display) -> impl FnOnce(io::Error) -> LabError {
+        LabError::unable_to(format!("{action} access point {}", self.name))
+    }
+
+    fn far_end(&self) -> FarEnd {
+        FarEnd { name: FAR_END, index: self.cable().far_index, links: self.far_links.clone() }
+    }
+
+    fn cable(&self) -> MutexGuard<'_, Cable> {
+        self.cable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

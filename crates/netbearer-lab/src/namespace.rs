@@ -1,0 +1,225 @@
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
+    path::PathBuf,
+    process::{Child, Command},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::{
+    LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket,
+    unshare::unshare_network,
+};
+
+/// Index of the loopback interface in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// An anonymous network namespace, with its loopback interface up and the sysctls of a machine that runs systemd.
+///
+/// It lives as long as this value, a thread that [entered](Self::enter) it, or a program that was started in it.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    file: File,
+    parent: Parent,
+}
+
+impl Namespace {
+    /// Creates a namespace. The name is for threads and messages; two namespaces may have the same.
+    ///
+    /// # Errors
+    /// [`LabError::System`] without the right to do so.
+    pub fn new(name: &str) -> Result<Self, LabError> {
+        let (parent, file) =
+            Parent::start(name).map_err(LabError::unable_to(format!("create the network namespace of {name}")))?;
+        let namespace = Self { name: name.to_owned(), file, parent };
+        namespace.run(|| {
+            LinkSocket::open()?.set_up(LOOPBACK, true)?;
+            Ok::<_, io::Error>(())
+        })?;
+        // systemd's sysctl.d/50-default.conf: loose for every interface there is and will be, but `all`, which would
+        // override the interfaces' own values by its maximum, stays 0.
+        namespace.set_sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+        for interface in ["default", "lo"] {
+            namespace.set_sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "2")?;
+        }
+        Ok(namespace)
+    }
+
+    /// The name it was created with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The inode number of the namespace, as in `/proc/PID/ns/net` and `lsns`.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if the kernel does not tell.
+    pub fn inode(&self) -> Result<u64, LabError> {
+        Ok(self.file.metadata().map_err(LabError::unable_to("identify a namespace"))?.ino())
+    }
+
+    /// Moves the calling thread into the namespace for good. Threads it starts from then on are inside too.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when the thread has given up the right to do so.
+    pub fn enter(&self) -> Result<(), LabError> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(LabError::unable_to(format!("enter the network namespace of {}", self.name)))
+    }
+
+    /// Runs `work` inside the namespace, in a thread of its own, and waits for it. Sockets made there stay there.
+    ///
+    /// Programs belong to [`Self::command`]: here they would not die with the namespace.
+    ///
+    /// # Errors
+    /// Those of `work`; an [`io::Error`] when the namespace cannot be entered.
+    pub fn run<T, E>(&self, work: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E>
+    where
+        T: Send,
+        E: From<io::Error> + Send,
+    {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name(self.name.clone()).spawn_scoped(scope, || {
+                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(io::Error::from)?;
+                work()
+            })?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A program to be run in the namespace. It is killed when its owner, this value or the whole process ends.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> NamespaceCommand<'_> {
+        NamespaceCommand::new(self, program.as_ref())
+    }
+
+    /// Starts a child process in the namespace.
+    pub(crate) fn spawn(&self, command: Command) -> io::Result<Child> {
+        self.parent.spawn(command)
+    }
+
+    /// Reads a sysctl of the namespace, such as `net/ipv4/conf/all/rp_filter`.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if there is no such sysctl.
+    pub fn sysctl(&self, name: &str) -> Result<String, LabError> {
+        self.run(|| {
+            let value = fs::read_to_string(sysctl_path(name))
+                .map_err(LabError::unable_to(format!("read the sysctl {name}")))?;
+            Ok(value.trim().to_owned())
+        })
+    }
+
+    /// Writes a sysctl of the namespace.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if there is no such sysctl or the value is refused.
+    pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), LabError> {
+        self.run(|| {
+            fs::write(sysctl_path(name), value)
+                .map_err(LabError::unable_to(format!("set the sysctl {name} to {value}")))
+        })
+    }
+
+    /// Waits until `check` returns something, asking it again after each change of links, addresses, routes or rules
+    /// in the namespace, and a last time when the time is over. `what` names it in the error.
+    ///
+    /// # Errors
+    /// Those of `check`; [`LabError::NotSeen`], with the namespace's addresses and routes, once the time has passed.
+    pub fn wait_until<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut check: impl FnMut() -> Result<Option<T>, LabError>,
+    ) -> Result<T, LabError> {
+        let changes = ChangeSocket::open(self)?;
+        let deadline = Deadline::after(within);
+        loop {
+            let over = deadline.has_passed();
+            if let Some(found) = check()? {
+                return Ok(found);
+            }
+            if over {
+                let seen = self.describe()?;
+                return Err(LabError::NotSeen { what: what.to_owned(), within, seen });
+            }
+            deadline
+                .wait_readable([changes.as_fd()])
+                .map_err(LabError::unable_to("wait for a change of the namespace"))?;
+            changes.drain();
+        }
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// `/proc/sys/net` shows the namespace of the thread that looks.
+fn sysctl_path(name: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(name)
+}
+
+/// The thread that created the namespace and is the parent of all programs in it. It must live as long as they may:
+/// the death signal of `prctl(2)` is sent when the parent *thread* ends.
+#[derive(Debug)]
+struct Parent {
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    reply: mpsc::Sender<io::Result<Child>>,
+}
+
+impl Parent {
+    fn start(name: &str) -> io::Result<(Self, File)> {
+        let (orders, received) = mpsc::channel::<Order>();
+        let (created, creation) = mpsc::channel();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let file = unshare_network().map_err(io::Error::from).and_then(|()| File::open("/proc/thread-self/ns/net"));
+            if created.send(file).is_err() {
+                return;
+            }
+            for mut order in received {
+                // A receiver that is gone has no use for the child, and dropping a `Child` leaves it to its death signal.
+                let _ = order.reply.send(order.command.spawn());
+            }
+        })?;
+        let file = creation.recv().map_err(io::Error::other)??;
+        Ok((Self { orders: Some(orders), thread: Some(thread) }, file))
+    }
+
+    fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (reply, outcome) = mpsc::channel();
+        if let Some(orders) = &self.orders {
+            orders.send(Order { command, reply }).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        outcome.recv().map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // Nothing in the thread can panic, and a destructor has nobody to tell.
+            let _ = thread.join();
+        }
+    }
+}

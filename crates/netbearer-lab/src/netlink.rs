@@ -1,0 +1,224 @@
+//! Just enough of `rtnetlink(7)` to build the lab's cables, written out by hand: the code under test has another
+//! implementation, and a request must go out without the milliseconds that starting `ip` takes.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::{Mutex, PoisonError},
+};
+
+use libc::{
+    IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_NET_NS_FD, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR, RTM_DELLINK, RTM_GETLINK,
+    RTM_NEWADDR, RTM_NEWLINK, RTM_SETLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
+};
+use netbearer_types::Moment;
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv, send,
+        socket_with,
+    },
+};
+
+use crate::{LabError, Namespace, now};
+
+/// `VETH_INFO_PEER` of `linux/veth.h`.
+const VETH_INFO_PEER: u16 = 1;
+/// `RTNLGRP_IPV6_RULE` of `linux/rtnetlink.h` as a bit of `sockaddr_nl.nl_groups`.
+const RTMGRP_IPV6_RULE: u32 = 1 << 18;
+/// `NLMSG_HDRLEN` of `linux/netlink.h`.
+const HEADER_LENGTH: usize = 16;
+
+/// One end of a cable that is to be created.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CableEnd<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) index: u32,
+    pub(crate) hardware_address: [u8; 6],
+}
+
+/// Changes links and addresses of one namespace. Every change is acknowledged by the kernel before it returns.
+#[derive(Debug)]
+pub(crate) struct LinkSocket {
+    socket: Mutex<OwnedFd>,
+}
+
+impl LinkSocket {
+    /// A socket of the calling thread's namespace.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self { socket: Mutex::new(netlink_socket(0)?) })
+    }
+
+    /// Sets a link administratively up or down. Returns the moment just before.
+    pub(crate) fn set_up(&self, index: u32, up: bool) -> io::Result<Moment> {
+        let flags = if up { IFF_UP.unsigned_abs() } else { 0 };
+        self.request(Request::new(RTM_SETLINK, 0).link_header(index, flags, IFF_UP.unsigned_abs()))
+    }
+
+    /// Creates a cable (`veth(4)`): `near` in this socket's namespace, `far` in the one that `far_namespace` names.
+    pub(crate) fn create_cable(
+        &self,
+        near: CableEnd<'_>,
+        far: CableEnd<'_>,
+        far_namespace: BorrowedFd<'_>,
+    ) -> io::Result<Moment> {
+        let request = Request::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL)
+            .link_header(near.index, 0, 0)
+            .cable_end(near)
+            .nested(IFLA_LINKINFO, |info| {
+                info.attribute(IFLA_INFO_KIND, b"veth").nested(IFLA_INFO_DATA, |kind| {
+                    kind.nested(VETH_INFO_PEER, |peer| {
+                        peer.link_header(far.index, 0, 0)
+                            .cable_end(far)
+                            .attribute(IFLA_NET_NS_FD, &far_namespace.as_raw_fd().to_ne_bytes())
+                    })
+                })
+            });
+        self.request(request)
+    }
+
+    /// Asks for a link, which makes the kernel first do what is due since its carrier changed.
+    pub(crate) fn settle(&self, index: u32) -> io::Result<Moment> {
+        self.request(Request::new(RTM_GETLINK, 0).link_header(index, 0, 0))
+    }
+
+    /// Deletes a link, and with a cable its other end. Returns the moment just before.
+    pub(crate) fn delete(&self, index: u32) -> io::Result<Moment> {
+        self.request(Request::new(RTM_DELLINK, 0).link_header(index, 0, 0))
+    }
+
+    /// Gives a link an IPv4 address. Returns the moment just before.
+    pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix_length: u8) -> io::Result<Moment> {
+        let request = Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)
+            .address_header(index, prefix_length)
+            .attribute(IFA_LOCAL, &address.octets())
+            .attribute(IFA_ADDRESS, &address.octets());
+        self.request(request)
+    }
+
+    fn request(&self, request: Request) -> io::Result<Moment> {
+        let message = request.finish();
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = now();
+        send(&*socket, &message, SendFlags::empty())?;
+        let mut answer = [0; 8192];
+        loop {
+            let (length, _) = recv(&*socket, &mut answer[..], RecvFlags::empty())?;
+            match acknowledgement(&answer[..length.min(answer.len())]) {
+                Some(0) => return Ok(moment),
+                Some(code) => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
+                None => {} // what was asked for comes before the acknowledgement
+            }
+        }
+    }
+}
+
+/// The error code of an `NLMSG_ERROR`: 0 for an acknowledgement, else a negative `errno(3)`.
+fn acknowledgement(answer: &[u8]) -> Option<i32> {
+    let kind = answer.get(4..6)?;
+    let code = answer.get(HEADER_LENGTH..HEADER_LENGTH + 4)?;
+    (i32::from(u16::from_ne_bytes(kind.try_into().ok()?)) == NLMSG_ERROR)
+        .then_some(i32::from_ne_bytes(code.try_into().ok()?))
+}
+
+/// Hears of every change of links, addresses, routes and rules in one namespace.
+#[derive(Debug)]
+pub(crate) struct ChangeSocket {
+    socket: OwnedFd,
+}
+
+impl ChangeSocket {
+    pub(crate) fn open(namespace: &Namespace) -> Result<Self, LabError> {
+        let groups = RTMGRP_LINK
+            | RTMGRP_IPV4_IFADDR
+            | RTMGRP_IPV4_ROUTE
+            | RTMGRP_IPV4_RULE
+            | RTMGRP_IPV6_IFADDR
+            | RTMGRP_IPV6_ROUTE;
+        let socket = namespace.run(|| netlink_socket(groups.unsigned_abs() | RTMGRP_IPV6_RULE));
+        Ok(Self { socket: socket.map_err(LabError::unable_to("subscribe to the changes of the namespace"))? })
+    }
+
+    /// Forgets the announcements so far: the state they speak of is read afterwards anyway.
+    pub(crate) fn drain(&self) {
+        let mut announcement = [0; 4096];
+        while matches!(recv(&self.socket, &mut announcement[..], RecvFlags::DONTWAIT), Ok(_) | Err(Errno::NOBUFS)) {}
+    }
+}
+
+impl AsFd for ChangeSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn netlink_socket(groups: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+/// A netlink message under construction.
+#[derive(Debug)]
+struct Request {
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    fn new(kind: u16, flags: i32) -> Self {
+        let flags = u16::try_from(NLM_F_REQUEST | NLM_F_ACK | flags).unwrap_or(u16::MAX);
+        let mut bytes = vec![0; HEADER_LENGTH];
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        Self { bytes }
+    }
+
+    /// `struct ifinfomsg`.
+    fn link_header(self, index: u32, flags: u32, changed_flags: u32) -> Self {
+        self.words(&[0, index, flags, changed_flags])
+    }
+
+    /// `struct ifaddrmsg`.
+    fn address_header(mut self, index: u32, prefix_length: u8) -> Self {
+        let family = u8::try_from(libc::AF_INET).unwrap_or(0);
+        self.bytes.extend([family, prefix_length, 0, 0]);
+        self.words(&[index])
+    }
+
+    fn words(mut self, words: &[u32]) -> Self {
+        self.bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        self
+    }
+
+    fn cable_end(self, end: CableEnd<'_>) -> Self {
+        let name: Vec<u8> = end.name.bytes().chain([0]).collect();
+        self.attribute(IFLA_IFNAME, &name).attribute(IFLA_ADDRESS, &end.hardware_address)
+    }
+
+    fn attribute(self, kind: u16, value: &[u8]) -> Self {
+        self.nested(kind, |mut request| {
+            request.bytes.extend(value);
+            request
+        })
+    }
+
+    fn nested(mut self, kind: u16, content: impl FnOnce(Self) -> Self) -> Self {
+        let begin = self.bytes.len();
+        self.bytes.extend([0; 4]);
+        let mut request = content(self);
+        let length = u16::try_from(request.bytes.len() - begin).unwrap_or(u16::MAX);
+        request.bytes[begin..begin + 2].copy_from_slice(&length.to_ne_bytes());
+        request.bytes[begin + 2..begin + 4].copy_from_slice(&kind.to_ne_bytes());
+        request.bytes.resize(request.bytes.len().next_multiple_of(4), 0);
+        request
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+        self.bytes
+    }
+}

@@ -1,0 +1,47 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use crate::{LabError, unshare::unshare_network};
+
+/// Programs, and the Debian packages that hold them.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("setpriv", "util-linux"),
+    ("sh", "dash"),
+    ("tcpdump", "tcpdump"),
+];
+
+/// Checks that a lab can be built here.
+///
+/// Call it from a test that would otherwise be skipped: a test that cannot run must fail and say why.
+///
+/// # Errors
+/// [`LabError::ProgramMissing`] names the package to install, [`LabError::PrivilegeMissing`] the right that is missing.
+pub fn requirements() -> Result<(), LabError> {
+    for (program, package) in PROGRAMS {
+        require(program, package)?;
+    }
+    // In a thread of its own, as there may be no way back from the new namespace.
+    thread::scope(|scope| match scope.spawn(unshare_network).join() {
+        Ok(outcome) => outcome.map_err(|source| LabError::PrivilegeMissing { source: source.into() }),
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// The path of a program that has to be there.
+pub(crate) fn require(program: &'static str, package: &'static str) -> Result<PathBuf, LabError> {
+    locate(program).ok_or(LabError::ProgramMissing { program, package })
+}
+
+/// Where `program` is. An ordinary user's `PATH` often lacks the directories that hold `ip` and `dnsmasq`.
+pub(crate) fn locate(program: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|directory| directory.join(&program))
+        .find(|candidate| candidate.is_file())
+}

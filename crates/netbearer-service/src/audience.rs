@@ -1,0 +1,12 @@
+use netbearer_core::SessionId;
+use netbearer_types::{ManagerEvent, SessionEvent, SessionSnapshot};
+
+/// Whom a client's events are delivered to. Called on the service's own task: an audience queues and returns, it never
+/// blocks and never calls back.
+pub trait Audience: Send + Sync {
+    /// A session was told something; `snapshot` is the session after it.
+    fn session_event(&self, session: SessionId, event: SessionEvent, snapshot: SessionSnapshot);
+
+    /// The manager tells something.
+    fn manager_event(&self, event: ManagerEvent);
+}

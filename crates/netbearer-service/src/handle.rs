@@ -1,0 +1,85 @@
+use std::sync::Arc;
+
+use netbearer_core::{ClientId, Core, UserId};
+use netbearer_types::Moment;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Audience;
+
+/// Carries a call to the core and gives back what answers the caller, to be run after the call's events were delivered.
+pub(crate) type Call = Box<dyn FnOnce(&mut Core, Moment) -> Answer + Send>;
+pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+
+/// What a handle asks of the service.
+pub(crate) enum Request {
+    Join { client: ClientId, user: UserId, audience: Arc<dyn Audience> },
+    Leave { client: ClientId },
+    Call(Call),
+    Shutdown { ended: oneshot::Sender<()> },
+}
+
+/// The service has ended; nothing was changed by the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bearer service has ended")]
+pub struct ServiceGone;
+
+/// A way to the service; cheap to clone, usable from any thread.
+#[derive(Clone, Debug)]
+pub struct ServiceHandle {
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+}
+
+impl ServiceHandle {
+    /// Announces a client and whom its events are delivered to.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub fn join(&self, client: ClientId, user: UserId, audience: Arc<dyn Audience>) -> Result<(), ServiceGone> {
+        self.send(Request::Join { client, user, audience })
+    }
+
+    /// A client is gone: all it had is closed and dropped.
+    pub fn leave(&self, client: ClientId) {
+        // If the service is gone as well, so is everything the client had.
+        let _ = self.send(Request::Leave { client });
+    }
+
+    /// Runs `call` on the core, and returns its result after the events it caused were handed to their audiences.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn call<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Core, Moment) -> R + Send + 'static,
+    ) -> Result<R, ServiceGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Call(Box::new(move |core, now| {
+            let result = call(core, now);
+            Box::new(move || {
+                // A caller that has stopped waiting does not want the answer.
+                let _ = answer.send(result);
+            })
+        })))?;
+        answered.await.map_err(|_| ServiceGone)
+    }
+
+    /// Runs `call` on the core without waiting for it.
+    pub fn cast(&self, call: impl FnOnce(&mut Core, Moment) + Send + 'static) {
+        let _ = self.send(Request::Call(Box::new(move |core, now| {
+            call(core, now);
+            Box::new(|| ())
+        })));
+    }
+
+    /// Closes every session, takes down what is ours, and ends the service; returns when that has happened.
+    pub async fn shutdown(&self) {
+        let (ended, has_ended) = oneshot::channel();
+        if self.send(Request::Shutdown { ended }).is_ok() {
+            let _ = has_ended.await;
+        }
+    }
+
+    fn send(&self, request: Request) -> Result<(), ServiceGone> {
+        self.requests.send(request).map_err(|_| ServiceGone)
+    }
+}

@@ -1,0 +1,19 @@
+//! The one task that owns the core.
+//!
+//! [`Service`] feeds what clients ask, what the engine reports and what the clock says into [`netbearer_core::Core`], and
+//! carries out what comes out. It decides nothing. Front ends talk to it through a [`ServiceHandle`] and are told events
+//! through an [`Audience`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod audience;
+mod directories;
+mod handle;
+mod profile_files;
+mod service;
+
+pub use audience::Audience;
+pub use directories::Directories;
+pub use handle::{ServiceGone, ServiceHandle};
+pub use profile_files::{ProfileError, read_profiles};
+pub use service::Service;

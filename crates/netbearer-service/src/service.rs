@@ -1,0 +1,199 @@
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use netbearer_core::{Action, ClientId, Core, Settings};
+use netbearer_engine::{Clock, Engine, EngineError, EngineEvent};
+use netbearer_types::Moment;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Audience, ServiceHandle, handle::Request};
+
+/// How long a shutdown waits for links to go down before it leaves them to the next start.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The owner of the core, its engine and its clock.
+pub struct Service<E, C> {
+    core: Core,
+    engine: E,
+    clock: C,
+    requests: mpsc::UnboundedReceiver<Request>,
+    audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
+    enumerated: Option<oneshot::Sender<()>>,
+    ending: Vec<oneshot::Sender<()>>,
+    next_decision: u64,
+}
+
+/// What woke the service.
+enum Wake {
+    Request(Option<Request>),
+    Engine(Result<EngineEvent, EngineError>),
+    Timeout,
+}
+
+impl<E: Engine, C: Clock> Service<E, C> {
+    /// A service over one engine, the way to it, and the news that the first enumeration has ended.
+    pub fn new(settings: Settings, engine: E, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let (enumerated, has_enumerated) = oneshot::channel();
+        let service = Self {
+            core: Core::new(settings),
+            engine,
+            clock,
+            requests,
+            audiences: BTreeMap::new(),
+            enumerated: Some(enumerated),
+            ending: Vec::new(),
+            next_decision: 0,
+        };
+        (service, ServiceHandle { requests: sender }, has_enumerated)
+    }
+
+    /// Serves until it is told to shut down, or until nobody can reach it any more. Links of ours are taken down first.
+    pub async fn run(mut self) {
+        let mut engine_works = true;
+        loop {
+            let timeout = self.core.poll_timeout();
+            let wake = tokio::select! {
+                request = self.requests.recv() => Wake::Request(request),
+                event = self.engine.event(), if engine_works => Wake::Engine(event),
+                () = at(&self.clock, timeout) => Wake::Timeout,
+            };
+            match wake {
+                Wake::Request(Some(Request::Shutdown { ended })) => {
+                    self.ending.push(ended);
+                    break;
+                }
+                Wake::Request(None) => break,
+                Wake::Request(Some(request)) => self.serve(request),
+                Wake::Engine(event) => engine_works = self.heed(event),
+                Wake::Timeout => self.core.handle_timeout(self.clock.now()),
+            }
+            self.carry_out();
+        }
+        if engine_works {
+            self.take_down().await;
+        }
+        for ended in self.ending {
+            let _ = ended.send(());
+        }
+    }
+
+    async fn take_down(&mut self) {
+        let deadline = self.clock.now() + SHUTDOWN_TIMEOUT;
+        self.core.handle_shutdown(self.clock.now());
+        self.carry_out();
+        while !self.core.is_at_rest() {
+            let wake = tokio::select! {
+                event = self.engine.event() => Wake::Engine(event),
+                () = self.clock.sleep_until(deadline) => Wake::Timeout,
+            };
+            let Wake::Engine(event) = wake else {
+                tracing::warn!("links of ours are still up; the next start, or a reset, takes them down");
+                return;
+            };
+            if !self.heed(event) {
+                return;
+            }
+            self.carry_out();
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Join { client, user, audience } => {
+                self.core.handle_client(client, user);
+                self.audiences.insert(client, audience);
+            }
+            Request::Leave { client } => {
+                self.core.handle_client_gone(client, self.clock.now());
+                self.audiences.remove(&client);
+            }
+            Request::Call(call) => {
+                let answer = call(&mut self.core, self.clock.now());
+                self.carry_out();
+                answer();
+            }
+            Request::Shutdown { ended } => self.ending.push(ended),
+        }
+    }
+
+    /// Passes an engine's news on; false if it was its last.
+    fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
+        let now = self.clock.now();
+        match event {
+            Ok(EngineEvent::Report(report)) => self.core.handle_report(*report, now),
+            Ok(EngineEvent::Removed(identifier, reason)) => self.core.handle_removed(&identifier, &reason, now),
+            Ok(EngineEvent::Ignored { interface_name, reason }) => {
+                self.core.handle_ignored(interface_name, reason, now)
+            }
+            Ok(EngineEvent::Enumerated) => {
+                self.core.handle_enumerated(now);
+                if let Some(enumerated) = self.enumerated.take() {
+                    let _ = enumerated.send(());
+                }
+            }
+            Ok(EngineEvent::Refreshed) => self.core.handle_refreshed(now),
+            Err(error) => {
+                let message = chain(&error);
+                tracing::error!("{message}");
+                self.core.handle_engine_failed(&message, now);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Command(command) => self.engine.command(command),
+                Action::Refresh => self.engine.refresh(),
+                Action::Tell { client, session, event } => {
+                    if let (Some(audience), Some(snapshot)) = (self.audiences.get(&client), self.core.session(session))
+                    {
+                        audience.session_event(session, event, snapshot);
+                    }
+                }
+                Action::Answer { client, event } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.manager_event(event);
+                    }
+                }
+                Action::Announce(event) => {
+                    for audience in self.audiences.values() {
+                        audience.manager_event(event.clone());
+                    }
+                }
+            }
+        }
+        self.log_decisions();
+    }
+
+    fn log_decisions(&mut self) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        for decision in self.core.decisions(self.next_decision) {
+            let inputs: Vec<String> =
+                decision.inputs.iter().map(|input| format!("{}: {}", input.name, input.value)).collect();
+            tracing::info!(subject = %decision.subject, "{} ({})", decision.verdict, inputs.join(", "));
+            self.next_decision = decision.number + 1;
+        }
+    }
+}
+
+async fn at<C: Clock>(clock: &C, deadline: Option<Moment>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(", caused by: {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,222 @@
+//! The same, for programs without async: a thin face over [`crate::Manager`] and [`crate::Session`].
+
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpStream},
+    ops::Deref,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent};
+
+use crate::{CallError, Embedded, FindError, ManagerError, SocketError};
+
+/// A [`crate::Manager`] whose calls block. Its getters that do not wait are reached through [`Deref`].
+#[derive(Clone, Debug)]
+pub struct Manager(crate::Manager);
+
+/// A [`crate::Session`] whose calls block. Its getters that do not wait are reached through [`Deref`].
+#[derive(Debug)]
+pub struct Session(crate::Session);
+
+/// A [`crate::Events`] whose calls block.
+#[derive(Debug)]
+pub struct Events<T>(crate::Events<T>);
+
+impl Manager {
+    /// See [`crate::Manager::embedded`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn embedded() -> Result<Self, ManagerError> {
+        Self::start(Embedded::default())
+    }
+
+    /// See [`Embedded::start`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start(embedded: Embedded) -> Result<Self, ManagerError> {
+        block_on(embedded.start()).map(Self)
+    }
+
+    /// See [`crate::Manager::find`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(&self, wanted: Option<&str>) -> Result<Configuration, FindError> {
+        block_on(self.0.find(wanted))
+    }
+
+    /// See [`crate::Manager::session`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn session(&self, configuration: &Configuration) -> Result<Session, CallError> {
+        block_on(self.0.session(configuration)).map(Session)
+    }
+
+    /// See [`crate::Manager::events`].
+    #[must_use]
+    pub fn events(&self) -> Events<ManagerEvent> {
+        Events(self.0.events())
+    }
+
+    /// Runs any other call of the async manager to its end.
+    pub fn wait_for<T>(&self, call: impl AsyncFnOnce(&crate::Manager) -> T) -> T {
+        block_on(call(&self.0))
+    }
+
+    /// See [`crate::Manager::shutdown`].
+    pub fn shutdown(&self) {
+        block_on(self.0.shutdown());
+    }
+}
+
+impl Deref for Manager {
+    type Target = crate::Manager;
+
+    fn deref(&self) -> &crate::Manager {
+        &self.0
+    }
+}
+
+impl Session {
+    /// See [`crate::Session::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(&self) -> Result<(), CallError> {
+        block_on(self.0.open())
+    }
+
+    /// See [`crate::Session::close`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn close(&self) -> Result<(), CallError> {
+        block_on(self.0.close())
+    }
+
+    /// See [`crate::Session::stop`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stop(&self) -> Result<(), CallError> {
+        block_on(self.0.stop())
+    }
+
+    /// See [`crate::Session::wait_for_opened`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_for_opened(&self, timeout: Option<Duration>) -> Result<bool, CallError> {
+        block_on(self.0.wait_for_opened(timeout))
+    }
+
+    /// See [`crate::Session::property`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn property(&self, key: PropertyKey) -> Result<Option<PropertyValue>, CallError> {
+        block_on(self.0.property(key))
+    }
+
+    /// See [`crate::Session::set_property`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_property(&self, key: PropertyKey, value: Option<PropertyValue>) -> Result<(), CallError> {
+        block_on(self.0.set_property(key, value))
+    }
+
+    /// See [`crate::Session::events`].
+    #[must_use]
+    pub fn events(&self) -> Events<SessionEvent> {
+        Events(self.0.events())
+    }
+
+    /// A TCP connection through this session's access point; see [`crate::Session::connect_tcp`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
+        let socket = self.0.tcp_socket(address)?;
+        socket.connect(&address.into()).map_err(|source| self.0.socket_failure("connecting through", source))?;
+        Ok(socket.into())
+    }
+}
+
+impl Deref for Session {
+    type Target = crate::Session;
+
+    fn deref(&self) -> &crate::Session {
+        &self.0
+    }
+}
+
+impl<T> Events<T> {
+    /// Waits for the next event, but not longer than `timeout`; none if there was none in time, or will be none.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<T> {
+        block_on_until(self.0.next(), Instant::now() + timeout).flatten()
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<T> {
+        self.0.try_next()
+    }
+}
+
+impl<T> Iterator for Events<T> {
+    type Item = T;
+
+    /// Waits for the next event.
+    fn next(&mut self) -> Option<T> {
+        block_on(self.0.next())
+    }
+}
+
+/// Wakes the thread that waits.
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = thread_waker();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+    let waker = thread_waker();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+fn thread_waker() -> Waker {
+    Waker::from(Arc::new(ThreadWaker(thread::current())))
+}

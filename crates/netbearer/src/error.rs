@@ -1,0 +1,122 @@
+use std::io;
+
+use netbearer_core::Refusal;
+use netbearer_types::{Failure, Identifier, PropertyKey};
+
+/// Why a manager could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// A profile could not be read.
+    #[error("the configuration could not be read")]
+    Configuration(#[from] netbearer_service::ProfileError),
+    /// The service's thread could not be started.
+    #[error("the service could not be started")]
+    Thread(#[source] io::Error),
+    /// The engine could not be started.
+    #[error("the network could not be looked at")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service ended.
+    #[error("the bearer service has ended")]
+    ServiceGone,
+}
+
+/// Why a call was refused. A refused call has changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The service ended.
+    #[error("the bearer service has ended")]
+    ServiceGone,
+    /// The user has as many sessions or watchers as allowed.
+    #[error("{0}")]
+    LimitReached(String),
+    /// The configuration does not support the operation; the session's event stream has the same failure.
+    #[error("{0}")]
+    NotSupported(Failure),
+    /// Only NetBearer writes this property.
+    #[error("the property {0} is read-only")]
+    ReadOnlyProperty(PropertyKey),
+    /// The value does not fit the property.
+    #[error("{0}")]
+    UnfitPropertyValue(String),
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotSupported(failure) => Self::NotSupported(failure),
+            Refusal::ReadOnlyProperty(key) => Self::ReadOnlyProperty(key),
+            Refusal::TooManySessions(_) | Refusal::TooManyWatchers(_) => Self::LimitReached(refusal.to_string()),
+            Refusal::UnfitPropertyValue { .. } => Self::UnfitPropertyValue(refusal.to_string()),
+            _ => Self::ServiceGone,
+        }
+    }
+}
+
+impl From<netbearer_service::ServiceGone> for CallError {
+    fn from(_: netbearer_service::ServiceGone) -> Self {
+        Self::ServiceGone
+    }
+}
+
+impl From<netbearer_service::ServiceGone> for ManagerError {
+    fn from(_: netbearer_service::ServiceGone) -> Self {
+        Self::ServiceGone
+    }
+}
+
+/// Why no configuration was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// None has that identifier, name or interface name.
+    #[error("there is no configuration \"{wanted}\"{}", suggest(near))]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// What was perhaps meant, the nearest first.
+        near: Vec<String>,
+    },
+    /// Several have that name.
+    #[error("\"{wanted}\" is the name of several configurations: {}; give the identifier", list(identifiers))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// Those that have it.
+        identifiers: Vec<Identifier>,
+    },
+    /// Nothing is there that could be opened.
+    #[error("there is no default configuration: no access point is up or could be brought up")]
+    NoDefault,
+    /// The service ended.
+    #[error("the bearer service has ended")]
+    ServiceGone,
+}
+
+fn suggest(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+}
+
+fn list(identifiers: &[Identifier]) -> String {
+    identifiers.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a socket could not be opened through a session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// The session is not open, or its link is not up.
+    #[error("the session on {0} is not ready for sockets; open it, and wait until it is open")]
+    NotConnected(Identifier),
+    /// The kernel refused.
+    #[error("{action} {interface} failed")]
+    Kernel {
+        /// What was tried.
+        action: &'static str,
+        /// On which interface.
+        interface: String,
+        /// Why not.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,157 @@
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use futures_core::Stream;
+
+/// Events kept for a reader before the oldest are dropped for a mark and the current state.
+const CAPACITY: usize = 256;
+
+/// One reader's queue. The writer never waits for the reader: what is not read in time is replaced by what holds now.
+#[derive(Debug)]
+struct Queue<T> {
+    events: VecDeque<T>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+/// Events, in order, each exactly once; ends when what it is about has ended.
+#[derive(Debug)]
+pub struct Events<T> {
+    queue: Arc<Mutex<Queue<T>>>,
+}
+
+/// The writing side of any number of readers.
+#[derive(Debug)]
+pub(crate) struct Feed<T> {
+    readers: Vec<Weak<Mutex<Queue<T>>>>,
+}
+
+impl<T> Default for Feed<T> {
+    fn default() -> Self {
+        Self { readers: Vec::new() }
+    }
+}
+
+impl<T: Clone> Feed<T> {
+    /// A new reader, who gets everything from now on.
+    pub(crate) fn subscribe(&mut self) -> Events<T> {
+        let queue = Arc::new(Mutex::new(Queue { events: VecDeque::new(), waker: None, ended: false }));
+        self.readers.push(Arc::downgrade(&queue));
+        Events { queue }
+    }
+
+    /// Queues an event for every reader, in the order they came. `current` is what a reader who has fallen behind gets
+    /// instead of all it has not read: a mark, and what holds now.
+    pub(crate) fn push(&mut self, event: &T, current: impl Fn() -> Vec<T>) {
+        self.readers.retain(|reader| {
+            let Some(queue) = reader.upgrade() else { return false };
+            let waker = {
+                let mut queue = lock(&queue);
+                if queue.events.len() >= CAPACITY {
+                    queue.events = current().into();
+                } else {
+                    queue.events.push_back(event.clone());
+                }
+                queue.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            true
+        });
+    }
+}
+
+impl<T> Feed<T> {
+    /// Nothing more will come.
+    pub(crate) fn end(&mut self) {
+        for queue in self.readers.drain(..).filter_map(|reader| reader.upgrade()) {
+            let waker = {
+                let mut queue = lock(&queue);
+                queue.ended = true;
+                queue.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<T> Drop for Feed<T> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<T> Events<T> {
+    /// The next event; none once there will be no more.
+    pub async fn next(&mut self) -> Option<T> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<T> {
+        lock(&self.queue).events.pop_front()
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut queue = lock(&self.queue);
+        match queue.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if queue.ended => Poll::Ready(None),
+            None => {
+                queue.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Stream for Events<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll(context)
+    }
+}
+
+/// Nothing that is done under these locks can panic half-way, so a poisoned lock is as good as any.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reader_gets_every_event_in_order() {
+        let mut feed = Feed::default();
+        let (mut one, mut other) = (feed.subscribe(), feed.subscribe());
+        for event in 0..10 {
+            feed.push(&event, Vec::new);
+        }
+        for events in [&mut one, &mut other] {
+            assert!((0..10).map(Some).eq((0..10).map(|_| events.try_next())));
+            assert_eq!(events.try_next(), None);
+        }
+    }
+
+    #[test]
+    fn a_reader_who_falls_behind_gets_what_holds_now() {
+        let mut feed = Feed::default();
+        let mut events = feed.subscribe();
+        for event in 0..=CAPACITY {
+            feed.push(&event, || vec![1_000_000]);
+        }
+        assert_eq!(events.try_next(), Some(1_000_000));
+        assert_eq!(events.try_next(), None);
+        feed.push(&7, Vec::new);
+        assert_eq!(events.try_next(), Some(7));
+    }
+}

@@ -1,0 +1,47 @@
+//! Bearer management for Linux: a program says *"I need a network"* by opening a [`Session`].
+//!
+//! NetBearer brings the interface up, counts who uses it, takes it down when the last one is done, and tells what
+//! happens on the way.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use netbearer::Manager;
+//!
+//! let manager = Manager::embedded().await?;
+//! let configuration = manager.find(None).await?; // the default one
+//! let session = manager.session(&configuration).await?;
+//! session.open().await?;
+//! if session.wait_for_opened(None).await? {
+//!     let stream = session.connect_tcp("192.0.2.1:80".parse()?).await?;
+//!     // … the stream uses this session's access point, whatever the default route is.
+//!     drop(stream);
+//! } else if let Some(failure) = session.error() {
+//!     eprintln!("{failure}");
+//! }
+//! session.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Programs without async find the same in [`blocking`].
+
+mod embedded;
+mod error;
+mod feed;
+mod manager;
+mod session;
+
+pub mod blocking;
+
+pub use embedded::Embedded;
+pub use error::{CallError, FindError, ManagerError, SocketError};
+pub use feed::Events;
+pub use manager::Manager;
+pub use netbearer_core::{Decision, Input, Limits, SessionId, Subject, Verdict};
+pub use netbearer_service::Directories;
+pub use netbearer_types::{
+    AddressScope, BearerFamily, BearerType, Capabilities, Configuration, Failure, FailureReason, Families, Family,
+    Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey, PropertyValue,
+    Proxy, Purpose, SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags,
+};
+pub use session::Session;

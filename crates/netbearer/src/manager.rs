@@ -1,0 +1,271 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
+    thread::JoinHandle,
+};
+
+use netbearer_core::{ClientId, Decision, SessionId};
+use netbearer_kernel::BootClock;
+use netbearer_service::{Audience, ServiceHandle};
+use netbearer_types::{
+    Capabilities, Configuration, Identifier, Interface, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
+};
+
+use crate::{
+    CallError, Embedded, Events, FindError, ManagerError, Session,
+    feed::{Feed, lock},
+    session::Shared,
+};
+
+/// Names nearer than this many changed letters are suggested.
+const SUGGESTION_DISTANCE: usize = 3;
+
+/// The way in: what there is to open sessions on.
+///
+/// Cheap to clone. The service ends, and takes down what is ours, when the last clone and the last session are gone;
+/// dropping that last one waits for it.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    connection: Arc<Connection>,
+}
+
+/// One client of a service, shared by a manager and its sessions.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) service: ServiceHandle,
+    pub(crate) clock: BootClock,
+    client: ClientId,
+    reception: Arc<Reception>,
+    /// Declared last, so dropped last: by then the service has heard that we left.
+    _thread: ServiceThread,
+}
+
+/// The thread of an embedded service. Dropping it waits until the links of ours are down: a program that returns from its
+/// main function right after must not leave them up.
+#[derive(Debug)]
+pub(crate) struct ServiceThread(Option<JoinHandle<()>>);
+
+impl ServiceThread {
+    pub(crate) fn new(thread: JoinHandle<()>) -> Self {
+        Self(Some(thread))
+    }
+}
+
+impl Drop for ServiceThread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // An error means that it panicked, and it has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the service's thread makes for its client.
+pub(crate) struct ConnectionParts {
+    pub(crate) service: ServiceHandle,
+    pub(crate) clock: BootClock,
+    pub(crate) client: ClientId,
+    pub(crate) reception: Arc<Reception>,
+}
+
+/// Where the service's task leaves what it has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Reception {
+    sessions: Mutex<BTreeMap<SessionId, Weak<Shared>>>,
+    feed: Mutex<Feed<ManagerEvent>>,
+}
+
+impl Audience for Reception {
+    fn session_event(&self, session: SessionId, event: SessionEvent, snapshot: SessionSnapshot) {
+        let shared = lock(&self.sessions).get(&session).and_then(Weak::upgrade);
+        if let Some(shared) = shared {
+            shared.deliver(&event, snapshot);
+        }
+    }
+
+    fn manager_event(&self, event: ManagerEvent) {
+        lock(&self.feed).push(&event, || vec![ManagerEvent::Lagged]);
+    }
+}
+
+impl Drop for Reception {
+    fn drop(&mut self) {
+        for session in lock(&self.sessions).values().filter_map(Weak::upgrade) {
+            session.end();
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(parts: ConnectionParts, thread: ServiceThread) -> Self {
+        let ConnectionParts { service, clock, client, reception } = parts;
+        Self { service, clock, client, reception, _thread: thread }
+    }
+
+    pub(crate) fn forget(&self, session: SessionId) {
+        lock(&self.reception.sessions).remove(&session);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.service.leave(self.client);
+    }
+}
+
+impl Manager {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection: Arc::new(connection) }
+    }
+
+    /// A manager with a service of its own, in a thread of this process, for the network namespace of the calling
+    /// thread. Sessions are counted within this process. Returns after everything there is has been looked at.
+    ///
+    /// # Errors
+    /// When the network cannot be looked at, or a profile is malformed.
+    pub async fn embedded() -> Result<Self, ManagerError> {
+        Embedded::default().start().await
+    }
+
+    /// Access points and service networks whose flags contain `filter`; all of them without one.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn configurations(&self, filter: Option<StateFlags>) -> Result<Vec<Configuration>, CallError> {
+        Ok(self.connection.service.call(move |core, _| core.configurations(filter)).await?)
+    }
+
+    /// The configuration a program without wishes of its own should open; none if nothing can be opened.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn default_configuration(&self) -> Result<Option<Configuration>, CallError> {
+        Ok(self.connection.service.call(|core, _| core.default_configuration()).await?)
+    }
+
+    /// The configuration with this identifier; an invalid one if there is none.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn configuration(&self, identifier: &Identifier) -> Result<Configuration, CallError> {
+        let wanted = identifier.clone();
+        let found = self.connection.service.call(move |core, _| core.configuration(&wanted)).await?;
+        Ok(found.unwrap_or_else(|| Configuration::invalid(identifier.clone())))
+    }
+
+    /// The configuration that a person means: by identifier, else by name, else by interface name. The default one if
+    /// nothing is named.
+    ///
+    /// # Errors
+    /// When there is none, with near names; or several, with their identifiers.
+    pub async fn find(&self, wanted: Option<&str>) -> Result<Configuration, FindError> {
+        let gone = |_: CallError| FindError::ServiceGone;
+        let Some(wanted) = wanted else {
+            return self.default_configuration().await.map_err(gone)?.ok_or(FindError::NoDefault);
+        };
+        let all = self.configurations(None).await.map_err(gone)?;
+        let by: [fn(&Configuration) -> Option<&str>; 3] = [
+            |configuration| Some(configuration.identifier.as_str()),
+            |configuration| Some(configuration.name.as_str()),
+            |configuration| configuration.interface_name.as_deref(),
+        ];
+        for key in by {
+            let found: Vec<&Configuration> = all.iter().filter(|one| key(one) == Some(wanted)).collect();
+            match found.as_slice() {
+                [] => {}
+                [one] => return Ok((*one).clone()),
+                several => {
+                    let identifiers = several.iter().map(|one| one.identifier.clone()).collect();
+                    return Err(FindError::Ambiguous { wanted: wanted.to_owned(), identifiers });
+                }
+            }
+        }
+        Err(FindError::Unknown { wanted: wanted.to_owned(), near: near(wanted, &all) })
+    }
+
+    /// Makes a session, which only watches until it is opened. Returns after its first snapshot.
+    ///
+    /// # Errors
+    /// When the limit of watching sessions is reached.
+    pub async fn session(&self, configuration: &Configuration) -> Result<Session, CallError> {
+        let identifier = configuration.identifier.clone();
+        let (client, reception) = (self.connection.client, Arc::clone(&self.connection.reception));
+        // Registered within the call, so that no event between the snapshot and the registration is lost.
+        let made = self.connection.service.call(move |core, _| {
+            let id = core.create_session(client, &identifier)?;
+            let snapshot = core.session(id).unwrap_or(SessionSnapshot::invalid());
+            let configuration =
+                core.session_configuration(id).unwrap_or_else(|| Configuration::invalid(identifier.clone()));
+            let shared = Arc::new(Shared::new(configuration, snapshot));
+            lock(&reception.sessions).insert(id, Arc::downgrade(&shared));
+            Ok::<_, netbearer_core::Refusal>((id, shared))
+        });
+        let (id, shared) = made.await??;
+        Ok(Session::new(Arc::clone(&self.connection), id, shared))
+    }
+
+    /// True if some access point is Active and has a default route.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn is_online(&self) -> Result<bool, CallError> {
+        Ok(self.connection.service.call(|core, _| core.is_online()).await?)
+    }
+
+    /// What can be done with some configuration at least.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn capabilities(&self) -> Result<Capabilities, CallError> {
+        Ok(self.connection.service.call(|core, _| core.capabilities()).await?)
+    }
+
+    /// Asks for a look at everything anew. One UpdateCompleted event follows for each call.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn update_configurations(&self) -> Result<(), CallError> {
+        let client = self.connection.client;
+        Ok(self.connection.service.call(move |core, _| core.update_configurations(client)).await?)
+    }
+
+    /// The events from now on: configurations that come, change and go, and whether the machine is online.
+    #[must_use]
+    pub fn events(&self) -> Events<ManagerEvent> {
+        lock(&self.connection.reception.feed).subscribe()
+    }
+
+    /// The interface of an access point, whatever its state; none while it is unplugged.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn interface(&self, identifier: &Identifier) -> Result<Option<Interface>, CallError> {
+        let identifier = identifier.clone();
+        Ok(self.connection.service.call(move |core, _| core.interface(&identifier)).await?)
+    }
+
+    /// The decisions made so far, with their inputs; the oldest may be forgotten.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn decisions(&self) -> Result<Vec<Decision>, CallError> {
+        Ok(self.connection.service.call(|core, _| core.decisions(0).cloned().collect()).await?)
+    }
+
+    /// Closes every session of this service, takes down what is ours, and ends it. Returns when that has happened.
+    pub async fn shutdown(&self) {
+        self.connection.service.shutdown().await;
+    }
+}
+
+fn near(wanted: &str, all: &[Configuration]) -> Vec<String> {
+    let mut names: Vec<(usize, &str)> = all
+        .iter()
+        .flat_map(|one| [one.identifier.as_str(), one.name.as_str()])
+        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
+        .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}

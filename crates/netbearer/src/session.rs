@@ -1,0 +1,265 @@
+use std::{
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use netbearer_core::SessionId;
+use netbearer_engine::Clock;
+use netbearer_types::{
+    Configuration, Failure, Interface, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::{
+    CallError, Events, SocketError,
+    feed::{Feed, lock},
+    manager::Connection,
+};
+
+/// One interest in one configuration: open it to have the network, close it to give it back.
+///
+/// Making a session touches nothing; it only watches. Dropping it closes it. What happens is told by [`Session::events`];
+/// the getters return the newest state known to this process.
+#[derive(Debug)]
+pub struct Session {
+    connection: Arc<Connection>,
+    id: SessionId,
+    shared: Arc<Shared>,
+}
+
+/// What the service's task writes and the holder reads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    configuration: Configuration,
+    snapshot: SessionSnapshot,
+    feed: Feed<SessionEvent>,
+}
+
+impl Shared {
+    pub(crate) fn new(configuration: Configuration, snapshot: SessionSnapshot) -> Self {
+        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default() }) }
+    }
+
+    pub(crate) fn deliver(&self, event: &SessionEvent, snapshot: SessionSnapshot) {
+        let mut inner = lock(&self.inner);
+        if snapshot.state == SessionState::Invalid && inner.configuration.is_valid() {
+            let identifier = inner.configuration.identifier.clone();
+            let name = std::mem::take(&mut inner.configuration.name);
+            inner.configuration = Configuration { name, ..Configuration::invalid(identifier) };
+        }
+        inner.snapshot = snapshot;
+        let Inner { snapshot, feed, .. } = &mut *inner;
+        feed.push(event, || {
+            let state = SessionEvent::StateChanged { state: snapshot.state };
+            let interest = if snapshot.is_open {
+                Some(SessionEvent::Opened)
+            } else {
+                (!snapshot.is_opening).then_some(SessionEvent::Closed)
+            };
+            [SessionEvent::Lagged, state].into_iter().chain(interest).collect()
+        });
+    }
+
+    pub(crate) fn end(&self) {
+        lock(&self.inner).feed.end();
+    }
+}
+
+impl Session {
+    pub(crate) fn new(connection: Arc<Connection>, id: SessionId, shared: Arc<Shared>) -> Self {
+        Self { connection, id, shared }
+    }
+
+    /// Asks for the network. What comes of it is told by events: Opened, or Error. Opening a session that is open or
+    /// opening changes nothing.
+    ///
+    /// # Errors
+    /// When the call itself is refused: a limit is reached, or the link is down and this process may not bring it up.
+    pub async fn open(&self) -> Result<(), CallError> {
+        let id = self.id;
+        Ok(self.connection.service.call(move |core, now| core.open(id, now)).await??)
+    }
+
+    /// Gives the network back; the last one to do so takes the link down. Closing a session that is not open changes
+    /// nothing. Closed has been told when this returns; the rest follows.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn close(&self) -> Result<(), CallError> {
+        let id = self.id;
+        Ok(self.connection.service.call(move |core, now| core.close(id, now)).await??)
+    }
+
+    /// Takes the link down, whoever uses it.
+    ///
+    /// # Errors
+    /// When this process may not do that.
+    pub async fn stop(&self) -> Result<(), CallError> {
+        let id = self.id;
+        Ok(self.connection.service.call(move |core, now| core.stop(id, now)).await??)
+    }
+
+    /// Waits until the session is open: true at once if it is, false at once if it is not opening, false as soon as
+    /// opening fails or is cancelled, and false after `timeout`. Without a timeout it waits as long as it takes.
+    ///
+    /// When it returns because of an event, that event has been handed to everybody who reads this session's events.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn wait_for_opened(&self, timeout: Option<Duration>) -> Result<bool, CallError> {
+        let (snapshot, mut events) = self.snapshot_and_events();
+        if snapshot.is_open || !snapshot.is_opening {
+            return Ok(snapshot.is_open);
+        }
+        let outcome = async {
+            while let Some(event) = events.next().await {
+                match event {
+                    SessionEvent::Opened => return Ok(true),
+                    SessionEvent::Error(_) | SessionEvent::Closed => return Ok(false),
+                    SessionEvent::Lagged if !self.snapshot().is_opening => return Ok(self.is_open()),
+                    _ => {}
+                }
+            }
+            Err(CallError::ServiceGone)
+        };
+        let Some(timeout) = timeout else { return outcome.await };
+        let clock = &self.connection.clock;
+        let deadline = clock.now() + timeout;
+        tokio::select! {
+            biased;
+            outcome = outcome => outcome,
+            () = clock.sleep_until(deadline) => Ok(false),
+        }
+    }
+
+    /// The events from now on.
+    #[must_use]
+    pub fn events(&self) -> Events<SessionEvent> {
+        self.snapshot_and_events().1
+    }
+
+    /// The session as it is now, and every event after that, exactly once and in order.
+    #[must_use]
+    pub fn snapshot_and_events(&self) -> (SessionSnapshot, Events<SessionEvent>) {
+        let mut inner = lock(&self.shared.inner);
+        (inner.snapshot.clone(), inner.feed.subscribe())
+    }
+
+    /// The session as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> SessionSnapshot {
+        lock(&self.shared.inner).snapshot.clone()
+    }
+
+    /// The configuration this session was made on: as it was then, or invalid since it was removed.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration {
+        lock(&self.shared.inner).configuration.clone()
+    }
+
+    /// The connectivity state.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        lock(&self.shared.inner).snapshot.state
+    }
+
+    /// True if this session holds and its link is up.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        lock(&self.shared.inner).snapshot.is_open
+    }
+
+    /// The interface in use; there exactly while the state is Connected.
+    #[must_use]
+    pub fn interface(&self) -> Option<Interface> {
+        self.snapshot().interface
+    }
+
+    /// The last failure; an accepted open clears it.
+    #[must_use]
+    pub fn error(&self) -> Option<Failure> {
+        self.snapshot().failure
+    }
+
+    /// How long this session has been open, in whole seconds, suspend included; zero when it is not open.
+    #[must_use]
+    pub fn active_time(&self) -> Duration {
+        let since = self.snapshot().active_since;
+        since.map_or(Duration::ZERO, |since| Duration::from_secs((self.connection.clock.now() - since).as_secs()))
+    }
+
+    /// Reads a property; none if it is unset.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn property(&self, key: PropertyKey) -> Result<Option<PropertyValue>, CallError> {
+        let id = self.id;
+        Ok(self.connection.service.call(move |core, _| core.property(id, key)).await?)
+    }
+
+    /// Writes a property; none removes it, so that its default shows again.
+    ///
+    /// # Errors
+    /// When the property is read-only or the value does not fit it.
+    pub async fn set_property(&self, key: PropertyKey, value: Option<PropertyValue>) -> Result<(), CallError> {
+        let id = self.id;
+        Ok(self.connection.service.call(move |core, _| core.set_property(id, key, value)).await??)
+    }
+
+    /// Makes a socket use this session's access point, whatever the default route is. Before it is connected; needs no
+    /// privilege on a socket that is not bound to an interface yet. Such a socket cannot reach loopback
+    /// (`SO_BINDTODEVICE`, `socket(7)`).
+    ///
+    /// # Errors
+    /// When the session is not open and connected, or the kernel refuses.
+    pub fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
+        let snapshot = self.snapshot();
+        let interface = snapshot.interface.filter(|_| snapshot.is_open);
+        let name = interface.ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))?.name;
+        SockRef::from(socket).bind_device(Some(name.as_bytes())).map_err(|source| SocketError::Kernel {
+            action: "binding a socket to",
+            interface: name,
+            source,
+        })
+    }
+
+    /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Session::bind`], and when the connection cannot be made.
+    pub async fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
+        let socket = self.tcp_socket(address)?;
+        let failed = |source| self.socket_failure("connecting through", source);
+        socket.set_nonblocking(true).map_err(failed)?;
+        TcpSocket::from_std_stream(socket.into()).connect(address).await.map_err(failed)
+    }
+
+    /// A TCP socket bound to this session's access point, not connected yet.
+    pub(crate) fn tcp_socket(&self, address: SocketAddr) -> Result<Socket, SocketError> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+            .map_err(|source| self.socket_failure("opening a socket for", source))?;
+        self.bind(&socket)?;
+        Ok(socket)
+    }
+
+    pub(crate) fn socket_failure(&self, action: &'static str, source: std::io::Error) -> SocketError {
+        SocketError::Kernel { action, interface: self.configuration().name, source }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.shared.end();
+        self.connection.forget(id);
+        self.connection.service.cast(move |core, now| core.drop_session(id, now));
+    }
+}

@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use netbearer::{Profile, SessionError, SessionState};
+use netbearer_lab::{AccessPointPlan, Dhcp, Fault, Script};
+
+use crate::stage::{AP0, DEADLINE, Stage, Watched};
+
+/// Scenario 1.
+#[test]
+fn the_first_open_brings_the_link_up_and_the_last_close_takes_it_down() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    assert_eq!(session.session.state(), SessionState::Disconnected);
+    assert_eq!(session.active_configuration(), "");
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.assert_up();
+    let machine = stage.lab.machine();
+    let interface = session.session.interface().unwrap();
+    let leased = interface.addresses.iter().find(|address| address.address.is_ipv4()).unwrap();
+    assert!(machine.addresses(AP0).unwrap().contains(&(leased.address, leased.prefix_length)));
+    assert!(machine.routes("21001").unwrap().iter().any(|route| route.starts_with("default")));
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    assert_eq!(session.session.interface(), None);
+    stage.assert_as_before();
+    session.expect_silence();
+}
+
+/// Scenario 1, the profile's `dhcp_release`.
+#[test]
+fn the_lease_is_given_back_if_the_profile_says_so() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager_with(Profile { dhcp_release: true, ..Profile::default() });
+    let mut session = Watched::opened(&manager);
+    session.close();
+    session.expect_last("Disconnected");
+    stage.ap0().dhcp_log().unwrap().wait_for_text("DHCPRELEASE", DEADLINE).expect("the server saw the release");
+}
+
+/// Scenario 1, without `dhcp_release`: one round trip instead of two.
+#[test]
+fn a_remembered_lease_makes_the_next_open_faster() {
+    let stage = Stage::with_dnsmasq();
+    let log = stage.ap0().dhcp_log().unwrap();
+    let count = |text: &str| log.entries().iter().filter(|line| line.contains(text)).count();
+    // A manager of its own each time: what is remembered outlives the process.
+    for _ in 0..2 {
+        let mut session = Watched::opened(&stage.manager());
+        session.close();
+        session.expect_last("Disconnected");
+    }
+    assert_eq!(count("DHCPACK"), 2);
+    assert_eq!(count("DHCPDISCOVER"), count("DHCPOFFER"));
+    assert_eq!(count("DHCPOFFER"), 1, "the second time the address is asked for at once");
+    assert_eq!(count("DHCPRELEASE"), 0);
+}
+
+/// Scenario 6.
+#[test]
+fn opening_twice_takes_one_hold_and_one_close_releases_it() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.close();
+    session.expect_silence();
+    session.open();
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.open();
+    session.expect_silence();
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    session.close();
+    session.expect_silence();
+    stage.assert_as_before();
+}
+
+/// Scenario 2.
+#[test]
+fn the_link_stays_up_until_the_last_of_two_sessions_closes() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let mut first = Watched::opened(&manager);
+    let mut second = Watched::new(&manager);
+    second.open();
+    second.expect(&["Opened"]);
+    let mut conversation = second.assert_up();
+    first.close();
+    first.expect(&["Closed"]);
+    first.expect_silence();
+    second.expect_silence();
+    assert_eq!(first.session.state(), SessionState::Connected);
+    assert!(!first.session.is_open());
+    crate::stage::assert_alive(&mut conversation);
+    second.close();
+    second.expect(&["Closed", "Closing", "Disconnected"]);
+    first.expect(&["Closing", "Disconnected"]);
+    stage.assert_as_before();
+}
+
+/// Two sessions that open at once are both told each step.
+#[test]
+fn sessions_that_open_together_are_opened_together() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let (mut first, mut second, mut watcher) =
+        (Watched::new(&manager), Watched::new(&manager), Watched::new(&manager));
+    first.open();
+    second.open();
+    for session in [&mut first, &mut second] {
+        session.expect(&["Connecting", "Connected", "Opened"]);
+    }
+    watcher.expect(&["Connecting", "Connected"]);
+    watcher.expect_silence();
+}
+
+/// No DHCP server answers: the open fails when the profile's time is over, and not before.
+#[test]
+fn without_a_dhcp_server_the_open_fails_and_says_so() {
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::None)]);
+    let timeout = Duration::from_millis(600);
+    let manager = stage.manager_with(Profile { connect_timeout: timeout, ..Profile::default() });
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
+    session.expect_silence();
+    let failure = session.session.error().unwrap();
+    assert_eq!(failure.error, SessionError::Unknown);
+    assert!(failure.message.contains(AP0) && failure.message.contains("DHCP"), "{failure}");
+    manager.shutdown();
+    stage.assert_as_before();
+}
+
+/// A server that refuses what was remembered only costs a round trip.
+#[test]
+fn a_refused_remembered_lease_is_replaced_by_a_new_one() {
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Scripted(Script::default()))]);
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    stage.ap0().dhcp_server().unwrap().fail_next(1, Fault::Nak);
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.assert_up();
+}

@@ -1,0 +1,211 @@
+//! What every scenario stands on: a lab, a manager on its machine, and sessions whose events are written down.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use netbearer::{
+    Directories, Embedded, Profile, PropertyKey, PropertyValue, SessionEvent, SessionState,
+    blocking::{Events, Manager, Session},
+};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET, Lab, LabBuilder, Snapshot};
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine; waiting ends with the event, not with this.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The name of the access point that most scenarios are about.
+pub const AP0: &str = "ap0";
+
+pub struct Stage {
+    pub lab: Lab,
+    directory: TempDir,
+    /// The machine's configuration before NetBearer was there.
+    before: Snapshot,
+}
+
+impl Stage {
+    /// One access point, `ap0`, with dnsmasq.
+    pub fn with_dnsmasq() -> Self {
+        Self::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Dnsmasq)])
+    }
+
+    /// These access points; the calling thread moves to the lab's machine.
+    pub fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+        let builder = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point);
+        let lab = builder.build().expect("the lab is built");
+        lab.machine().enter().expect("this thread moves to the lab's machine");
+        let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
+        Self { lab, directory: TempDir::new().expect("a temporary directory"), before }
+    }
+
+    /// What is there now is what shall be there in the end.
+    pub fn remember(&mut self) {
+        self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
+    }
+
+    pub fn manager(&self) -> Manager {
+        self.start(|embedded| embedded)
+    }
+
+    pub fn manager_with(&self, profile: Profile) -> Manager {
+        self.start(|embedded| embedded.profile(AP0, profile))
+    }
+
+    fn start(&self, adjust: impl FnOnce(Embedded) -> Embedded) -> Manager {
+        let embedded = Embedded::default().directories(Directories::below(self.directory.path()));
+        Manager::start(adjust(embedded)).expect("the service starts")
+    }
+
+    pub fn ap0(&self) -> &AccessPoint {
+        self.lab.access_point(AP0).expect("the lab has ap0")
+    }
+
+    /// Somebody who is not us configures the link, as an administrator would.
+    pub fn configure_by_hand(&self) {
+        let router = self.router();
+        self.ip(&format!("address add {}/24 dev {AP0}", self.address_by_hand()));
+        self.ip(&format!("link set {AP0} up"));
+        self.wait_for_carrier();
+        self.ip(&format!("route add default via {router} dev {AP0}"));
+    }
+
+    pub fn address_by_hand(&self) -> IpAddr {
+        self.ap0().subnet().host(50).into()
+    }
+
+    pub fn router(&self) -> IpAddr {
+        self.ap0().subnet().gateway().into()
+    }
+
+    pub fn ip(&self, arguments: &str) {
+        self.lab.machine().command("ip").args(arguments.split(' ')).output().expect("ip does what it is told");
+    }
+
+    fn wait_for_carrier(&self) {
+        let has_carrier = || Ok(self.lab.machine().has_carrier(AP0)?.then_some(()));
+        self.lab.machine().wait_until("carrier on ap0", DEADLINE, has_carrier).expect("there is carrier");
+    }
+
+    /// Nothing of ours is left: the machine is as it was before.
+    pub fn assert_as_before(&self) {
+        let now = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
+        assert!(self.before == now, "{}", self.before.difference(&now));
+    }
+}
+
+/// A session with its events written down.
+pub struct Watched {
+    pub session: Session,
+    events: Events<SessionEvent>,
+}
+
+impl Watched {
+    pub fn new(manager: &Manager) -> Self {
+        let configuration = manager.find(Some(AP0)).expect("the access point is known");
+        let session = manager.session(&configuration).expect("a session");
+        let events = session.events();
+        Self { session, events }
+    }
+
+    /// A session that survives the loss of its link.
+    pub fn reconnecting(manager: &Manager) -> Self {
+        let watched = Self::new(manager);
+        let yes = Some(PropertyValue::Boolean(true));
+        watched.session.set_property(PropertyKey::Reconnect, yes).expect("the property can be written");
+        watched
+    }
+
+    /// A session that is open, with what it was told so far read.
+    pub fn opened(manager: &Manager) -> Self {
+        let mut watched = Self::new(manager);
+        watched.open();
+        watched.expect_last("Opened");
+        watched
+    }
+
+    pub fn open(&self) {
+        self.session.open().expect("the open is accepted");
+    }
+
+    pub fn close(&self) {
+        self.session.close().expect("the service answers");
+    }
+
+    /// The next events are exactly these.
+    pub fn expect(&mut self, expected: &[&str]) {
+        for (position, expected_event) in expected.iter().enumerate() {
+            let event = self.next();
+            assert_eq!(event, *expected_event, "event {position} of {expected:?}");
+        }
+    }
+
+    /// Reads until this one; it comes in time.
+    pub fn expect_last(&mut self, expected: &str) {
+        while self.next() != expected {}
+    }
+
+    pub fn next(&mut self) -> String {
+        let event = self.events.next_within(DEADLINE);
+        event.as_ref().map(describe).expect("an event should come in time")
+    }
+
+    /// Nothing more has been told. The service is asked something first, so that what it was doing is done; if it has
+    /// ended, that holds as well.
+    pub fn expect_silence(&mut self) {
+        let _ = self.session.property(PropertyKey::Reconnect);
+        let event = self.events.try_next();
+        assert_eq!(event.as_ref().map(describe), None, "nothing should be told");
+    }
+
+    /// "Up" as the scenarios mean it: open, with an interface, and a connection through it reaches the server behind.
+    pub fn assert_up(&self) -> Conversation {
+        assert!(self.session.is_open());
+        assert_eq!(self.session.state(), SessionState::Connected);
+        assert_eq!(self.session.interface().map(|interface| interface.name).as_deref(), Some(AP0));
+        assert_eq!(self.active_configuration(), self.session.configuration().identifier.as_str());
+        self.connect()
+    }
+
+    /// A connection through the session, which lives.
+    pub fn connect(&self) -> Conversation {
+        let stream = self.session.connect_tcp(server()).expect("the server is reached");
+        let mut conversation = Conversation::over(stream, DEADLINE).expect("the server greets");
+        assert_eq!(conversation.access_point(), AP0);
+        assert_alive(&mut conversation);
+        conversation
+    }
+
+    pub fn active_configuration(&self) -> String {
+        match self.session.property(PropertyKey::ActiveConfiguration).expect("the service answers") {
+            Some(PropertyValue::Text(identifier)) => identifier,
+            other => panic!("ActiveConfiguration is {other:?}"),
+        }
+    }
+}
+
+pub fn assert_alive(conversation: &mut Conversation) {
+    conversation.echo(b"still here").expect("the connection lives");
+}
+
+/// An ordinary program's connection, which knows nothing of sessions.
+pub fn plain_connection() -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&server(), DEADLINE)
+}
+
+/// The server behind every access point.
+pub fn server() -> SocketAddr {
+    (INTERNET, ECHO_PORT).into()
+}
+
+/// An event in one word, or two.
+fn describe(event: &SessionEvent) -> String {
+    match event {
+        SessionEvent::StateChanged { state } => state.to_string(),
+        SessionEvent::Opened => "Opened".to_owned(),
+        SessionEvent::Closed => "Closed".to_owned(),
+        SessionEvent::Error(failure) => format!("Error({})", failure.error),
+        other => format!("{other:?}"),
+    }
+}

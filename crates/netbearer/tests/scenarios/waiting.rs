@@ -1,0 +1,64 @@
+use std::time::{Duration, Instant};
+
+use netbearer::Profile;
+use netbearer_lab::{AccessPointPlan, Dhcp, Fault, Script};
+
+use crate::stage::{AP0, DEADLINE, Stage, Watched};
+
+/// Scenario 15: true at once if open, false at once if not opening.
+#[test]
+fn wait_for_opened_answers_at_once_when_there_is_nothing_to_wait_for() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let session = Watched::new(&manager);
+    assert_eq!(session.session.wait_for_opened(None), Ok(false));
+    let session = Watched::opened(&manager);
+    assert_eq!(session.session.wait_for_opened(None), Ok(true));
+    session.close();
+    assert_eq!(session.session.wait_for_opened(None), Ok(false));
+}
+
+/// Scenario 15: without a timeout it waits as long as it takes, and returns after Opened was delivered.
+#[test]
+fn wait_for_opened_waits_as_long_as_it_takes() {
+    let stage = scripted(Fault::Delay(Duration::from_millis(300)));
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    assert_eq!(session.session.wait_for_opened(None), Ok(true));
+    assert!(session.session.is_open());
+    session.expect(&["Connecting", "Connected", "Opened"]);
+}
+
+/// Scenario 15: it honours its timeout, and that is no error.
+#[test]
+fn wait_for_opened_honours_its_timeout() {
+    let stage = scripted(Fault::Silent);
+    let manager = stage.manager();
+    let session = Watched::new(&manager);
+    session.open();
+    let (started, timeout) = (Instant::now(), Duration::from_millis(200));
+    assert_eq!(session.session.wait_for_opened(Some(timeout)), Ok(false));
+    assert!(started.elapsed() >= timeout);
+    assert_eq!(session.session.error(), None);
+}
+
+/// Scenario 15: it returns early on failure.
+#[test]
+fn wait_for_opened_returns_as_soon_as_opening_fails() {
+    let stage = scripted(Fault::Silent);
+    let connect_timeout = Duration::from_millis(300);
+    let manager = stage.manager_with(Profile { connect_timeout, ..Profile::default() });
+    let session = Watched::new(&manager);
+    session.open();
+    let started = Instant::now();
+    assert_eq!(session.session.wait_for_opened(Some(DEADLINE)), Ok(false));
+    assert!(started.elapsed() < DEADLINE);
+    assert!(session.session.error().is_some());
+}
+
+fn scripted(fault: Fault) -> Stage {
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Scripted(Script::default()))]);
+    stage.ap0().dhcp_server().unwrap().fail(fault);
+    stage
+}
