@@ -105,8 +105,7 @@ fn the_link_stays_up_until_the_last_of_two_sessions_closes() {
 fn sessions_that_open_together_are_opened_together() {
     let stage = Stage::with_dnsmasq();
     let manager = stage.manager();
-    let (mut first, mut second, mut watcher) =
-        (Watched::new(&manager), Watched::new(&manager), Watched::new(&manager));
+    let (mut first, mut second, mut watcher) = (Watched::new(&manager), Watched::new(&manager), Watched::new(&manager));
     first.open();
     second.open();
     for session in [&mut first, &mut second] {

@@ -13,13 +13,13 @@ use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT,
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine; waiting ends with the event, not with this.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The name of the access point that most scenarios are about.
-pub const AP0: &str = "ap0";
+pub(crate) const AP0: &str = "ap0";
 
-pub struct Stage {
-    pub lab: Lab,
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
     directory: TempDir,
     /// The machine's configuration before NetBearer was there.
     before: Snapshot,
@@ -27,12 +27,12 @@ pub struct Stage {
 
 impl Stage {
     /// One access point, `ap0`, with dnsmasq.
-    pub fn with_dnsmasq() -> Self {
+    pub(crate) fn with_dnsmasq() -> Self {
         Self::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Dnsmasq)])
     }
 
     /// These access points; the calling thread moves to the lab's machine.
-    pub fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+    pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
         let builder = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point);
         let lab = builder.build().expect("the lab is built");
         lab.machine().enter().expect("this thread moves to the lab's machine");
@@ -41,15 +41,15 @@ impl Stage {
     }
 
     /// What is there now is what shall be there in the end.
-    pub fn remember(&mut self) {
+    pub(crate) fn remember(&mut self) {
         self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
     }
 
-    pub fn manager(&self) -> Manager {
+    pub(crate) fn manager(&self) -> Manager {
         self.start(|embedded| embedded)
     }
 
-    pub fn manager_with(&self, profile: Profile) -> Manager {
+    pub(crate) fn manager_with(&self, profile: Profile) -> Manager {
         self.start(|embedded| embedded.profile(AP0, profile))
     }
 
@@ -58,12 +58,12 @@ impl Stage {
         Manager::start(adjust(embedded)).expect("the service starts")
     }
 
-    pub fn ap0(&self) -> &AccessPoint {
+    pub(crate) fn ap0(&self) -> &AccessPoint {
         self.lab.access_point(AP0).expect("the lab has ap0")
     }
 
     /// Somebody who is not us configures the link, as an administrator would.
-    pub fn configure_by_hand(&self) {
+    pub(crate) fn configure_by_hand(&self) {
         let router = self.router();
         self.ip(&format!("address add {}/24 dev {AP0}", self.address_by_hand()));
         self.ip(&format!("link set {AP0} up"));
@@ -71,15 +71,15 @@ impl Stage {
         self.ip(&format!("route add default via {router} dev {AP0}"));
     }
 
-    pub fn address_by_hand(&self) -> IpAddr {
+    pub(crate) fn address_by_hand(&self) -> IpAddr {
         self.ap0().subnet().host(50).into()
     }
 
-    pub fn router(&self) -> IpAddr {
+    pub(crate) fn router(&self) -> IpAddr {
         self.ap0().subnet().gateway().into()
     }
 
-    pub fn ip(&self, arguments: &str) {
+    pub(crate) fn ip(&self, arguments: &str) {
         self.lab.machine().command("ip").args(arguments.split(' ')).output().expect("ip does what it is told");
     }
 
@@ -89,20 +89,20 @@ impl Stage {
     }
 
     /// Nothing of ours is left: the machine is as it was before.
-    pub fn assert_as_before(&self) {
+    pub(crate) fn assert_as_before(&self) {
         let now = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
         assert!(self.before == now, "{}", self.before.difference(&now));
     }
 }
 
 /// A session with its events written down.
-pub struct Watched {
-    pub session: Session,
+pub(crate) struct Watched {
+    pub(crate) session: Session,
     events: Events<SessionEvent>,
 }
 
 impl Watched {
-    pub fn new(manager: &Manager) -> Self {
+    pub(crate) fn new(manager: &Manager) -> Self {
         let configuration = manager.find(Some(AP0)).expect("the access point is known");
         let session = manager.session(&configuration).expect("a session");
         let events = session.events();
@@ -110,7 +110,7 @@ impl Watched {
     }
 
     /// A session that survives the loss of its link.
-    pub fn reconnecting(manager: &Manager) -> Self {
+    pub(crate) fn reconnecting(manager: &Manager) -> Self {
         let watched = Self::new(manager);
         let yes = Some(PropertyValue::Boolean(true));
         watched.session.set_property(PropertyKey::Reconnect, yes).expect("the property can be written");
@@ -118,23 +118,23 @@ impl Watched {
     }
 
     /// A session that is open, with what it was told so far read.
-    pub fn opened(manager: &Manager) -> Self {
+    pub(crate) fn opened(manager: &Manager) -> Self {
         let mut watched = Self::new(manager);
         watched.open();
         watched.expect_last("Opened");
         watched
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.session.open().expect("the open is accepted");
     }
 
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.session.close().expect("the service answers");
     }
 
     /// The next events are exactly these.
-    pub fn expect(&mut self, expected: &[&str]) {
+    pub(crate) fn expect(&mut self, expected: &[&str]) {
         for (position, expected_event) in expected.iter().enumerate() {
             let event = self.next();
             assert_eq!(event, *expected_event, "event {position} of {expected:?}");
@@ -142,25 +142,25 @@ impl Watched {
     }
 
     /// Reads until this one; it comes in time.
-    pub fn expect_last(&mut self, expected: &str) {
+    pub(crate) fn expect_last(&mut self, expected: &str) {
         while self.next() != expected {}
     }
 
-    pub fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         let event = self.events.next_within(DEADLINE);
         event.as_ref().map(describe).expect("an event should come in time")
     }
 
     /// Nothing more has been told. The service is asked something first, so that what it was doing is done; if it has
     /// ended, that holds as well.
-    pub fn expect_silence(&mut self) {
+    pub(crate) fn expect_silence(&mut self) {
         let _ = self.session.property(PropertyKey::Reconnect);
         let event = self.events.try_next();
         assert_eq!(event.as_ref().map(describe), None, "nothing should be told");
     }
 
     /// "Up" as the scenarios mean it: open, with an interface, and a connection through it reaches the server behind.
-    pub fn assert_up(&self) -> Conversation {
+    pub(crate) fn assert_up(&self) -> Conversation {
         assert!(self.session.is_open());
         assert_eq!(self.session.state(), SessionState::Connected);
         assert_eq!(self.session.interface().map(|interface| interface.name).as_deref(), Some(AP0));
@@ -169,7 +169,7 @@ impl Watched {
     }
 
     /// A connection through the session, which lives.
-    pub fn connect(&self) -> Conversation {
+    pub(crate) fn connect(&self) -> Conversation {
         let stream = self.session.connect_tcp(server()).expect("the server is reached");
         let mut conversation = Conversation::over(stream, DEADLINE).expect("the server greets");
         assert_eq!(conversation.access_point(), AP0);
@@ -177,7 +177,7 @@ impl Watched {
         conversation
     }
 
-    pub fn active_configuration(&self) -> String {
+    pub(crate) fn active_configuration(&self) -> String {
         match self.session.property(PropertyKey::ActiveConfiguration).expect("the service answers") {
             Some(PropertyValue::Text(identifier)) => identifier,
             other => panic!("ActiveConfiguration is {other:?}"),
@@ -185,17 +185,17 @@ impl Watched {
     }
 }
 
-pub fn assert_alive(conversation: &mut Conversation) {
+pub(crate) fn assert_alive(conversation: &mut Conversation) {
     conversation.echo(b"still here").expect("the connection lives");
 }
 
 /// An ordinary program's connection, which knows nothing of sessions.
-pub fn plain_connection() -> std::io::Result<TcpStream> {
+pub(crate) fn plain_connection() -> std::io::Result<TcpStream> {
     TcpStream::connect_timeout(&server(), DEADLINE)
 }
 
 /// The server behind every access point.
-pub fn server() -> SocketAddr {
+pub(crate) fn server() -> SocketAddr {
     (INTERNET, ECHO_PORT).into()
 }
 

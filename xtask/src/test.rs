@@ -1,0 +1,95 @@
+//! Everything that must hold before a change lands, the quick things first.
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use crate::{
+    command::{self, TaskError, cargo, root, show},
+    install,
+};
+
+/// Seconds each fuzz target runs for.
+const FUZZING_TIME: &str = "-max_total_time=15";
+const FUZZ_TARGETS: [&str; 2] = ["dhcp_client", "dhcp_frame"];
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Run only these steps, by name; see --list
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    only: Vec<String>,
+    /// List the steps, and do nothing
+    #[arg(long)]
+    list: bool,
+}
+
+struct Step {
+    name: &'static str,
+    command: Command,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
+    let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    documentation.env("RUSTDOCFLAGS", "-D warnings");
+    // The histories are printed, so that what they reached can be read in the log.
+    let model = cargo(&["test", "--package", "netbearer-core", "--quiet", "--", "--nocapture"]);
+    let mut steps = vec![
+        ("format", cargo(&["fmt", "--all", "--check"])),
+        ("licences", cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])),
+        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
+        ("model", model),
+        ("tests", cargo(&["test", "--workspace", "--exclude", "netbearer-core", "--quiet"])),
+        ("documentation", documentation),
+    ];
+    for target in FUZZ_TARGETS {
+        steps.push((target, fuzz(target)?));
+    }
+    let bench = ["run", "--release", "--quiet", "--package", "netbearer-bench", "--", "open", "--rounds", "10"];
+    steps.push(("bench", cargo(&bench)));
+    run_all(arguments, steps)
+}
+
+/// Finds go to a scratch folder; the committed corpus is only read. Without a sanitizer the stable toolchain will do.
+fn fuzz(target: &str) -> Result<Command, TaskError> {
+    let scratch = root().join("target").join("fuzz-corpus").join(target);
+    fs::create_dir_all(&scratch)
+        .map_err(|source| TaskError::System { what: "the scratch corpus cannot be made".to_owned(), source })?;
+    let corpus = format!("fuzz/corpus/{target}");
+    let mut command = cargo(&["fuzz", "run", "--sanitizer", "none", target]);
+    command.arg(scratch).args([&corpus, "--", FUZZING_TIME]);
+    Ok(command)
+}
+
+fn run_all(arguments: &Arguments, steps: Vec<(&'static str, Command)>) -> Result<(), TaskError> {
+    let steps: Vec<Step> = steps.into_iter().map(|(name, command)| Step { name, command }).collect();
+    if arguments.list {
+        for step in &steps {
+            println!("{:<12} {}", step.name, show(&step.command));
+        }
+        return Ok(());
+    }
+    if let Some(unknown) = arguments.only.iter().find(|wanted| !steps.iter().any(|step| step.name == **wanted)) {
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        return Err(TaskError::Wrong(format!("there is no step \"{unknown}\"; there are {}", names.join(", "))));
+    }
+    install::everything()?;
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for mut step in steps {
+        if !arguments.only.is_empty() && !arguments.only.iter().any(|wanted| wanted == step.name) {
+            continue;
+        }
+        println!("== {}: {}", step.name, show(&step.command));
+        let started = Instant::now();
+        command::run(&mut step.command)?;
+        times.push((step.name, started.elapsed()));
+    }
+    println!("== all passed");
+    for (name, time) in times {
+        println!("{:>7.1} s  {name}", time.as_secs_f64());
+    }
+    Ok(())
+}
