@@ -98,7 +98,7 @@ mod tests {
             carrier_losses: 0,
             mtu: 1500,
             controller: None,
-            lower_link: None,
+            peer: None,
         }
     }
 

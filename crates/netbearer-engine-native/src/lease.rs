@@ -4,7 +4,7 @@ use std::{
     future::pending,
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    net::SocketAddrV4,
+    net::{Ipv4Addr, SocketAddrV4},
 };
 
 use netbearer_dhcp::{
@@ -168,7 +168,9 @@ impl LeaseKeeper {
         let datagrams = match self.datagrams.take() {
             Some(datagrams) => self.datagrams.insert(datagrams),
             None => {
-                let address = SocketAddrV4::new(transmit.source, CLIENT_PORT);
+                // Not bound to the leased address: a server broadcasts its NAK (RFC 2131 §4.3.2), and only a socket bound
+                // to no address hears that. The device and its routes give the packets the leased address all the same.
+                let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
                 self.datagrams.insert(open_udp_socket(&self.interface_name, address)?)
             }
         };

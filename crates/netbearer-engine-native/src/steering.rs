@@ -138,7 +138,8 @@ pub(crate) fn address(interface: u32, lease: &Lease, now: Moment) -> AddressSpec
     AddressSpec {
         broadcast: lease.broadcast,
         lifetime: lease.term.expires_at().map(|end| {
-            let left = u32::try_from((end - now).as_secs()).unwrap_or(u32::MAX).max(1);
+            // Rounded up: as long as we live, the end is ours to tell.
+            let left = u32::try_from((end - now).as_secs() + 1).unwrap_or(u32::MAX);
             AddressLifetime { valid: left, preferred: left }
         }),
         prefix_route: false,

@@ -4,6 +4,7 @@
 //! it reports levels, and moves access points to the targets it is given.
 
 mod clock;
+pub mod conformance;
 mod engine;
 
 pub use clock::Clock;

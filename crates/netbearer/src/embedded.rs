@@ -1,7 +1,7 @@
 use std::{sync::Arc, thread};
 
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
-use netbearer_engine_native::{NativeEngine, NativeSettings};
+use netbearer_engine_native::{Cleared, NativeEngine, NativeSettings, ResetError};
 use netbearer_kernel::BootClock;
 use netbearer_service::{Directories, Service, read_profiles};
 use netbearer_types::Profile;
@@ -51,6 +51,17 @@ impl Embedded {
         self
     }
 
+    /// Removes by hand what a killed process left in the network namespace of the calling thread, as the next start would.
+    ///
+    /// # Errors
+    /// When another process uses the namespace, a privilege is missing, or the kernel cannot be looked at.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub async fn reset(&self) -> Result<Cleared, ResetError> {
+        netbearer_engine_native::reset(&native_settings(&self.directories)).await
+    }
+
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
     ///
     /// # Errors
@@ -59,8 +70,7 @@ impl Embedded {
         let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
         profiles.by_interface.extend(self.profiles);
         let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };
-        let native =
-            NativeSettings { runtime_directory: self.directories.runtime, state_directory: self.directories.state };
+        let native = native_settings(&self.directories);
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
@@ -71,6 +81,10 @@ impl Embedded {
         enumerated.await.map_err(|_| ManagerError::ServiceGone)?;
         Ok(Manager::new(connection))
     }
+}
+
+fn native_settings(directories: &Directories) -> NativeSettings {
+    NativeSettings { runtime_directory: directories.runtime.clone(), state_directory: directories.state.clone() }
 }
 
 type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;

@@ -38,6 +38,8 @@ pub use error::{CallError, FindError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
 pub use netbearer_core::{Decision, Input, Limits, SessionId, Subject, Verdict};
+pub use netbearer_engine_native::{Cleared, OwnershipError, ResetError};
+pub use netbearer_kernel::missing_privileges;
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
     AddressScope, BearerFamily, BearerType, Capabilities, Configuration, Failure, FailureReason, Families, Family,

@@ -5,6 +5,7 @@
 mod adoption;
 mod availability;
 mod closing;
+mod leases;
 mod loss;
 mod opening;
 mod routing;
