@@ -10,7 +10,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1_000_000)]
     histories: u64,
     /// Seeds of the scenarios that have seeds
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 100_000)]
     rounds: u64,
 }
 

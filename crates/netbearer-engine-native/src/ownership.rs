@@ -100,8 +100,14 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut held = lock(&self.held);
         held.claims = held.claims.saturating_sub(1);
-        if held.claims == 0 {
-            held.file = None;
+        if held.claims > 0 {
+            return;
+        }
+        if let Some(file) = held.file.take() {
+            // Closing it would not do: a child that was forked just now has it open until it executes its program.
+            if let Err(error) = flock(&file, FlockOperation::Unlock) {
+                tracing::warn!("the lock of the network namespace could not be given back: {error}");
+            }
         }
     }
 }
@@ -130,6 +136,18 @@ mod tests {
         assert!(matches!(refused, OwnershipError::Owned { process: Some(process) } if process == std::process::id()));
         drop(claims);
         assert!(second.claim().is_ok());
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netns-1.lock");
+        let (first, second) = (Ownership::new(path.clone()), Ownership::new(path));
+        let claim = first.claim().unwrap();
+        let copy = lock(&first.held).file.as_ref().unwrap().try_clone().unwrap();
+        drop(claim);
+        assert!(second.claim().is_ok());
+        drop(copy);
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn assert_row_of_the_table(told: &[String], seed: u64) {
 }
 
 fn rounds() -> u64 {
-    std::env::var("NETBEARER_ROUNDS").ok().map_or(100, |rounds| rounds.parse().expect("a number of rounds"))
+    std::env::var("NETBEARER_ROUNDS").ok().map_or(1_000, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 /// A row of choices that a seed repeats (splitmix64).
