@@ -12,11 +12,12 @@ use crate::{
     reply::{Reply, ReplyKind, is_host},
 };
 
-/// REQUESTs for an offered address before the offer is taken for void (RFC 2131 §3.1: "such as four times").
-const REQUESTING_TRIES: u32 = 4;
+/// REQUESTs for an offered address before the offer is taken for void, some four seconds in all. RFC 2131 §3.1 names four
+/// times as an example; ours begin closer together.
+const REQUESTING_TRIES: u32 = 6;
 
 /// REQUESTs for a remembered address. Few, as a server that does not know the address stays silent (RFC 2131 §4.3.2).
-const REBOOTING_TRIES: u32 = 2;
+const REBOOTING_TRIES: u32 = 4;
 
 /// A DHCPv4 client on one interface, for one stay on one network.
 ///

@@ -5,7 +5,8 @@ use netbearer_types::Moment;
 use crate::random::Random;
 
 /// The delays before repetitions of DISCOVER and of REQUEST without a lease double from the first to the last.
-const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// The first one is short: a port that has just come up often drops what comes first.
+const FIRST_DELAY: Duration = Duration::from_micros(62_500);
 const LAST_DELAY: Duration = Duration::from_secs(16);
 
 /// The floors between repetitions of REQUEST with a lease.
@@ -80,7 +81,8 @@ mod tests {
     #[test]
     fn delays_without_a_lease_double_to_sixteen_seconds() {
         let mut random = Random::new(7);
-        for (repetitions, expected) in [(0, 0.25), (1, 0.5), (2, 1.0), (5, 8.0), (6, 16.0), (7, 16.0), (u32::MAX, 16.0)]
+        for (repetitions, expected) in
+            [(0, 0.0625), (1, 0.125), (2, 0.25), (7, 8.0), (8, 16.0), (9, 16.0), (u32::MAX, 16.0)]
         {
             let delay = delay_without_lease(repetitions, &mut random).as_secs_f64() / expected;
             assert!((0.75..1.25).contains(&delay), "{repetitions}: {delay} × {expected}");

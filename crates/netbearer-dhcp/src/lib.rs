@@ -12,7 +12,8 @@
 //! Deviations from RFC 2131, all in favour of latency:
 //! - The first DISCOVER leaves at once. §4.4.1 asks (SHOULD) for one to ten seconds of random delay, against many hosts
 //!   that start in step; here somebody waits for the session, and retransmissions are randomised anyway.
-//! - Unanswered messages are repeated after 250 ms, 500 ms, 1 s … 16 s, each ± 25 %. §4.1 starts at 4 s and ends at 64 s.
+//! - Unanswered messages are repeated after 62.5 ms, 125 ms, 250 ms … 16 s, each ± 25 %. §4.1 starts at 4 s and ends at
+//!   64 s.
 //! - The first acceptable OFFER is taken; §4.4.1 allows to collect some first.
 //! - The 60 s between repetitions while renewing and rebinding (§4.4.5) shrink with leases shorter than 16 minutes.
 //!

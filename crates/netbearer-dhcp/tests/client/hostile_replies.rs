@@ -239,14 +239,18 @@ fn a_broken_option_does_not_spoil_the_others() {
 
 #[test]
 fn options_may_overflow_into_the_fields_of_server_and_file_name() {
-    let result = offered_after(|octets| {
-        // Lease time and server move to `file` and `sname`; the type and the overload option stay.
-        octets.truncate(240);
-        octets.extend([53, 1, 2, 52, 1, 3, 255]);
-        octets[108..115].copy_from_slice(&[51, 4, 0, 0, 14, 16, 255]);
-        octets[44..51].copy_from_slice(&[54, 4, 192, 0, 2, 1, 255]);
-    });
-    assert_eq!(result, Ok(()));
+    for (fields, result) in
+        [(0, Err(PacketError::NoServer)), (1, Err(PacketError::NoServer)), (2, Err(PacketError::NoTime)), (3, Ok(()))]
+    {
+        let offered = offered_after(|octets| {
+            // The lease time stands in `file`, the server in `sname`; type and overload option stay.
+            octets.truncate(240);
+            octets.extend([53, 1, 2, 52, 1, fields, 255]);
+            octets[108..115].copy_from_slice(&[51, 4, 0, 0, 14, 16, 255]);
+            octets[44..51].copy_from_slice(&[54, 4, 192, 0, 2, 1, 255]);
+        });
+        assert_eq!(offered, result, "overload {fields}");
+    }
 }
 
 #[test]
