@@ -5,7 +5,7 @@ use netbearer_kernel::{AddressKey, Cache, RequestError, Requests, RouteSpec, Rul
 use serde::Serialize;
 
 use crate::{
-    engine::{NativeSettings, StartError},
+    engine::{NativeSettings, Place, StartError},
     notes::{Note, Notes},
     ownership::OwnershipError,
 };
@@ -71,16 +71,16 @@ pub async fn reset(settings: &NativeSettings) -> Result<Cleared, ResetError> {
 /// Clears leftovers before the first enumeration, if there are any and nobody else uses the namespace.
 pub(crate) async fn clear_at_start(
     watcher: &mut Watcher,
-    settings: &crate::engine::Place,
+    place: &Place,
     requests: &Requests,
 ) -> Result<(), WatchError> {
-    let nothing = leftovers(watcher.cache()).is_nothing() && settings.notes.all().is_empty();
+    let nothing = leftovers(watcher.cache()).is_nothing() && place.notes.all().is_empty();
     if nothing {
         return Ok(());
     }
     // Somebody who is alive keeps the ledger: then they are no leftovers.
-    let Ok(_claim) = settings.ownership.claim() else { return Ok(()) };
-    let cleared = clear(watcher.cache(), &settings.notes, &settings.boot, requests).await;
+    let Ok(_claim) = place.ownership.claim() else { return Ok(()) };
+    let cleared = clear(watcher.cache(), &place.notes, &place.boot, requests).await;
     if !cleared.is_nothing() {
         tracing::warn!(?cleared, "cleared what a killed process had left");
     }

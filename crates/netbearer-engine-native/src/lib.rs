@@ -1,8 +1,8 @@
 //! The engine that needs nobody else.
 //!
-//! Every interface that can carry traffic is an access point ([`classification`]). One worker for each of them brings it
-//! to its target: link, lease, address, routes and rules, each tagged as ours, and back ([`worker`]). What cannot be
-//! tagged is noted first ([`notes`]), and nothing is changed before the namespace's lock is taken ([`ownership`]).
+//! Every interface that can carry traffic is an access point (`classification`). One worker for each of them brings it
+//! to its target: link, lease, address, routes and rules, each tagged as ours, and back (`worker`). What cannot be
+//! tagged is noted first (`notes`), and nothing is changed before the namespace's lock is taken (`ownership`).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
