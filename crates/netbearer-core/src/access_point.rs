@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use netbearer_types::{
     AccessPointReport, Capabilities, CommandNumber, Configuration, Families, Family, Identifier, Interface, Kind,
-    Level, LinkLevel, Profile, Proxy, Purpose, Stage, StateFlags,
+    Level, Lifetime, LinkLevel, Profile, Proxy, Purpose, SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -18,15 +18,19 @@ pub(crate) struct AccessPoint {
     pub(crate) profile: Profile,
     pub(crate) phase: Phase,
     pub(crate) command: CommandNumber,
+    /// What the engine was asked for last; none while nothing of ours is there.
+    pub(crate) commanded: Option<Target>,
     pub(crate) timers: Timers,
     /// Sessions on it, holding or watching.
     pub(crate) sessions: BTreeSet<SessionId>,
-    /// It was administratively up before we touched it, so that is how it will be left.
+    /// It was administratively up before we touched it, so we leave that to others.
     pub(crate) found_up: bool,
     /// It was tried and had no carrier: Defined, until an event says otherwise (§2, "Sensing").
     pub(crate) carrier_refuted: bool,
     /// Failed starts in a row, for the back-off of sessions that wait.
     pub(crate) failed_starts: u32,
+    /// The state that all its sessions were last told.
+    pub(crate) state_told: SessionState,
     /// The interface its connected sessions were last told of.
     pub(crate) interface_told: Option<Interface>,
     /// What the world was last told.
@@ -40,11 +44,13 @@ impl AccessPoint {
             profile,
             phase: Phase::Observed,
             command: CommandNumber::default(),
+            commanded: None,
             timers: Timers::default(),
             sessions: BTreeSet::new(),
             found_up: false,
             carrier_refuted: false,
             failed_starts: 0,
+            state_told: SessionState::NotAvailable,
             interface_told: None,
             published: None,
         }
@@ -73,6 +79,11 @@ impl AccessPoint {
         self.report.progress.as_ref().filter(|progress| progress.number == self.command).map(|progress| &progress.stage)
     }
 
+    /// True if the engine has ended its work on the newest command, for better or worse.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.stage(), Some(Stage::Reached | Stage::Failed(..)))
+    }
+
     /// What the levels alone say, whatever we do with the access point.
     pub(crate) fn observed_flags(&self) -> StateFlags {
         let Some(link) = self.link() else { return StateFlags::Defined };
@@ -90,8 +101,10 @@ impl AccessPoint {
     fn flags_after_retreat(&self) -> StateFlags {
         match self.link() {
             None => StateFlags::Defined,
-            Some(link) if self.found_up && !link_has_carrier(link) => StateFlags::Defined,
-            Some(_) if !self.found_up && self.carrier_refuted => StateFlags::Defined,
+            Some(link) if self.found_up && link.administratively_up && link.carrier => StateFlags::Discovered,
+            Some(link) if self.found_up && link.administratively_up => StateFlags::Defined,
+            // It will be down, as we found it or as somebody else has set it since.
+            Some(_) if self.carrier_refuted => StateFlags::Defined,
             Some(_) => StateFlags::Discovered,
         }
     }
@@ -114,6 +127,16 @@ impl AccessPoint {
         self.phase == Phase::Observed && self.observed_flags() == StateFlags::Active
     }
 
+    /// True if its engine can bring it up and take it down.
+    pub(crate) const fn may_start(&self) -> bool {
+        self.report.cannot_start_and_stop.is_none()
+    }
+
+    /// True if it is up without us, and yet the last close takes it down.
+    pub(crate) fn is_adopted_on_demand(&self) -> bool {
+        self.is_adopted() && self.profile.lifetime == Lifetime::OnDemand && self.may_start()
+    }
+
     /// True if it has a default route in the main table.
     pub(crate) fn has_default_route(&self) -> bool {
         self.link().is_some_and(|link| !link.default_route.is_empty())
@@ -122,7 +145,7 @@ impl AccessPoint {
     /// The public projection.
     pub(crate) fn configuration(&self, session_support: Capabilities) -> Configuration {
         let mut capabilities = session_support | Capabilities::DirectConnectionRouting;
-        capabilities.set(Capabilities::CanStartAndStopInterfaces, self.report.cannot_start_and_stop.is_none());
+        capabilities.set(Capabilities::CanStartAndStopInterfaces, self.may_start());
         Configuration {
             identifier: self.identifier().clone(),
             name: self.report.name.clone(),

@@ -1,8 +1,9 @@
-use netbearer_types::{Failure, FailureReason, Identifier, Lifetime, Moment, SessionError, SessionEvent, SessionState};
+use netbearer_types::{
+    Failure, FailureReason, Identifier, Kind, Moment, SessionError, SessionEvent, SessionState, StateFlags,
+};
 
 use crate::{
     Core, Input, Refusal, SessionId, Verdict,
-    core::invalid_configuration,
     ledger::Released,
     phase::{Phase, Teardown},
     session::Interest,
@@ -15,9 +16,15 @@ impl Core {
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
             return;
         };
-        let released = self.close_own(id, &identifier, now);
-        if released == Released::Last {
-            self.last_hold_gone(&identifier, now);
+        match self.close_own(id, &identifier, now) {
+            Released::Nothing => {}
+            Released::Last => self.last_hold_gone(&identifier, now),
+            Released::OthersHold => {
+                // Those who are left may be content to wait, and then this is no start any more.
+                if self.access_points.get(&identifier).is_some_and(|found| found.phase == Phase::Retreating) {
+                    self.tell_states(&identifier);
+                }
+            }
         }
     }
 
@@ -44,7 +51,7 @@ impl Core {
         match phase {
             Phase::Closing(_) => {}
             Phase::Enumerating => self.observe(&identifier, now),
-            Phase::Waiting => self.enter_phase(&identifier, Phase::Retreating, Verdict::Retreat, now, inputs),
+            Phase::Waiting => self.retreat(&identifier, now, inputs),
             Phase::Retreating => self.tell_states(&identifier),
             Phase::Starting => {
                 self.enter_phase(&identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
@@ -72,12 +79,10 @@ impl Core {
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let name = access_point.report.name.clone();
         let inputs = vec![Input::new("cause", cause), Input::new("sessions aborted", lost.len())];
-        if !stay.is_empty() {
-            self.wait(identifier, now);
-        } else if access_point.phase == Phase::Observed {
-            self.tell_states(identifier);
+        if stay.is_empty() {
+            self.retreat(identifier, now, inputs);
         } else {
-            self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, inputs);
+            self.wait(identifier, now);
         }
         for id in lost {
             self.abort(id, link_lost(&name, cause), now);
@@ -85,7 +90,13 @@ impl Core {
     }
 
     /// The configuration is gone for good; its engine has let go of it.
-    pub(crate) fn remove_access_point(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
+    pub(crate) fn remove_access_point(
+        &mut self,
+        identifier: &Identifier,
+        reason: &str,
+        failure: &Failure,
+        now: Moment,
+    ) {
         let holders = self.ledger.holders(identifier);
         for id in &holders {
             self.release(*id, identifier, now);
@@ -94,12 +105,12 @@ impl Core {
         self.announce_removal(&access_point, reason, now);
         for id in access_point.sessions {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.configuration.kind = netbearer_types::Kind::Invalid;
-                session.configuration.state_flags = netbearer_types::StateFlags::Undefined;
+                session.configuration.kind = Kind::Invalid;
+                session.configuration.state_flags = StateFlags::Undefined;
             }
             self.tell_state(id, SessionState::Invalid);
             if holders.contains(&id) {
-                self.abort(id, invalid_configuration(identifier), now);
+                self.abort(id, failure.clone(), now);
             }
         }
     }
@@ -134,31 +145,53 @@ impl Core {
         self.tell(id, SessionEvent::Closed);
     }
 
+    /// Clears away what is left of ours, if anything is.
+    pub(crate) fn retreat(&mut self, identifier: &Identifier, now: Moment, inputs: Vec<Input>) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let (phase, verdict) = match access_point.commanded {
+            Some(_) => (Phase::Retreating, Verdict::Retreat),
+            None => (Phase::Observed, Verdict::Observe),
+        };
+        self.enter_phase(identifier, phase, verdict, now, inputs);
+    }
+
+    /// Lingering ends before or after its time.
+    pub(crate) fn end_linger(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let teardown = match access_point.phase {
+            Phase::Lingering => Teardown::Link,
+            Phase::Observed if access_point.is_adopted_on_demand() => Teardown::Adopted,
+            _ => return,
+        };
+        self.enter_phase(identifier, Phase::Closing(teardown), Verdict::Close, now, vec![Input::new("cause", cause)]);
+    }
+
     fn last_hold_gone(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let linger = access_point.profile.linger;
         let inputs = vec![Input::new("cause", "last close"), Input::new("linger", format_args!("{linger:?}"))];
         match access_point.phase {
+            Phase::Observed if !access_point.is_adopted_on_demand() => {}
+            Phase::Observed if linger.is_zero() => {
+                self.enter_phase(identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs);
+            }
             Phase::Observed => {
-                let ours_to_take_down = access_point.profile.lifetime == Lifetime::OnDemand
-                    && access_point.report.cannot_start_and_stop.is_none()
-                    && access_point.is_adopted();
-                if ours_to_take_down {
-                    self.enter_phase(identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs);
-                }
+                self.enter_phase(identifier, Phase::Observed, Verdict::Linger, now, inputs);
+                self.arm(identifier, Timer::Linger, now + linger);
             }
             Phase::Enumerating => self.observe(identifier, now),
             Phase::Starting => {
                 self.enter_phase(identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
             }
-            Phase::Up | Phase::Regaining if linger.is_zero() => {
-                self.enter_phase(identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
-            }
-            Phase::Up | Phase::Regaining => {
+            Phase::Up if !linger.is_zero() => {
                 self.enter_phase(identifier, Phase::Lingering, Verdict::Linger, now, inputs);
                 self.arm(identifier, Timer::Linger, now + linger);
             }
-            Phase::Waiting => self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, inputs),
+            // Without its lease a link is not worth keeping for the next who comes.
+            Phase::Up | Phase::Regaining => {
+                self.enter_phase(identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
+            }
+            Phase::Waiting => self.retreat(identifier, now, inputs),
             // The retreat goes on; without anybody waiting for its end it is no start any more.
             Phase::Retreating => self.tell_states(identifier),
             Phase::Closing(_) | Phase::Lingering => {}

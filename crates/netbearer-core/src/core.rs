@@ -15,10 +15,11 @@ use crate::{
     journal::Journal,
     ledger::Ledger,
     limits::Usage,
-    phase::{Phase, Teardown},
+    phase::Phase,
     properties::Properties,
     ranking,
     session::{Interest, Session},
+    timer::Timer,
 };
 
 /// Names a client: one connection to the service.
@@ -68,8 +69,9 @@ pub struct Core {
     pub(crate) unpublished: BTreeSet<Identifier>,
     pub(crate) enumerated: bool,
     pub(crate) online: bool,
-    /// Who waits for the end of an update, in the order of asking.
-    updates: VecDeque<ClientId>,
+    /// Who asked for an update that has not ended, in the order of asking.
+    pub(crate) updates: VecDeque<ClientId>,
+    pub(crate) engine_failed: bool,
     next_session: u64,
     /// One count for all access points, so that a returning one never meets the numbers of its former life.
     pub(crate) last_command: u64,
@@ -93,6 +95,7 @@ impl Core {
             enumerated: false,
             online: false,
             updates: VecDeque::new(),
+            engine_failed: false,
             next_session: 1,
             last_command: 0,
         }
@@ -113,7 +116,6 @@ impl Core {
             self.drop_session(session, now);
         }
         self.clients.remove(&client);
-        self.updates.retain(|waiting| *waiting != client);
         self.actions.retain(|action| !matches!(action, Action::Tell { client: told, .. } | Action::Answer { client: told, .. } if *told == client));
         self.publish(now);
     }
@@ -127,25 +129,23 @@ impl Core {
         self.usage.add_watcher(user)?;
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let found = self.access_points.get_mut(configuration);
-        let configuration = match found {
+        let (configuration, told) = match self.access_points.get_mut(configuration) {
             Some(access_point) => {
                 access_point.sessions.insert(id);
-                access_point.configuration(self.settings.session_support())
+                (access_point.configuration(self.settings.session_support()), access_point.state_told)
             }
-            None => Configuration::invalid(configuration.clone()),
+            None => (Configuration::invalid(configuration.clone()), SessionState::Invalid),
         };
         let failure = (!configuration.is_valid()).then(|| invalid_configuration(&configuration.identifier));
-        let mut session = Session {
+        let session = Session {
             client,
             user,
             configuration,
             interest: Interest::Watching,
-            told: SessionState::Invalid,
+            told,
             failure,
             properties: Properties::default(),
         };
-        session.told = self.projected_state(&session);
         self.sessions.insert(id, session);
         Ok(id)
     }
@@ -219,24 +219,24 @@ impl Core {
     /// Asks for a look at everything anew; one [`ManagerEvent::UpdateCompleted`] follows for each request.
     pub fn update_configurations(&mut self, client: ClientId) {
         self.updates.push_back(client);
-        self.actions.push_back(Action::Refresh);
+        if self.engine_failed {
+            self.complete_update();
+        } else {
+            self.actions.push_back(Action::Refresh);
+        }
     }
 
     /// An engine has ended a look at everything.
     pub fn handle_refreshed(&mut self, now: Moment) {
         // Somebody asked anew, so a link that once had no carrier may be tried anew.
-        for access_point in self.access_points.values_mut().filter(|access_point| access_point.carrier_refuted) {
-            access_point.carrier_refuted = false;
-            self.unpublished.insert(access_point.report.identifier.clone());
-        }
-        let refreshed: Vec<Identifier> = self.unpublished.iter().cloned().collect();
-        for identifier in refreshed {
+        for identifier in self.access_points_where(|access_point| access_point.carrier_refuted) {
+            if let Some(access_point) = self.access_points.get_mut(&identifier) {
+                access_point.carrier_refuted = false;
+            }
             self.tell_states(&identifier);
         }
         self.publish(now);
-        if let Some(client) = self.updates.pop_front() {
-            self.actions.push_back(Action::Answer { client, event: ManagerEvent::UpdateCompleted });
-        }
+        self.complete_update();
     }
 
     /// The timeout that [`Core::poll_timeout`] told has passed.
@@ -257,15 +257,8 @@ impl Core {
         for session in sessions {
             self.close_session(session, now);
         }
-        let lingering: Vec<Identifier> = self.in_phase(|phase| phase == Phase::Lingering);
-        for identifier in lingering {
-            self.enter_phase(
-                &identifier,
-                Phase::Closing(Teardown::Link),
-                Verdict::Close,
-                now,
-                vec![Input::new("cause", "shutdown")],
-            );
+        for identifier in self.access_points_where(|access_point| access_point.timers.is_armed(Timer::Linger)) {
+            self.end_linger(&identifier, "shutdown", now);
         }
         self.publish(now);
     }
@@ -305,6 +298,7 @@ impl Core {
         Some(SessionSnapshot {
             state: session.told,
             is_open: since.is_some(),
+            is_opening: matches!(session.interest, Interest::Opening | Interest::Waiting),
             interface: (session.told == SessionState::Connected)
                 .then(|| access_point.and_then(AccessPoint::interface).cloned())
                 .flatten(),
@@ -403,14 +397,22 @@ impl Core {
 
     // What several of the files beside this one need.
 
+    /// The oldest update has ended. One asked for by a client that has gone since is answered to nobody, so that the
+    /// others are still answered in turn.
+    pub(crate) fn complete_update(&mut self) {
+        if let Some(client) = self.updates.pop_front().filter(|client| self.clients.contains_key(client)) {
+            self.actions.push_back(Action::Answer { client, event: ManagerEvent::UpdateCompleted });
+        }
+    }
+
     pub(crate) fn user(&self, client: ClientId) -> UserId {
         self.clients.get(&client).copied().unwrap_or(UserId(u32::MAX))
     }
 
-    pub(crate) fn in_phase(&self, wanted: impl Fn(Phase) -> bool) -> Vec<Identifier> {
+    pub(crate) fn access_points_where(&self, wanted: impl Fn(&AccessPoint) -> bool) -> Vec<Identifier> {
         self.access_points
             .values()
-            .filter(|access_point| wanted(access_point.phase))
+            .filter(|access_point| wanted(access_point))
             .map(|access_point| access_point.identifier().clone())
             .collect()
     }

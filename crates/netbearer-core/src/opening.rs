@@ -6,10 +6,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    Action, Core, Input, Refusal, SessionId, Verdict,
-    core::invalid_configuration,
-    phase::{Phase, Teardown},
-    session::Interest,
+    Action, Core, Input, Refusal, SessionId, Verdict, core::invalid_configuration, phase::Phase, session::Interest,
     timer::Timer,
 };
 
@@ -27,17 +24,16 @@ impl Core {
         if session.interest.holds() {
             return Ok(());
         }
-        let user = session.user;
-        if !self.usage.may_hold(user) {
-            let failure = too_many_sessions(self.usage.session_limit());
-            self.tell_failure(id, failure.clone(), now);
-            return Err(Refusal::TooManySessions(failure));
-        }
         let Some(identifier) = session.access_point().cloned() else {
             let failure = invalid_configuration(&session.configuration.identifier);
             self.tell_failure(id, failure, now);
             return Ok(());
         };
+        if !self.usage.may_hold(session.user) {
+            let failure = too_many_sessions(self.usage.session_limit());
+            self.tell_failure(id, failure.clone(), now);
+            return Err(Refusal::TooManySessions(failure));
+        }
         let Some(access_point) = self.access_points.get(&identifier) else { return Err(Refusal::UnknownSession) };
         let (phase, flags) = (access_point.phase, access_point.flags());
         let reconnect = session.properties.reconnect();
@@ -119,7 +115,6 @@ impl Core {
         let has_carrier = access_point.has_carrier();
         match access_point.stage() {
             Some(Stage::Reached) if access_point.observed_flags() == StateFlags::Active => {
-                access_point.failed_starts = 0;
                 let inputs = vec![Input::new("holds", self.ledger.count(identifier))];
                 self.enter_phase(identifier, Phase::Up, Verdict::Up, now, inputs);
                 for session in self.ledger.holders(identifier) {
@@ -156,12 +151,9 @@ impl Core {
                 self.fail_start(identifier, connect_timeout(&name, timeout, leasing), now);
             }
             Timer::Regain => self.lose_link(identifier, "the lease was lost, and no other came in time", now),
-            Timer::Linger => {
-                let inputs = vec![Input::new("cause", "lingered long enough")];
-                self.enter_phase(identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
-            }
+            Timer::Linger => self.end_linger(identifier, "lingered long enough", now),
             Timer::Retry => {
-                if access_point.flags() == StateFlags::Discovered {
+                if access_point.flags() == StateFlags::Discovered && access_point.may_start() {
                     self.start(identifier, now);
                 }
             }
@@ -178,7 +170,7 @@ impl Core {
             StateFlags::Active | StateFlags::Discovered => self.serve_holders(identifier, now),
             StateFlags::Defined | StateFlags::Undefined => {
                 let failure = not_available(&access_point.report.name);
-                self.fail_holders(identifier, Phase::Observed, failure, now);
+                self.fail_holders(identifier, failure, now);
             }
         }
     }
@@ -191,10 +183,13 @@ impl Core {
         match access_point.observed_flags() {
             _ if holders.is_empty() => self.observe(identifier, now),
             StateFlags::Active => self.serve_active(identifier, now),
-            StateFlags::Discovered if unsupported.is_none() => self.start(identifier, now),
-            _ => {
-                let failure = unsupported.unwrap_or_else(|| not_available(&access_point.report.name));
-                self.fail_holders(identifier, Phase::Observed, failure, now);
+            StateFlags::Discovered => match unsupported {
+                None => self.start(identifier, now),
+                Some(failure) => self.fail_holders(identifier, failure, now),
+            },
+            StateFlags::Defined | StateFlags::Undefined => {
+                let failure = not_available(&access_point.report.name);
+                self.fail_holders(identifier, failure, now);
             }
         }
     }
@@ -213,7 +208,7 @@ impl Core {
 
     /// A start failed; what was begun is cleared away, or tried again later for those who wait.
     pub(crate) fn fail_start(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
-        self.fail_holders(identifier, Phase::Retreating, failure, now);
+        self.fail_holders(identifier, failure, now);
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         if access_point.phase == Phase::Waiting {
             let doubled = 1_u32.checked_shl(access_point.failed_starts).unwrap_or(u32::MAX);
@@ -223,17 +218,15 @@ impl Core {
         }
     }
 
-    /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting. Without any of
-    /// these the access point enters `phase`.
-    fn fail_holders(&mut self, identifier: &Identifier, phase: Phase, failure: Failure, now: Moment) {
+    /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting.
+    fn fail_holders(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
         for id in &failed {
             self.release(*id, identifier, now);
         }
         if stay.is_empty() {
-            let verdict = if phase == Phase::Retreating { Verdict::Retreat } else { Verdict::Observe };
-            self.enter_phase(identifier, phase, verdict, now, vec![Input::new("cause", &failure)]);
+            self.retreat(identifier, now, vec![Input::new("cause", &failure)]);
         } else {
             self.wait(identifier, now);
         }
@@ -257,7 +250,11 @@ impl Core {
         self.last_command += 1;
         let number = CommandNumber(self.last_command);
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        if access_point.commanded.is_none() {
+            access_point.found_up = access_point.link().is_some_and(|link| link.administratively_up);
+        }
         access_point.command = number;
+        access_point.commanded = Some(target);
         let command = AccessPointCommand {
             identifier: identifier.clone(),
             number,
@@ -280,6 +277,9 @@ impl Core {
     /// A session takes its hold on a link that is up.
     fn join(&mut self, id: SessionId, identifier: &Identifier, now: Moment) {
         self.hold(id, identifier, Interest::Opening, now);
+        if let Some(access_point) = self.access_points.get_mut(identifier) {
+            access_point.timers.disarm(Timer::Linger);
+        }
         self.tell_opened(id, now);
     }
 

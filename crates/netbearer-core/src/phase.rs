@@ -5,13 +5,15 @@ use netbearer_types::Target;
 /// Who holds stands in the ledger, not here: a phase says what *we* do with the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not.
+    /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not; one that goes down
+    /// on demand lingers here, too.
     ///
-    /// → `Enumerating`, `Starting`, `Waiting` (open); `Closing` (stop; last close, if the profile says "on-demand").
+    /// → `Enumerating`, `Starting`, `Waiting` (open); `Waiting` (adopted link lost); `Closing` (stop; last close or
+    /// timer, if the profile says "on-demand").
     Observed,
     /// An open came before the first enumeration ended, when the access point could not be opened yet.
     ///
-    /// → `Starting`, `Observed` (enumerated, timer, nobody wants it any more).
+    /// → `Starting`, `Observed`, `Waiting` (enumerated, discovered, timer); `Observed` (nobody wants it any more).
     Enumerating,
     /// Being brought up for those who hold.
     ///
@@ -19,29 +21,30 @@ pub(crate) enum Phase {
     Starting,
     /// Up, ours, held.
     ///
-    /// → `Regaining` (lease lost); `Lingering`, `Closing` (last close); `Closing` (stop);
-    /// `Retreating`, `Waiting` (link lost).
+    /// → `Regaining` (lease lost); `Lingering`, `Closing` (last close); `Closing` (stop); `Retreating`, `Waiting` (link
+    /// lost).
     Up,
     /// Up, ours, held; the lease was lost and another is asked for.
     ///
-    /// → `Up` (leased again); else as `Up`, and `Retreating`, `Waiting` when the timer fires.
+    /// → `Up` (leased again); `Closing` (last close, stop); `Retreating`, `Waiting` (link lost, timer).
     Regaining,
     /// Up, ours, not held.
     ///
     /// → `Up` (open); `Closing` (timer, stop); `Retreating` (link lost).
     Lingering,
-    /// Not up; held only by sessions that wait for it (`Reconnect`), and kept ready so that its carrier can be seen.
+    /// Not up; held only by sessions that wait for it (`Reconnect`), and kept ready so that its carrier can be seen. One
+    /// that we may not start is left alone meanwhile.
     ///
-    /// → `Starting` (discovered again, retry timer, open); `Observed` (became Active by itself); `Retreating` (nobody
-    /// waits any more).
+    /// → `Starting` (discovered again, retry timer, open); `Observed` (became Active by itself); `Retreating`,
+    /// `Observed` (nobody waits any more).
     Waiting,
     /// Being taken down, and told so. Sessions that opened meanwhile are held and served afterwards.
     ///
-    /// → `Observed`, `Starting` (target reached).
+    /// → `Observed`, `Starting`, `Waiting` (target reached).
     Closing(Teardown),
     /// What is left of a lost link, a failed start or an ended wait is cleared away; the public sees what will be after.
     ///
-    /// → `Observed`, `Starting` (target reached).
+    /// → `Observed`, `Starting`, `Waiting` (target reached).
     Retreating,
 }
 

@@ -4,10 +4,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    Action, Core, Input, SessionId, Subject, Verdict,
-    access_point::AccessPoint,
-    phase::Phase,
-    session::{Interest, Session},
+    Action, Core, Input, SessionId, Subject, Verdict, access_point::AccessPoint, phase::Phase, session::Interest,
 };
 
 /// The projection of inner phases to what the world is told, and the choke points through which every change goes.
@@ -22,26 +19,51 @@ impl Core {
         inputs: Vec<Input>,
     ) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
-        let before = access_point.phase;
-        if before.target().is_none() {
-            access_point.found_up = access_point.link().is_some_and(|link| link.administratively_up);
+        if !matches!(phase, Phase::Starting | Phase::Waiting) {
+            access_point.failed_starts = 0;
         }
         access_point.phase = phase;
         access_point.timers.disarm_all();
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
-        match (before.target(), phase.target()) {
-            (before, Some(target)) if before != Some(target) => self.command(identifier, target),
-            (Some(Target::Sensed | Target::Configured), None) => self.command(identifier, Target::Released),
-            _ => {}
-        }
+        self.direct(identifier);
         self.tell_states(identifier);
     }
 
-    /// Tells every session on an access point its state, if that is another than it was told last.
+    /// Commands an access point's engine to go where its phase wants it, unless it was told so before.
+    pub(crate) fn direct(&mut self, identifier: &Identifier) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        match (access_point.commanded, access_point.phase.target()) {
+            // What we may not start is not touched while it is waited for.
+            (None, Some(Target::Sensed)) if !access_point.may_start() => {}
+            (before, Some(target)) if before != Some(target) => self.command(identifier, target),
+            (Some(_), None) => {
+                self.command(identifier, Target::Released);
+                self.nothing_of_ours(identifier);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing of ours is left on an access point, or it is of no consequence.
+    pub(crate) fn nothing_of_ours(&mut self, identifier: &Identifier) {
+        if let Some(access_point) = self.access_points.get_mut(identifier) {
+            access_point.commanded = None;
+        }
+    }
+
+    /// Tells every session on an access point its state, if that is another than they were told last.
     pub(crate) fn tell_states(&mut self, identifier: &Identifier) {
         self.unpublished.insert(identifier.clone());
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let state = self.access_point_state(access_point);
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        if access_point.state_told == state {
+            return;
+        }
+        access_point.state_told = state;
+        if state != SessionState::Connected {
+            access_point.interface_told = None;
+        }
         let sessions: Vec<SessionId> = access_point.sessions.iter().copied().collect();
         for session in sessions {
             self.tell_state(session, state);
@@ -88,13 +110,6 @@ impl Core {
         session.interest = Interest::Open { since: now };
         self.record_session(id, Verdict::Opened, now, Vec::new());
         self.tell(id, SessionEvent::Opened);
-    }
-
-    pub(crate) fn projected_state(&self, session: &Session) -> SessionState {
-        session
-            .access_point()
-            .and_then(|identifier| self.access_points.get(identifier))
-            .map_or(SessionState::Invalid, |access_point| self.access_point_state(access_point))
     }
 
     /// The state of sessions on an access point (§2).

@@ -1,10 +1,14 @@
 use std::time::Duration;
 
-use netbearer_types::{AccessPointReport, Identifier, Level, ManagerEvent, Moment, SessionState, Stage, StateFlags};
+use netbearer_types::{
+    AccessPointReport, Failure, FailureReason, Identifier, Level, ManagerEvent, Moment, Progress, SessionError,
+    SessionState, Stage, StateFlags,
+};
 
 use crate::{
     Action, Core, Input, Subject, Verdict,
     access_point::{AccessPoint, is_usable},
+    core::invalid_configuration,
     phase::Phase,
     timer::Timer,
 };
@@ -25,7 +29,7 @@ impl Core {
 
     /// An access point is none any more. Its engine has removed from it what was ours.
     pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
-        self.remove_access_point(identifier, reason, now);
+        self.remove_access_point(identifier, reason, &invalid_configuration(identifier), now);
         self.publish(now);
     }
 
@@ -38,32 +42,39 @@ impl Core {
     /// The first enumeration has ended.
     pub fn handle_enumerated(&mut self, now: Moment) {
         self.enumerated = true;
-        for identifier in self.in_phase(|phase| phase == Phase::Enumerating) {
+        for identifier in self.access_points_where(|access_point| access_point.phase == Phase::Enumerating) {
             self.enumeration_ended(&identifier, now);
         }
         self.publish(now);
     }
 
-    /// An engine can do nothing more: its access points are lost.
+    /// The engine can do nothing more: its access points are lost, and no look at them will end any more.
     pub fn handle_engine_failed(&mut self, message: &str, now: Moment) {
-        for identifier in self.in_phase(|_| true) {
-            self.remove_access_point(&identifier, message, now);
+        self.engine_failed = true;
+        for identifier in self.access_points_where(|_| true) {
+            self.remove_access_point(&identifier, message, &engine_failed(&identifier, message), now);
         }
         self.publish(now);
+        while !self.updates.is_empty() {
+            self.complete_update();
+        }
     }
 
-    /// A flap that was over before it was seen shows only in the count of losses. It is told as what it was: a loss and
-    /// a return.
+    /// A flap that was over before it was seen shows only in the count of losses, and an interface that was replaced
+    /// only in its index. It is told as what it was: a loss and a return.
     fn flap_between(&self, report: &AccessPointReport) -> Option<AccessPointReport> {
         let before = self.access_points.get(&report.identifier)?.link()?;
         let Level::Present(after) = &report.level else { return None };
+        let count_or_index_changed =
+            before.carrier_losses != after.carrier_losses || before.interface.index != after.interface.index;
         let unseen = before.administratively_up
             && before.carrier
             && after.administratively_up
             && after.carrier
-            && before.carrier_losses != after.carrier_losses;
+            && count_or_index_changed;
         unseen.then(|| {
-            let mut between = report.clone();
+            // What the engine has reached, it reached with the carrier that is there now.
+            let mut between = AccessPointReport { progress: None, ..report.clone() };
             if let Level::Present(link) = &mut between.level {
                 link.carrier = false;
             }
@@ -71,14 +82,20 @@ impl Core {
         })
     }
 
-    fn apply(&mut self, report: AccessPointReport, now: Moment) {
+    fn apply(&mut self, mut report: AccessPointReport, now: Moment) {
         let identifier = report.identifier.clone();
         let was_active = match self.access_points.get_mut(&identifier) {
             Some(access_point) => {
                 let was_active = access_point.observed_flags() == StateFlags::Active;
-                let was_absent = access_point.report.level == Level::Absent;
+                let index = access_point.interface().map(|interface| interface.index);
+                // How far an overtaken command came is no news of the newest one.
+                let overtaken = |progress: &Progress| progress.number < access_point.command;
+                if report.progress.as_ref().is_none_or(overtaken) {
+                    report.progress = access_point.report.progress.take();
+                }
                 access_point.report = report;
-                if was_absent || access_point.has_carrier() {
+                let is_another = access_point.interface().map(|interface| interface.index) != index;
+                if is_another || access_point.has_carrier() {
                     access_point.carrier_refuted = false;
                 }
                 was_active
@@ -117,19 +134,24 @@ impl Core {
                 if flags < StateFlags::Discovered {
                     // It went away: when it comes back it is another try, not the next of a row.
                     access_point.timers.disarm(Timer::Retry);
+                    access_point.failed_starts = 0;
+                    self.direct(identifier);
                     return;
                 }
-                let came_up_by_itself = flags == StateFlags::Active && access_point.found_up;
-                let may_try =
-                    access_point.report.cannot_start_and_stop.is_none() && !access_point.timers.is_armed(Timer::Retry);
-                if came_up_by_itself {
-                    self.serve_active(identifier, now);
+                let is_left_to_others = access_point.found_up || access_point.commanded.is_none();
+                let may_try = access_point.may_start() && !access_point.timers.is_armed(Timer::Retry);
+                if flags == StateFlags::Active && is_left_to_others {
+                    // While the engine is at work, what makes it Active may still be ours.
+                    if access_point.commanded.is_none() || access_point.is_settled() {
+                        self.serve_active(identifier, now);
+                    }
                 } else if may_try {
                     self.start(identifier, now);
                 }
             }
             Phase::Closing(_) | Phase::Retreating => {
                 if access_point.stage() == Some(&Stage::Reached) {
+                    self.nothing_of_ours(identifier);
                     self.serve_holders(identifier, now);
                 }
             }
@@ -147,6 +169,8 @@ impl Core {
                 self.arm(identifier, Timer::Regain, now + REGAIN_TIMEOUT);
             }
             (Phase::Regaining, Some(Stage::Working(_))) if access_point.has_carrier() => {}
+            // Nobody is there for whom another lease would be worth waiting for.
+            (Phase::Lingering, Some(Stage::Working(_))) => self.lose_link(identifier, "the lease was lost", now),
             (_, Some(Stage::Failed(_, message))) => {
                 let message = message.clone();
                 self.lose_link(identifier, &message, now);
@@ -196,13 +220,22 @@ impl Core {
         if access_point.phase == Phase::Regaining {
             return;
         }
-        let connected = self.access_point_state(access_point) == SessionState::Connected;
-        let now = access_point.interface().filter(|_| connected).cloned();
+        if self.access_point_state(access_point) != SessionState::Connected {
+            return;
+        }
+        let Some(interface) = access_point.interface().cloned() else { return };
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
-        let before = std::mem::replace(&mut access_point.interface_told, now.clone());
-        if let (Some(before), Some(interface)) = (before, now) {
+        if let Some(before) = access_point.interface_told.replace(interface.clone()) {
             self.tell_interface_change(identifier, &before, interface);
         }
+    }
+}
+
+fn engine_failed(identifier: &Identifier, message: &str) -> Failure {
+    Failure {
+        error: SessionError::InvalidConfiguration,
+        reason: FailureReason::EngineFailed,
+        message: format!("{identifier} is lost, because its engine has failed: {message}; start the service again"),
     }
 }
 

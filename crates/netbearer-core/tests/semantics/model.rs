@@ -1,0 +1,981 @@
+//! What the semantics say, written down a second time and as plainly as possible: no journal, no messages, no care for
+//! speed. Settled questions of §2–§4 that the table does not answer:
+//!
+//! - A lost link that had been found administratively down shows Disconnected at once, for that is how it will be left;
+//!   one found up without carrier shows NotAvailable. An open while it is cleared away shows Connecting.
+//! - A link that was tried without carrier is Defined until a carrier is seen, its interface is replaced, or an update
+//!   ends.
+//! - An unplugged access point is remembered while a session object is about it.
+//! - A lost lease may be regained for two seconds, if somebody holds it; nobody waits for it while it lingers.
+//! - With `Reconnect` any failed start goes on waiting; going away and coming back ends the row of failed starts. What
+//!   may not be started is waited for without touching it, until it is up by itself. Up by itself is what is up once
+//!   the engine has taken away what was ours.
+//! - Clearing `Reconnect` during a wait matters at the next loss or failed start.
+//! - An open waits for the first enumeration only if nothing is done with its access point yet.
+//! - The watchers' limit is checked where a session object is made; a close is never refused.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use netbearer_core::{ClientId, SessionId, Settings, UserId};
+use netbearer_types::{
+    AccessPointReport, BearerType, Failure, FailureReason, Identifier, Interface, Level, Lifetime, LinkLevel, Moment,
+    Profile, SessionError, SessionState, Stage, StateFlags, Step, Target,
+};
+
+use crate::{
+    coverage::Situation,
+    heard::{Announced, Heard, Public, Told},
+};
+
+const REGAIN: Duration = Duration::from_secs(2);
+const ENUMERATION: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) heard: Heard,
+    settings: Settings,
+    now: Moment,
+    clients: BTreeMap<ClientId, UserId>,
+    parties: BTreeMap<SessionId, Party>,
+    places: BTreeMap<Identifier, Place>,
+    requests: VecDeque<ClientId>,
+    is_enumerated: bool,
+    has_engine: bool,
+    is_online: bool,
+}
+
+/// A session.
+#[derive(Debug)]
+struct Party {
+    client: ClientId,
+    user: UserId,
+    /// None once it is invalid.
+    place: Option<Identifier>,
+    wish: Wish,
+    state: SessionState,
+    reconnect: bool,
+    failure: Option<(SessionError, FailureReason)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    Opening,
+    Open,
+    Waiting,
+}
+
+/// An access point.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    bearer_type: BearerType,
+    link: Option<LinkLevel>,
+    denied: Option<Failure>,
+    /// How far the newest command is.
+    stage: Option<Stage>,
+    profile: Profile,
+    doing: Doing,
+    /// What its engine shall do; none while nothing of ours is there.
+    asked: Option<Target>,
+    was_found_up: bool,
+    was_tried_without_carrier: bool,
+    failed_starts: u32,
+    public: Option<Public>,
+    interface_shown: Option<Interface>,
+}
+
+/// What is done with an access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing { on_demand_until: Option<Moment> },
+    AwaitingEnumeration { until: Moment },
+    Connecting { until: Moment, carrier_until: Option<Moment> },
+    Up,
+    Regaining { until: Moment },
+    Lingering { until: Moment },
+    Waiting { retry: Option<Moment> },
+    Closing(Was),
+    ClearingAway,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Was {
+    Attempt,
+    Ours,
+    Adopted,
+}
+
+const NOTHING: Doing = Doing::Nothing { on_demand_until: None };
+
+impl Place {
+    fn has_carrier(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.administratively_up && link.carrier)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.has_carrier()
+            && self.link.as_ref().is_some_and(|link| {
+                link.interface.addresses.iter().any(|address| address.is_usable()) && !link.routed.is_empty()
+            })
+    }
+
+    /// What it is if we do nothing.
+    fn flags_by_itself(&self) -> StateFlags {
+        match &self.link {
+            None => StateFlags::Defined,
+            Some(_) if self.is_usable() => StateFlags::Active,
+            Some(_) if self.has_carrier() => StateFlags::Discovered,
+            Some(link) if link.administratively_up || self.was_tried_without_carrier => StateFlags::Defined,
+            Some(_) => StateFlags::Discovered,
+        }
+    }
+
+    fn flags(&self) -> StateFlags {
+        match self.doing {
+            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } => self.flags_by_itself(),
+            Doing::Waiting { .. } => self.flags_by_itself().min(StateFlags::Discovered),
+            Doing::Connecting { .. } | Doing::Closing(Was::Attempt) => StateFlags::Discovered,
+            Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } | Doing::Closing(_) => StateFlags::Active,
+            Doing::ClearingAway => {
+                let stays_up = self.was_found_up && self.link.as_ref().is_some_and(|link| link.administratively_up);
+                let can_be_tried = match &self.link {
+                    None => false,
+                    Some(_) if stays_up => self.has_carrier(),
+                    Some(_) => !self.was_tried_without_carrier,
+                };
+                if can_be_tried { StateFlags::Discovered } else { StateFlags::Defined }
+            }
+        }
+    }
+
+    fn is_adopted(&self) -> bool {
+        matches!(self.doing, Doing::Nothing { .. }) && self.flags_by_itself() == StateFlags::Active
+    }
+
+    fn goes_down_on_demand(&self) -> bool {
+        self.is_adopted() && self.profile.lifetime == Lifetime::OnDemand && self.denied.is_none()
+    }
+
+    fn public(&self) -> Public {
+        Public {
+            name: self.name.clone(),
+            bearer_type: self.bearer_type,
+            flags: self.flags(),
+            may_start: self.denied.is_none(),
+            interface_name: self.link.as_ref().map(|link| link.interface.name.clone()),
+        }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        match self.doing {
+            Doing::Nothing { on_demand_until } => on_demand_until,
+            Doing::Connecting { until, carrier_until } => {
+                Some(carrier_until.map_or(until, |carrier| carrier.min(until)))
+            }
+            Doing::AwaitingEnumeration { until } | Doing::Regaining { until } | Doing::Lingering { until } => {
+                Some(until)
+            }
+            Doing::Waiting { retry } => retry,
+            Doing::Up | Doing::Closing(_) | Doing::ClearingAway => None,
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn new(settings: Settings, now: Moment) -> Self {
+        Self {
+            heard: Heard::default(),
+            settings,
+            now,
+            clients: BTreeMap::new(),
+            parties: BTreeMap::new(),
+            places: BTreeMap::new(),
+            requests: VecDeque::new(),
+            is_enumerated: false,
+            has_engine: true,
+            is_online: false,
+        }
+    }
+
+    // What can be asked.
+
+    pub(crate) fn situation(&self, identifier: &Identifier) -> Situation {
+        let Some(place) = self.places.get(identifier) else { return Situation::Removed };
+        match place.doing {
+            Doing::Nothing { .. } => match place.flags() {
+                StateFlags::Active => Situation::Adopted,
+                StateFlags::Discovered => Situation::Disconnected,
+                StateFlags::Defined | StateFlags::Undefined => Situation::NotAvailable,
+            },
+            Doing::AwaitingEnumeration { .. } => Situation::AwaitingEnumeration,
+            Doing::Connecting { .. } => Situation::Connecting,
+            Doing::Up => Situation::Up,
+            Doing::Regaining { .. } => Situation::Regaining,
+            Doing::Lingering { .. } => Situation::Lingering,
+            Doing::Waiting { .. } => Situation::Waiting,
+            Doing::Closing(_) => Situation::Closing,
+            Doing::ClearingAway => Situation::ClearingAway,
+        }
+    }
+
+    pub(crate) fn situation_of(&self, session: SessionId) -> Situation {
+        self.parties[&session].place.as_ref().map_or(Situation::Removed, |identifier| self.situation(identifier))
+    }
+
+    pub(crate) fn state(&self, session: SessionId) -> SessionState {
+        self.parties[&session].state
+    }
+
+    pub(crate) fn is_opening(&self, session: SessionId) -> bool {
+        self.parties[&session].wish == Wish::Opening
+    }
+
+    pub(crate) fn is_waiting(&self, session: SessionId) -> bool {
+        self.parties[&session].wish == Wish::Waiting
+    }
+
+    pub(crate) fn is_open(&self, session: SessionId) -> bool {
+        self.parties[&session].wish == Wish::Open
+    }
+
+    pub(crate) fn failure(&self, session: SessionId) -> Option<(SessionError, FailureReason)> {
+        self.parties[&session].failure.clone()
+    }
+
+    pub(crate) fn holds(&self, identifier: &Identifier) -> usize {
+        self.holders(identifier).len()
+    }
+
+    pub(crate) fn public(&self, identifier: &Identifier) -> Option<Public> {
+        self.places.get(identifier).map(Place::public)
+    }
+
+    pub(crate) fn could_be_started(&self, identifier: &Identifier) -> bool {
+        self.places
+            .get(identifier)
+            .is_some_and(|place| place.denied.is_none() && place.flags_by_itself() >= StateFlags::Discovered)
+    }
+
+    pub(crate) fn lingers_on_demand(&self, identifier: &Identifier) -> bool {
+        self.places
+            .get(identifier)
+            .is_some_and(|place| matches!(place.doing, Doing::Nothing { on_demand_until: Some(_) }))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.places.values().filter_map(Place::deadline).min()
+    }
+
+    // What happens.
+
+    pub(crate) fn client(&mut self, client: ClientId, user: UserId) {
+        self.clients.insert(client, user);
+    }
+
+    /// True if the limits allow it.
+    pub(crate) fn may_create(&self, client: ClientId) -> bool {
+        let user = self.clients[&client];
+        let watching = self.parties.values().filter(|party| party.user == user && party.wish == Wish::Nothing).count();
+        watching < self.settings.limits.watchers as usize
+    }
+
+    pub(crate) fn create(&mut self, id: SessionId, client: ClientId, identifier: &Identifier) {
+        let place = self.places.contains_key(identifier).then(|| identifier.clone());
+        let state = place.as_ref().map_or(SessionState::Invalid, |identifier| self.place_state(identifier));
+        let failure =
+            place.is_none().then_some((SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid));
+        let user = self.clients[&client];
+        let party = Party { client, user, place, wish: Wish::Nothing, state, reconnect: false, failure };
+        self.parties.insert(id, party);
+    }
+
+    pub(crate) fn drop(&mut self, id: SessionId) {
+        self.close_silently_or_not(id);
+        self.heard.sessions.remove(&id);
+        let party = self.parties.remove(&id).expect("only sessions that exist are dropped");
+        if let Some(identifier) = party.place {
+            self.forget_if_unplugged(&identifier);
+        }
+        self.finish();
+    }
+
+    pub(crate) fn client_gone(&mut self, client: ClientId) {
+        let parties: Vec<SessionId> =
+            self.parties.iter().filter(|(_, party)| party.client == client).map(|(id, _)| *id).collect();
+        for id in parties {
+            self.close_silently_or_not(id);
+            self.heard.sessions.remove(&id);
+            let party = self.parties.remove(&id).expect("listed above");
+            if let Some(identifier) = party.place {
+                self.forget_if_unplugged(&identifier);
+            }
+        }
+        self.clients.remove(&client);
+        self.finish();
+    }
+
+    /// True unless refused.
+    pub(crate) fn open(&mut self, id: SessionId) -> bool {
+        let is_accepted = self.try_open(id);
+        self.finish();
+        is_accepted
+    }
+
+    fn try_open(&mut self, id: SessionId) -> bool {
+        let party = &self.parties[&id];
+        if party.wish != Wish::Nothing {
+            return true;
+        }
+        let Some(identifier) = party.place.clone() else {
+            self.error(id, SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid);
+            return true;
+        };
+        let limit = self.settings.limits.sessions;
+        let held =
+            self.parties.values().filter(|other| other.user == party.user && other.wish != Wish::Nothing).count();
+        if held >= limit as usize {
+            self.error(id, SessionError::OperationNotSupported, FailureReason::LimitReached(limit));
+            return false;
+        }
+        let reconnect = party.reconnect;
+        let place = &self.places[&identifier];
+        let denied = place.denied.clone();
+        let is_idle = matches!(place.doing, Doing::Nothing { .. });
+        match (place.doing, place.flags()) {
+            (Doing::Nothing { .. }, StateFlags::Active) | (Doing::Up | Doing::Regaining { .. }, _) => {
+                self.hold(id, Wish::Opening);
+                if is_idle {
+                    self.place_mut(&identifier).doing = NOTHING;
+                }
+                self.opened(id);
+            }
+            (Doing::Lingering { .. }, _) => {
+                self.hold(id, Wish::Opening);
+                self.enter(&identifier, Doing::Up);
+                self.opened(id);
+            }
+            (Doing::AwaitingEnumeration { .. } | Doing::Connecting { .. } | Doing::Closing(_), _) => {
+                self.hold(id, Wish::Opening);
+            }
+            (_, StateFlags::Discovered) => {
+                if let Some(denied) = denied {
+                    self.error(id, denied.error, denied.reason);
+                    return false;
+                }
+                let is_clearing = place.doing == Doing::ClearingAway;
+                self.hold(id, Wish::Opening);
+                if is_clearing {
+                    self.tell_states(&identifier);
+                } else {
+                    self.start(&identifier);
+                }
+            }
+            _ if reconnect => {
+                self.hold(id, Wish::Waiting);
+                if is_idle {
+                    self.wait(&identifier, None);
+                }
+            }
+            (Doing::Nothing { .. }, _) if !self.is_enumerated => {
+                self.hold(id, Wish::Opening);
+                self.enter(&identifier, Doing::AwaitingEnumeration { until: self.now + ENUMERATION });
+            }
+            _ => self.error(id, SessionError::InvalidConfiguration, FailureReason::NotAvailable),
+        }
+        true
+    }
+
+    pub(crate) fn close(&mut self, id: SessionId) {
+        self.close_silently_or_not(id);
+        self.finish();
+    }
+
+    fn close_silently_or_not(&mut self, id: SessionId) {
+        let Some(identifier) = self.parties[&id].place.clone() else { return };
+        if !self.give_back(id) {
+            return;
+        }
+        self.heard.tell(id, Told::Closed);
+        let is_last = self.holders(&identifier).is_empty();
+        let place = &self.places[&identifier];
+        let linger = place.profile.linger;
+        match place.doing {
+            Doing::ClearingAway => self.tell_states(&identifier),
+            _ if !is_last => {}
+            Doing::Nothing { .. } if !place.goes_down_on_demand() => {}
+            Doing::Nothing { .. } if linger.is_zero() => self.enter(&identifier, Doing::Closing(Was::Adopted)),
+            Doing::Nothing { .. } => {
+                self.enter(&identifier, Doing::Nothing { on_demand_until: Some(self.now + linger) });
+            }
+            Doing::AwaitingEnumeration { .. } => self.enter(&identifier, NOTHING),
+            Doing::Connecting { .. } => self.enter(&identifier, Doing::Closing(Was::Attempt)),
+            Doing::Up if !linger.is_zero() => {
+                self.enter(&identifier, Doing::Lingering { until: self.now + linger });
+            }
+            Doing::Up | Doing::Regaining { .. } => self.enter(&identifier, Doing::Closing(Was::Ours)),
+            Doing::Waiting { .. } => self.clear_away(&identifier),
+            Doing::Closing(_) | Doing::Lingering { .. } => {}
+        }
+    }
+
+    /// True unless refused.
+    pub(crate) fn stop(&mut self, id: SessionId) -> bool {
+        let is_accepted = self.try_stop(id);
+        self.finish();
+        is_accepted
+    }
+
+    fn try_stop(&mut self, id: SessionId) -> bool {
+        let Some(identifier) = self.parties[&id].place.clone() else { return true };
+        let place = &self.places[&identifier];
+        let (doing, was_adopted) = (place.doing, place.is_adopted());
+        if matches!(doing, Doing::Nothing { .. }) && !was_adopted {
+            return true;
+        }
+        if let Some(denied) = place.denied.clone() {
+            self.error(id, denied.error, denied.reason);
+            return false;
+        }
+        if self.give_back(id) {
+            self.heard.tell(id, Told::Closed);
+        }
+        let others = self.holders(&identifier);
+        for other in &others {
+            self.give_back(*other);
+        }
+        match doing {
+            Doing::Nothing { .. } => self.enter(&identifier, Doing::Closing(Was::Adopted)),
+            Doing::Connecting { .. } => self.enter(&identifier, Doing::Closing(Was::Attempt)),
+            Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
+                self.enter(&identifier, Doing::Closing(Was::Ours));
+            }
+            Doing::AwaitingEnumeration { .. } => self.enter(&identifier, NOTHING),
+            Doing::Waiting { .. } => self.clear_away(&identifier),
+            Doing::Closing(_) | Doing::ClearingAway => self.tell_states(&identifier),
+        }
+        for other in others {
+            self.error(other, SessionError::SessionAborted, FailureReason::Stopped);
+            self.heard.tell(other, Told::Closed);
+        }
+        true
+    }
+
+    pub(crate) fn set_reconnect(&mut self, id: SessionId, reconnect: bool) {
+        self.parties.get_mut(&id).expect("it exists").reconnect = reconnect;
+    }
+
+    pub(crate) fn request_update(&mut self, client: ClientId) {
+        if self.has_engine {
+            self.requests.push_back(client);
+            self.heard.refreshes += 1;
+        } else {
+            self.heard.completed.push(client);
+        }
+    }
+
+    pub(crate) fn refreshed(&mut self) {
+        let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
+        for identifier in identifiers {
+            self.place_mut(&identifier).was_tried_without_carrier = false;
+            self.tell_states(&identifier);
+        }
+        self.finish();
+        let client = self.requests.pop_front();
+        self.heard.completed.extend(client.filter(|client| self.clients.contains_key(client)));
+    }
+
+    pub(crate) fn enumerated(&mut self) {
+        self.is_enumerated = true;
+        let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
+        for identifier in identifiers {
+            if matches!(self.places[&identifier].doing, Doing::AwaitingEnumeration { .. }) {
+                self.serve(&identifier);
+            }
+        }
+        self.finish();
+    }
+
+    pub(crate) fn removed(&mut self, identifier: &Identifier) {
+        self.remove(identifier, FailureReason::ConfigurationInvalid);
+        self.finish();
+    }
+
+    pub(crate) fn engine_failed(&mut self) {
+        self.has_engine = false;
+        let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
+        for identifier in identifiers {
+            self.remove(&identifier, FailureReason::EngineFailed);
+        }
+        self.finish();
+        let requests = std::mem::take(&mut self.requests);
+        self.heard.completed.extend(requests.into_iter().filter(|client| self.clients.contains_key(client)));
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        let parties: Vec<SessionId> = self.parties.keys().copied().collect();
+        for id in parties {
+            self.close_silently_or_not(id);
+        }
+        let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
+        for identifier in identifiers {
+            self.end_linger(&identifier);
+        }
+        self.finish();
+    }
+
+    pub(crate) fn time(&mut self, now: Moment) {
+        self.now = now;
+        let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
+        for identifier in identifiers {
+            while self.places.get(&identifier).and_then(Place::deadline).is_some_and(|deadline| deadline <= now) {
+                self.time_is_up(&identifier);
+            }
+        }
+        self.finish();
+    }
+
+    fn time_is_up(&mut self, identifier: &Identifier) {
+        let place = self.place_mut(identifier);
+        match place.doing {
+            Doing::Nothing { .. } => {
+                place.doing = NOTHING;
+                if place.goes_down_on_demand() {
+                    self.enter(identifier, Doing::Closing(Was::Adopted));
+                }
+            }
+            Doing::AwaitingEnumeration { .. } => self.serve(identifier),
+            Doing::Connecting { until, carrier_until } => {
+                if carrier_until.is_some_and(|carrier| carrier <= until) {
+                    place.was_tried_without_carrier = true;
+                    self.fail_start(identifier, SessionError::Unknown, FailureReason::NoCarrier);
+                } else {
+                    let is_leasing = place.stage == Some(Stage::Working(Step::AcquiringLease));
+                    let reason = if is_leasing { FailureReason::NoLease } else { FailureReason::ConnectTimeout };
+                    self.fail_start(identifier, SessionError::Unknown, reason);
+                }
+            }
+            Doing::Regaining { .. } => self.lose(identifier),
+            Doing::Lingering { .. } => self.end_linger(identifier),
+            Doing::Waiting { .. } => {
+                place.doing = Doing::Waiting { retry: None };
+                if place.denied.is_none() && place.flags() == StateFlags::Discovered {
+                    self.start(identifier);
+                }
+            }
+            Doing::Up | Doing::Closing(_) | Doing::ClearingAway => panic!("these have no deadline"),
+        }
+    }
+
+    fn end_linger(&mut self, identifier: &Identifier) {
+        let place = &self.places[identifier];
+        match place.doing {
+            Doing::Lingering { .. } => self.enter(identifier, Doing::Closing(Was::Ours)),
+            Doing::Nothing { on_demand_until: Some(_) } if place.goes_down_on_demand() => {
+                self.enter(identifier, Doing::Closing(Was::Adopted));
+            }
+            _ => {}
+        }
+    }
+
+    /// An engine tells its newest truth; `is_news` unless its progress is that of an overtaken command.
+    pub(crate) fn report(&mut self, report: &AccessPointReport, is_news: bool) {
+        if let Some(link) = self.unseen_loss(report) {
+            self.see(report, Some(link), None);
+        }
+        // The loss may have overtaken the command that the progress is about.
+        let is_news = is_news && !self.heard.commands.contains_key(&report.identifier);
+        let link = match &report.level {
+            Level::Absent => None,
+            Level::Present(link) => Some(link.clone()),
+        };
+        let stage = report.progress.as_ref().filter(|_| is_news).map(|progress| progress.stage.clone());
+        self.see(report, link, stage);
+        self.finish();
+    }
+
+    /// The link as nobody saw it: between two looks that both found a carrier it was lost, or the interface replaced.
+    fn unseen_loss(&self, report: &AccessPointReport) -> Option<LinkLevel> {
+        let Level::Present(after) = &report.level else { return None };
+        let place = self.places.get(&report.identifier)?;
+        let before = place.link.as_ref().filter(|_| place.has_carrier())?;
+        let is_same = before.carrier_losses == after.carrier_losses && before.interface.index == after.interface.index;
+        let has_carrier = after.administratively_up && after.carrier;
+        (has_carrier && !is_same).then(|| LinkLevel { carrier: false, ..after.clone() })
+    }
+
+    fn see(&mut self, report: &AccessPointReport, link: Option<LinkLevel>, stage: Option<Stage>) {
+        let identifier = &report.identifier;
+        if !self.places.contains_key(identifier) {
+            if link.is_none() {
+                return;
+            }
+            let place = Place {
+                name: report.name.clone(),
+                bearer_type: report.bearer_type,
+                link: link.clone(),
+                denied: None,
+                stage: None,
+                profile: self.settings.profiles.profile(&report.name).clone(),
+                doing: NOTHING,
+                asked: None,
+                was_found_up: false,
+                was_tried_without_carrier: false,
+                failed_starts: 0,
+                public: None,
+                interface_shown: None,
+            };
+            self.places.insert(identifier.clone(), place);
+        }
+        let place = self.place_mut(identifier);
+        let was_active = place.is_usable();
+        let index = |link: &Option<LinkLevel>| link.as_ref().map(|link| link.interface.index);
+        let was_replaced = index(&place.link) != index(&link);
+        place.link = link;
+        place.denied = report.cannot_start_and_stop.clone();
+        place.name = report.name.clone();
+        if let Some(stage) = stage {
+            place.stage = Some(stage);
+        }
+        if was_replaced || place.has_carrier() {
+            place.was_tried_without_carrier = false;
+        }
+        self.draw_conclusions(identifier, was_active);
+        self.tell_states(identifier);
+        self.tell_interface(identifier);
+        self.forget_if_unplugged(identifier);
+    }
+
+    fn draw_conclusions(&mut self, identifier: &Identifier, was_active: bool) {
+        let now = self.now;
+        let place = self.place_mut(identifier);
+        let (flags, has_carrier, is_usable) = (place.flags_by_itself(), place.has_carrier(), place.is_usable());
+        match place.doing {
+            Doing::Nothing { .. } => {
+                if was_active && !is_usable {
+                    self.lose(identifier);
+                }
+            }
+            Doing::AwaitingEnumeration { .. } => {
+                if flags >= StateFlags::Discovered {
+                    self.serve(identifier);
+                }
+            }
+            Doing::Connecting { until, carrier_until } => match place.stage.clone() {
+                Some(Stage::Reached) if is_usable => {
+                    self.enter(identifier, Doing::Up);
+                    for id in self.holders(identifier) {
+                        self.opened(id);
+                    }
+                }
+                Some(Stage::Failed(reason, _)) => {
+                    let error = match reason {
+                        FailureReason::MissingPrivilege(_) => SessionError::OperationNotSupported,
+                        _ => SessionError::Unknown,
+                    };
+                    self.fail_start(identifier, error, reason);
+                }
+                _ => {
+                    let patience = now + place.profile.carrier_timeout;
+                    let carrier_until = if has_carrier { None } else { Some(carrier_until.unwrap_or(patience)) };
+                    place.doing = Doing::Connecting { until, carrier_until };
+                }
+            },
+            Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
+                let is_leased = !matches!(place.stage, Some(Stage::Working(_) | Stage::Failed(..)));
+                let asks_again = matches!(place.stage, Some(Stage::Working(_)));
+                match place.doing {
+                    _ if !has_carrier => self.lose(identifier),
+                    Doing::Up if asks_again => self.enter(identifier, Doing::Regaining { until: now + REGAIN }),
+                    Doing::Regaining { .. } if asks_again => {}
+                    Doing::Regaining { .. } if is_leased && is_usable => self.enter(identifier, Doing::Up),
+                    _ if is_leased && is_usable => {}
+                    _ => self.lose(identifier),
+                }
+            }
+            Doing::Waiting { .. } if flags < StateFlags::Discovered => {
+                place.failed_starts = 0;
+                self.enter(identifier, Doing::Waiting { retry: None });
+            }
+            Doing::Waiting { retry } => {
+                let is_left_to_others = place.was_found_up || place.asked.is_none();
+                let may_be_ours =
+                    place.asked.is_some() && !matches!(place.stage, Some(Stage::Reached | Stage::Failed(..)));
+                if is_usable && is_left_to_others {
+                    if !may_be_ours {
+                        self.serve(identifier);
+                    }
+                } else if retry.is_none() && place.denied.is_none() {
+                    self.start(identifier);
+                }
+            }
+            Doing::Closing(_) | Doing::ClearingAway => {
+                if place.stage == Some(Stage::Reached) {
+                    place.asked = None;
+                    self.serve(identifier);
+                }
+            }
+        }
+    }
+
+    // What follows from it.
+
+    /// Those who hold get what they want, if it is to be had.
+    fn serve(&mut self, identifier: &Identifier) {
+        let place = &self.places[identifier];
+        let holders = self.holders(identifier);
+        match place.flags_by_itself() {
+            _ if holders.is_empty() => self.enter(identifier, NOTHING),
+            StateFlags::Active => {
+                self.enter(identifier, NOTHING);
+                for id in holders {
+                    self.opened(id);
+                }
+            }
+            StateFlags::Discovered if place.denied.is_none() => self.start(identifier),
+            flags => {
+                let denied = place.denied.clone().map(|denied| (denied.error, denied.reason));
+                let absent = (SessionError::InvalidConfiguration, FailureReason::NotAvailable);
+                let is_denied = flags == StateFlags::Discovered;
+                let (error, reason) = denied.filter(|_| is_denied).unwrap_or(absent);
+                self.fail(identifier, error, reason, None);
+            }
+        }
+    }
+
+    fn start(&mut self, identifier: &Identifier) {
+        let now = self.now;
+        for id in self.holders(identifier) {
+            self.parties.get_mut(&id).expect("it holds").wish = Wish::Opening;
+        }
+        let place = &self.places[identifier];
+        let doing = Doing::Connecting {
+            until: now + place.profile.connect_timeout,
+            carrier_until: (!place.has_carrier()).then(|| now + place.profile.carrier_timeout),
+        };
+        self.enter(identifier, doing);
+    }
+
+    fn fail_start(&mut self, identifier: &Identifier, error: SessionError, reason: FailureReason) {
+        let place = self.place_mut(identifier);
+        let seconds = 1_u64 << place.failed_starts.min(6);
+        place.failed_starts += 1;
+        let retry = self.now + Duration::from_secs(seconds.min(60));
+        self.fail(identifier, error, reason, Some(retry));
+    }
+
+    fn fail(&mut self, identifier: &Identifier, error: SessionError, reason: FailureReason, retry: Option<Moment>) {
+        let (stay, failed) = self.part(identifier);
+        for id in &failed {
+            self.give_back(*id);
+        }
+        if stay.is_empty() {
+            self.clear_away(identifier);
+        } else {
+            self.wait(identifier, retry);
+        }
+        for id in failed {
+            self.error(id, error, reason.clone());
+        }
+    }
+
+    fn lose(&mut self, identifier: &Identifier) {
+        let (stay, lost) = self.part(identifier);
+        for id in &lost {
+            self.give_back(*id);
+        }
+        if stay.is_empty() {
+            self.clear_away(identifier);
+        } else {
+            self.wait(identifier, None);
+        }
+        for id in lost {
+            self.error(id, SessionError::SessionAborted, FailureReason::LinkLost);
+            self.heard.tell(id, Told::Closed);
+        }
+    }
+
+    fn wait(&mut self, identifier: &Identifier, retry: Option<Moment>) {
+        for id in self.holders(identifier) {
+            self.parties.get_mut(&id).expect("it holds").wish = Wish::Waiting;
+        }
+        self.enter(identifier, Doing::Waiting { retry });
+    }
+
+    fn clear_away(&mut self, identifier: &Identifier) {
+        let doing = if self.places[identifier].asked.is_some() { Doing::ClearingAway } else { NOTHING };
+        self.enter(identifier, doing);
+    }
+
+    fn remove(&mut self, identifier: &Identifier, reason: FailureReason) {
+        let Some(place) = self.places.remove(identifier) else { return };
+        if place.public.is_some() {
+            self.heard.announce(identifier, Announced::Removed);
+        }
+        let parties: Vec<SessionId> = self.parties_on(identifier);
+        for id in parties {
+            let party = self.parties.get_mut(&id).expect("listed above");
+            party.place = None;
+            let held = party.wish != Wish::Nothing;
+            party.wish = Wish::Nothing;
+            self.tell_state(id, SessionState::Invalid);
+            if held {
+                self.error(id, SessionError::InvalidConfiguration, reason.clone());
+                self.heard.tell(id, Told::Closed);
+            }
+        }
+    }
+
+    fn forget_if_unplugged(&mut self, identifier: &Identifier) {
+        let Some(place) = self.places.get(identifier) else { return };
+        let is_idle = matches!(place.doing, Doing::Nothing { .. });
+        if place.link.is_none() && is_idle && self.parties_on(identifier).is_empty() {
+            self.remove(identifier, FailureReason::ConfigurationInvalid);
+        }
+    }
+
+    /// The one place where what is done with an access point changes.
+    fn enter(&mut self, identifier: &Identifier, doing: Doing) {
+        let place = self.places.get_mut(identifier).expect("it exists");
+        if place.asked.is_none() {
+            place.was_found_up = place.link.as_ref().is_some_and(|link| link.administratively_up);
+        }
+        if !matches!(doing, Doing::Connecting { .. } | Doing::Waiting { .. }) {
+            place.failed_starts = 0;
+        }
+        place.doing = doing;
+        let wanted = match doing {
+            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } => None,
+            Doing::Connecting { .. } | Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
+                Some(Target::Configured)
+            }
+            // What may not be started is not touched.
+            Doing::Waiting { .. } if place.asked.is_none() && place.denied.is_some() => None,
+            Doing::Waiting { .. } => Some(Target::Sensed),
+            Doing::Closing(Was::Adopted) => Some(Target::Stopped),
+            Doing::Closing(Was::Attempt | Was::Ours) | Doing::ClearingAway => Some(Target::Released),
+        };
+        if wanted != place.asked {
+            self.heard.command(identifier, wanted.unwrap_or(Target::Released));
+            place.asked = wanted;
+            place.stage = None;
+        }
+        self.tell_states(identifier);
+    }
+
+    fn hold(&mut self, id: SessionId, wish: Wish) {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        party.wish = wish;
+        party.failure = None;
+    }
+
+    /// True if it held.
+    fn give_back(&mut self, id: SessionId) -> bool {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        std::mem::replace(&mut party.wish, Wish::Nothing) != Wish::Nothing
+    }
+
+    fn holders(&self, identifier: &Identifier) -> Vec<SessionId> {
+        self.parties_on(identifier).into_iter().filter(|id| self.parties[id].wish != Wish::Nothing).collect()
+    }
+
+    fn parties_on(&self, identifier: &Identifier) -> Vec<SessionId> {
+        self.parties.iter().filter(|(_, party)| party.place.as_ref() == Some(identifier)).map(|(id, _)| *id).collect()
+    }
+
+    /// Those who go on waiting when the link is lost or does not come up, and those who do not.
+    fn part(&self, identifier: &Identifier) -> (Vec<SessionId>, Vec<SessionId>) {
+        self.holders(identifier).into_iter().partition(|id| self.parties[id].reconnect)
+    }
+
+    fn place_mut(&mut self, identifier: &Identifier) -> &mut Place {
+        self.places.get_mut(identifier).expect("it exists")
+    }
+
+    // What is said.
+
+    fn opened(&mut self, id: SessionId) {
+        self.parties.get_mut(&id).expect("it exists").wish = Wish::Open;
+        self.heard.tell(id, Told::Opened);
+    }
+
+    fn error(&mut self, id: SessionId, error: SessionError, reason: FailureReason) {
+        self.parties.get_mut(&id).expect("it exists").failure = Some((error, reason.clone()));
+        self.heard.tell(id, Told::Error(error, reason));
+    }
+
+    fn place_state(&self, identifier: &Identifier) -> SessionState {
+        let place = &self.places[identifier];
+        match place.doing {
+            Doing::AwaitingEnumeration { .. } | Doing::Connecting { .. } => SessionState::Connecting,
+            Doing::Closing(_) => SessionState::Closing,
+            Doing::ClearingAway if self.holders(identifier).into_iter().any(|id| self.is_opening(id)) => {
+                SessionState::Connecting
+            }
+            _ => match place.flags() {
+                StateFlags::Active => SessionState::Connected,
+                StateFlags::Discovered => SessionState::Disconnected,
+                StateFlags::Defined | StateFlags::Undefined => SessionState::NotAvailable,
+            },
+        }
+    }
+
+    fn tell_states(&mut self, identifier: &Identifier) {
+        let state = self.place_state(identifier);
+        if state != SessionState::Connected {
+            self.place_mut(identifier).interface_shown = None;
+        }
+        for id in self.parties_on(identifier) {
+            self.tell_state(id, state);
+        }
+    }
+
+    fn tell_state(&mut self, id: SessionId, state: SessionState) {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        if std::mem::replace(&mut party.state, state) != state {
+            self.heard.tell(id, Told::State(state));
+        }
+    }
+
+    fn tell_interface(&mut self, identifier: &Identifier) {
+        let is_connected = self.place_state(identifier) == SessionState::Connected;
+        let place = self.place_mut(identifier);
+        if !is_connected || matches!(place.doing, Doing::Regaining { .. }) {
+            return;
+        }
+        let interface = place.link.as_ref().map(|link| link.interface.clone()).expect("what is connected has one");
+        let before = place.interface_shown.replace(interface.clone());
+        let for_sessions = |interface: &Interface| {
+            let usable = interface.addresses.iter().filter(|address| address.is_usable()).copied().collect::<Vec<_>>();
+            (interface.name.clone(), interface.index, interface.gateways.clone(), usable)
+        };
+        if before.is_some_and(|before| for_sessions(&before) != for_sessions(&interface)) {
+            for id in self.parties_on(identifier) {
+                self.heard.tell(id, Told::InterfaceChanged(interface.clone()));
+            }
+        }
+    }
+
+    /// What is public is said once, at the end of each step.
+    fn finish(&mut self) {
+        for (identifier, place) in &mut self.places {
+            let public = place.public();
+            match place.public.replace(public.clone()) {
+                None => self.heard.announce(identifier, Announced::Added(public)),
+                Some(before) if before != public => self.heard.announce(identifier, Announced::Changed(public)),
+                Some(_) => {}
+            }
+        }
+        let is_way_out = |place: &Place| {
+            place.flags() == StateFlags::Active
+                && place.link.as_ref().is_some_and(|link| !link.default_route.is_empty())
+        };
+        let is_online = self.places.values().any(is_way_out);
+        if std::mem::replace(&mut self.is_online, is_online) != is_online {
+            self.heard.online.push(is_online);
+        }
+    }
+}

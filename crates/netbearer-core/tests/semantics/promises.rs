@@ -1,0 +1,225 @@
+//! What holds after every step whatever the model says (semantics §2–§4): the second judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netbearer_core::{Limits, SessionId, UserId};
+use netbearer_types::{
+    Capabilities, FailureReason, Identifier, PropertyKey, PropertyValue, SessionError, SessionState, StateFlags, Target,
+};
+
+use crate::{
+    heard::{Announced, Heard, Public, Told},
+    scene::Scene,
+};
+
+/// What each session and each engine was told so far.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    sessions: BTreeMap<SessionId, Witness>,
+    targets: BTreeMap<Identifier, Target>,
+    adopted: BTreeSet<Identifier>,
+    public: BTreeMap<Identifier, Public>,
+    is_online: bool,
+}
+
+#[derive(Debug)]
+struct Witness {
+    user: UserId,
+    on: Identifier,
+    state: SessionState,
+    /// An open was accepted, and nothing has ended it.
+    holds: bool,
+    is_open: bool,
+    failure: Option<(SessionError, FailureReason)>,
+}
+
+impl Promises {
+    pub(crate) fn created(&mut self, id: SessionId, user: UserId, on: &Identifier, scene: &Scene) {
+        let snapshot = scene.core.session(id).expect("it was made just now");
+        let is_invalid = snapshot.state == SessionState::Invalid;
+        let invalid = (SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid);
+        let failure = snapshot.failure.map(|failure| (failure.error, failure.reason));
+        assert_eq!(failure, is_invalid.then_some(invalid), "a fresh session has no failure unless it is invalid");
+        assert!(!snapshot.is_open, "a fresh session watches");
+        let witness = Witness { user, on: on.clone(), state: snapshot.state, holds: false, is_open: false, failure };
+        self.sessions.insert(id, witness);
+    }
+
+    pub(crate) fn dropped(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+    }
+
+    /// An open was accepted, whatever it comes to. One while the session holds already changes nothing.
+    pub(crate) fn accepted(&mut self, id: SessionId) {
+        let witness = self.sessions.get_mut(&id).expect("it exists");
+        if !witness.holds {
+            witness.holds = true;
+            witness.failure = None;
+        }
+    }
+
+    pub(crate) fn check(&mut self, heard: &Heard, refused: Option<SessionId>, scene: &Scene, limits: Limits) {
+        for (id, events) in &heard.sessions {
+            self.check_events(*id, events, refused == Some(*id));
+        }
+        for id in self.sessions.keys() {
+            self.check_getters(*id, scene);
+        }
+        self.check_configurations(heard, scene);
+        self.check_ledger(heard, scene);
+        self.check_adopted(heard, scene);
+        self.check_limits(limits);
+        self.check_capabilities(scene);
+    }
+
+    fn check_events(&mut self, id: SessionId, events: &[Told], refused: bool) {
+        let witness = self.sessions.get_mut(&id).expect("only sessions that exist are told");
+        for (position, event) in events.iter().enumerate() {
+            match event {
+                Told::State(state) => {
+                    assert_ne!(*state, witness.state, "session {id} is told the same state twice");
+                    witness.state = *state;
+                    witness.is_open &= *state == SessionState::Connected;
+                }
+                Told::Opened => {
+                    assert!(witness.holds, "session {id} is told Opened without an open");
+                    assert!(!witness.is_open, "session {id} is told Opened twice");
+                    assert_eq!(witness.state, SessionState::Connected, "session {id} is told Opened");
+                    witness.is_open = true;
+                }
+                Told::Closed => {
+                    assert!(witness.holds, "session {id} is told Closed, but did not hold");
+                    witness.holds = false;
+                    witness.is_open = false;
+                }
+                Told::Error(error, reason) => {
+                    witness.failure = Some((*error, reason.clone()));
+                    let is_end = events[position + 1..].contains(&Told::Closed) || refused;
+                    witness.holds &= is_end;
+                }
+                Told::InterfaceChanged(_) => {
+                    assert_eq!(witness.state, SessionState::Connected, "session {id} is told InterfaceChanged");
+                }
+            }
+        }
+    }
+
+    fn check_getters(&self, id: SessionId, scene: &Scene) {
+        let witness = &self.sessions[&id];
+        let snapshot = scene.core.session(id).expect("it exists");
+        assert_eq!(snapshot.state, witness.state, "session {id}: the getter says what was told last");
+        assert_eq!(snapshot.is_open, witness.is_open, "session {id} is open if it was told so");
+        let is_opening = witness.holds && !witness.is_open;
+        assert_eq!(snapshot.is_opening, is_opening, "session {id} is opening if it holds and is not open");
+        let is_connected = witness.state == SessionState::Connected;
+        assert_eq!(snapshot.interface.is_some(), is_connected, "session {id} has an interface when it is connected");
+        let active = scene.core.property(id, PropertyKey::ActiveConfiguration);
+        let name = if witness.is_open { witness.on.to_string() } else { String::new() };
+        assert_eq!(active, Some(PropertyValue::Text(name)), "session {id}: ActiveConfiguration");
+        assert_eq!(snapshot.active_configuration.is_some(), witness.is_open);
+        assert_eq!(snapshot.active_since.is_some(), witness.is_open);
+        let failure = snapshot.failure.map(|failure| (failure.error, failure.reason));
+        assert_eq!(failure, witness.failure, "session {id}: the failure told last since the last accepted open");
+        let configuration = scene.core.session_configuration(id).expect("it exists");
+        assert_eq!(configuration.identifier, witness.on, "session {id} keeps its identifier");
+        assert_eq!(configuration.is_valid(), witness.state != SessionState::Invalid);
+    }
+
+    fn check_configurations(&mut self, heard: &Heard, scene: &Scene) {
+        for (identifier, announcements) in &heard.configurations {
+            for announcement in announcements {
+                match announcement {
+                    Announced::Added(public) => {
+                        assert!(self.public.insert(identifier.clone(), public.clone()).is_none(), "added twice");
+                    }
+                    Announced::Changed(public) => {
+                        let before = self.public.insert(identifier.clone(), public.clone());
+                        assert!(before.is_some_and(|before| before != *public), "{identifier}: nothing changed");
+                    }
+                    Announced::Removed => {
+                        assert!(self.public.remove(identifier).is_some(), "removed, but never added");
+                    }
+                }
+            }
+        }
+        let listed: BTreeMap<Identifier, Public> = scene
+            .core
+            .configurations(None)
+            .iter()
+            .map(|configuration| (configuration.identifier.clone(), Public::of(configuration)))
+            .collect();
+        assert_eq!(listed, self.public, "the list is what was announced");
+        for online in &heard.online {
+            assert_ne!(*online, self.is_online, "OnlineStateChanged only on a change");
+            self.is_online = *online;
+        }
+        assert_eq!(scene.core.is_online(), self.is_online);
+        let best = listed.values().map(|public| public.flags).max().filter(|flags| *flags >= StateFlags::Discovered);
+        let default = scene.core.default_configuration().map(|configuration| configuration.state_flags);
+        assert_eq!(default, best, "the default configuration is among the best");
+    }
+
+    fn check_ledger(&mut self, heard: &Heard, scene: &Scene) {
+        for (identifier, targets) in &heard.commands {
+            self.targets.extend(targets.last().map(|target| (identifier.clone(), *target)));
+        }
+        self.targets.retain(|identifier, _| self.public.contains_key(identifier));
+        for (identifier, public) in &self.public {
+            let holding = self
+                .sessions
+                .values()
+                .filter(|witness| witness.holds && witness.on == *identifier && witness.state != SessionState::Invalid);
+            let count = holding.count();
+            assert_eq!(scene.core.holds(identifier), count, "{identifier}: the ledger counts those who want it");
+            let is_kept_up = self.targets.get(identifier) == Some(&Target::Configured);
+            let may_linger = public.flags == StateFlags::Active && public.name != "ap0";
+            assert!(count > 0 || !is_kept_up || may_linger, "{identifier} is kept up for nobody");
+            let is_adopted = scene.core.is_adopted(identifier);
+            assert!(!is_kept_up || !is_adopted, "{identifier} is adopted and commanded");
+            let has_our_lease = scene.machine[identifier].lease.is_some();
+            assert!(!has_our_lease || !is_adopted, "{identifier} is taken for adopted, but what is there is ours");
+        }
+    }
+
+    /// What is up without us, and stays so, gets no command.
+    fn check_adopted(&mut self, heard: &Heard, scene: &Scene) {
+        let is_adopted = |identifier: &&Identifier| scene.core.is_adopted(identifier);
+        let adopted: BTreeSet<Identifier> = self.public.keys().filter(is_adopted).cloned().collect();
+        for identifier in self.adopted.intersection(&adopted) {
+            let has_changed = |(id, witness): (&SessionId, &Witness)| {
+                let told = heard.sessions.get(id).into_iter().flatten();
+                witness.on == *identifier && told.into_iter().any(|event| matches!(event, Told::State(_)))
+            };
+            let was_lost_meanwhile = self.sessions.iter().any(has_changed);
+            let commands = heard.commands.get(identifier);
+            assert!(commands.is_none() || was_lost_meanwhile, "{identifier} is adopted, and commanded {commands:?}");
+        }
+        self.adopted = adopted;
+    }
+
+    fn check_limits(&self, limits: Limits) {
+        let mut users: BTreeMap<UserId, (u32, u32)> = BTreeMap::new();
+        for witness in self.sessions.values() {
+            let (holding, objects) = users.entry(witness.user).or_default();
+            *holding += u32::from(witness.holds);
+            *objects += 1;
+        }
+        for (user, (holding, objects)) in users {
+            assert!(holding <= limits.sessions, "{user:?} holds too much");
+            assert!(objects <= limits.sessions + limits.watchers, "{user:?} has too many session objects");
+        }
+    }
+
+    fn check_capabilities(&self, scene: &Scene) {
+        let everything = scene.core.capabilities();
+        for configuration in scene.core.configurations(None) {
+            let reported = scene.machine[&configuration.identifier].report();
+            assert!(everything.contains(configuration.capabilities), "the manager reports the union");
+            assert!(configuration.capabilities.contains(Capabilities::DirectConnectionRouting));
+            assert_eq!(configuration.bearer_type, reported.bearer_type);
+            let later =
+                Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming | Capabilities::DataStatistics;
+            assert!(!configuration.capabilities.intersects(later), "nobody does this yet");
+        }
+    }
+}

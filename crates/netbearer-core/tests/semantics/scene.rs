@@ -1,0 +1,147 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use netbearer_core::{Action, ClientId, Core, SessionId, Settings, UserId};
+use netbearer_types::{CommandNumber, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue};
+
+use crate::{
+    heard::{Heard, Told},
+    simulated::Simulated,
+};
+
+/// A core, a simulated machine around it, and a clock that stands still unless it is set.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub(crate) core: Core,
+    pub(crate) machine: BTreeMap<Identifier, Simulated>,
+    pub(crate) now: Moment,
+    /// The newest command of each access point.
+    pub(crate) newest: BTreeMap<Identifier, CommandNumber>,
+    heard: Heard,
+}
+
+impl Scene {
+    pub(crate) fn new(settings: Settings, machine: impl IntoIterator<Item = (Identifier, Simulated)>) -> Self {
+        Self {
+            core: Core::new(settings),
+            machine: machine.into_iter().collect(),
+            now: Moment::ZERO + Duration::from_secs(100),
+            newest: BTreeMap::new(),
+            heard: Heard::default(),
+        }
+    }
+
+    /// One access point "ap0" with a cable, administratively down, enumerated.
+    pub(crate) fn with_one_access_point(settings: Settings, arrange: impl FnOnce(&mut Simulated)) -> Self {
+        let mut access_point = Simulated::new(AP0.into());
+        arrange(&mut access_point);
+        let mut scene = Self::new(settings, [(AP0.into(), access_point)]);
+        scene.report();
+        scene.core.handle_enumerated(scene.now);
+        scene.hear();
+        scene
+    }
+
+    // A small language for plays on "ap0".
+
+    pub(crate) fn access_point(&mut self) -> &mut Simulated {
+        self.machine.get_mut(AP0).expect("every scene has ap0")
+    }
+
+    pub(crate) fn session(&mut self, client: u64) -> SessionId {
+        self.core.handle_client(ClientId(client), UserId(1000));
+        self.core.create_session(ClientId(client), &AP0.into()).expect("the limits are not tested here")
+    }
+
+    /// A session that is open on a link that is up; what it heard until then is forgotten.
+    pub(crate) fn open_session(&mut self, client: u64) -> SessionId {
+        let session = self.session(client);
+        self.open(session);
+        self.settle();
+        self.hear();
+        assert!(self.core.session(session).is_some_and(|snapshot| snapshot.is_open));
+        session
+    }
+
+    pub(crate) fn open(&mut self, session: SessionId) {
+        self.core.open(session, self.now).expect("opening is accepted");
+        self.listen();
+    }
+
+    pub(crate) fn close(&mut self, session: SessionId) {
+        self.core.close(session, self.now).expect("the session exists");
+        self.listen();
+    }
+
+    pub(crate) fn stop(&mut self, session: SessionId) {
+        self.core.stop(session, self.now).expect("stopping is supported");
+        self.listen();
+    }
+
+    pub(crate) fn reconnect(&mut self, session: SessionId) {
+        self.core
+            .set_property(session, PropertyKey::Reconnect, Some(PropertyValue::Boolean(true)))
+            .expect("the property takes a truth value");
+    }
+
+    pub(crate) fn report(&mut self) {
+        let report = self.access_point().report();
+        self.core.handle_report(report, self.now);
+        self.listen();
+    }
+
+    /// The engine does all it was asked for, and says so after every step.
+    pub(crate) fn settle(&mut self) {
+        self.listen();
+        while self.access_point().step() {
+            self.report();
+        }
+    }
+
+    /// The world changes, and the engine says so.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Simulated) -> bool) {
+        assert!(change(self.access_point()), "the change must be one");
+        self.report();
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.core.handle_timeout(self.now);
+        self.listen();
+    }
+
+    /// What a session was told since it was asked last.
+    pub(crate) fn told(&mut self, session: SessionId) -> Vec<Told> {
+        self.heard.sessions.remove(&session).unwrap_or_default()
+    }
+
+    /// All that was said since it was asked last.
+    pub(crate) fn hear(&mut self) -> Heard {
+        self.listen();
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Carries out what the core wants done.
+    fn listen(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Command(command) => {
+                    self.heard.command(&command.identifier, command.target);
+                    let before = self.newest.insert(command.identifier.clone(), command.number);
+                    assert!(before < Some(command.number), "command numbers ascend");
+                    let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
+                    access_point.command(&command);
+                }
+                Action::Refresh => self.heard.refreshes += 1,
+                Action::Tell { session, event, .. } => self.heard.tell(session, Told::from(event)),
+                Action::Answer { client, event } => {
+                    assert_eq!(event, ManagerEvent::UpdateCompleted);
+                    self.heard.completed.push(client);
+                }
+                Action::Announce(event) => self.heard.hear(event),
+            }
+        }
+    }
+}
+
+/// The access point of plays with one.
+pub(crate) const AP0: &str = "ap0";
