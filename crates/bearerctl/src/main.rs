@@ -1,1 +1,38 @@
-fn main() {}
+//! Open, watch and stop network sessions from the command line: a thin face over the library `netbearer`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod arguments;
+mod command;
+mod error;
+mod exit_code;
+mod holder;
+mod listing;
+mod logging;
+mod output;
+mod reader;
+mod signals;
+mod timeline;
+
+use clap::Parser;
+
+use crate::{arguments::Arguments, error::Error};
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(arguments.verbose, arguments.output());
+    let output = arguments.output();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)
+        .and_then(|runtime| runtime.block_on(command::run(arguments)));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            error.exit_code()
+        }
+    }
+    .into()
+}

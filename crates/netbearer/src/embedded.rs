@@ -100,6 +100,7 @@ fn serve(settings: Settings, native: NativeSettings, started: oneshot::Sender<St
     runtime.block_on(async {
         match assemble(settings, native).await {
             Ok((service, parts, enumerated)) => {
+                let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
                     service.run().await;
                 }
@@ -109,6 +110,15 @@ fn serve(settings: Settings, native: NativeSettings, started: oneshot::Sender<St
             }
         }
     });
+}
+
+/// Ends every stream of events when the service has ended, however that came.
+struct Ending(Arc<Reception>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 async fn assemble(

@@ -28,18 +28,19 @@ pub struct Events<T> {
 #[derive(Debug)]
 pub(crate) struct Feed<T> {
     readers: Vec<Weak<Mutex<Queue<T>>>>,
+    ended: bool,
 }
 
 impl<T> Default for Feed<T> {
     fn default() -> Self {
-        Self { readers: Vec::new() }
+        Self { readers: Vec::new(), ended: false }
     }
 }
 
 impl<T: Clone> Feed<T> {
     /// A new reader, who gets everything from now on.
     pub(crate) fn subscribe(&mut self) -> Events<T> {
-        let queue = Arc::new(Mutex::new(Queue { events: VecDeque::new(), waker: None, ended: false }));
+        let queue = Arc::new(Mutex::new(Queue { events: VecDeque::new(), waker: None, ended: self.ended }));
         self.readers.push(Arc::downgrade(&queue));
         Events { queue }
     }
@@ -69,6 +70,7 @@ impl<T: Clone> Feed<T> {
 impl<T> Feed<T> {
     /// Nothing more will come.
     pub(crate) fn end(&mut self) {
+        self.ended = true;
         for queue in self.readers.drain(..).filter_map(|reader| reader.upgrade()) {
             let waker = {
                 let mut queue = lock(&queue);
@@ -127,6 +129,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -153,5 +157,17 @@ mod tests {
         assert_eq!(events.try_next(), None);
         feed.push(&7, Vec::new);
         assert_eq!(events.try_next(), Some(7));
+    }
+
+    #[test]
+    fn the_end_is_heard_after_the_last_event_also_by_those_who_come_later() {
+        let mut feed = Feed::default();
+        let mut early = feed.subscribe();
+        feed.push(&1, Vec::new);
+        feed.end();
+        let mut late = feed.subscribe();
+        // None if it would wait.
+        let next = |events: &mut Events<i32>| events.next().now_or_never();
+        assert_eq!([next(&mut early), next(&mut early), next(&mut late)], [Some(Some(1)), Some(None), Some(None)]);
     }
 }

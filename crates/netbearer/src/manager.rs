@@ -88,11 +88,13 @@ impl Audience for Reception {
     }
 }
 
-impl Drop for Reception {
-    fn drop(&mut self) {
+impl Reception {
+    /// The service has ended: nothing more will come.
+    pub(crate) fn end(&self) {
         for session in lock(&self.sessions).values().filter_map(Weak::upgrade) {
             session.end();
         }
+        lock(&self.feed).end();
     }
 }
 

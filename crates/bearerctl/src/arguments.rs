@@ -1,0 +1,218 @@
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use netbearer::{Directories, Embedded};
+
+use crate::output::Output;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed for another reason than these
+  2    the arguments are wrong
+  3    no such configuration, several of that name, or no default one
+  4    not available now: unplugged, or no carrier
+  5    not supported: a privilege is missing, or another program manages the interface
+  6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
+  7    the session ended against its holder's will: link lost, or stopped
+  8    another process keeps the sessions of this network namespace
+  126  run: the command could not be started
+  127  run: the command was not found
+  128+n  ended by signal n: open before the session was open, or the command of run
+  run otherwise ends with its command's own code.";
+
+const EXAMPLES: &str = "\
+Examples:
+  bearerctl list                      what there is
+  bearerctl open ap0                  bring ap0 up, and hold it until Ctrl-C
+  bearerctl run --on ap0 -- curl -O https://example.org/file
+  bearerctl monitor --json            what happens, for programs";
+
+/// Open, watch and stop network sessions.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bearerctl",
+    version,
+    about = "Open, watch and stop network sessions",
+    long_about = "Open, watch and stop network sessions.\n\n\
+        A session says \"I need this network\". The first one brings the access point up (link, DHCP, addresses, \
+        routes), the last one to close takes it down again. What was up before stays up.",
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
+    max_term_width = 100,
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Where profiles are read from
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "NETBEARER_CONFIG_DIR", hide_env_values = true)]
+    config_dir: Option<PathBuf>,
+
+    /// Where locks and notes are kept until the next boot
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "NETBEARER_RUNTIME_DIR", hide_env_values = true)]
+    runtime_dir: Option<PathBuf>,
+
+    /// Where leases are remembered
+    #[arg(long, global = true, value_name = "DIRECTORY", env = "NETBEARER_STATE_DIR", hide_env_values = true)]
+    state_dir: Option<PathBuf>,
+
+    /// Print JSON: one object a line for what happens, one value for what is
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// When to use colour; NO_COLOR is heeded
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+
+    /// Log to standard error what is decided and why; twice for more. NETBEARER_LOG takes a filter
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List what sessions can be opened on
+    #[command(
+        after_help = "Examples:\n  bearerctl list\n  bearerctl list --json | jq -r '.[] | select(.default) | .identifier'"
+    )]
+    List,
+    /// Show everything that is known of one configuration
+    #[command(after_help = "Examples:\n  bearerctl show ap0\n  bearerctl show ap0 --json")]
+    Show(Named),
+    /// Open a session, and hold it until interrupted
+    #[command(
+        after_help = "Ctrl-C, SIGTERM and SIGHUP close the session in order; a second one ends the program at once.\n\n\
+            Examples:\n  bearerctl open                    the default configuration\n  \
+            bearerctl open ap0 --timeout 5s   give up if it is not open by then\n  \
+            bearerctl open ap0 --json         one object for each event"
+    )]
+    Open(Open),
+    /// Hold a session while a command runs
+    #[command(
+        after_help = "Signals are passed on to the command, and its exit code is this program's. If the network is lost \
+            meanwhile, the command goes on.\n\n\
+            Examples:\n  bearerctl run -- ping -c 3 192.0.2.1\n  bearerctl run --on ap0 --timeout 5s -- ./upload.sh"
+    )]
+    Run(Run),
+    /// Watch all configurations: what comes, changes and goes, live
+    #[command(
+        after_help = "Begins with the state of each as it is, and ends when it is interrupted or nobody reads it any more.\n\n\
+            Examples:\n  bearerctl monitor\n  bearerctl monitor --json | jq --unbuffered -c 'select(.event == \"StateChanged\")'"
+    )]
+    Monitor,
+    /// Take an access point down, whoever uses it
+    #[command(after_help = "What is not up is left alone.\n\nExamples:\n  bearerctl stop ap0")]
+    Stop(Named),
+    /// Explain why things are as they are
+    #[command(
+        after_help = "Tells what each access point is, what can be done with it and what not, and the decisions with their \
+            inputs. Interfaces that are no access points are explained by their names.\n\n\
+            Examples:\n  bearerctl why\n  bearerctl why ap0\n  bearerctl why lo"
+    )]
+    Why(PerhapsNamed),
+    /// Look at everything anew
+    #[command(after_help = "An access point that had no carrier when it was tried may be tried again after that.\n\n\
+            Examples:\n  bearerctl update")]
+    Update,
+    /// Remove what a killed process has left in this network namespace
+    #[command(
+        after_help = "Routes, rules and addresses of ours are removed, and interfaces set down that were down before. \
+            The next start of NetBearer does the same by itself.\n\n\
+            Examples:\n  bearerctl reset"
+    )]
+    Reset,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Identifier, name or interface name
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerhapsNamed {
+    /// Identifier, name or interface name; everything if left out
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// Identifier, name or interface name; the default configuration if left out
+    pub(crate) id: Option<String>,
+
+    /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Identifier, name or interface name; the default configuration if left out
+    #[arg(long = "on", value_name = "ID")]
+    pub(crate) id: Option<String>,
+
+    /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+impl Arguments {
+    pub(crate) const fn output(&self) -> Output {
+        let color = match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        };
+        Output { json: self.json, color }
+    }
+
+    /// The service of this program, on the directories it was told.
+    pub(crate) fn embedded(&self) -> Embedded {
+        let usual = Directories::from_environment();
+        let or = |told: &Option<PathBuf>, usual| told.clone().unwrap_or(usual);
+        Embedded::default().directories(Directories {
+            configuration: or(&self.config_dir, usual.configuration),
+            runtime: or(&self.runtime_dir, usual.runtime),
+            state: or(&self.state_dir, usual.state),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        let timeout = |text: &str| match Arguments::try_parse_from(["bearerctl", "open", "--timeout", text]) {
+            Ok(Arguments { command: Command::Open(open), .. }) => open.timeout,
+            _ => None,
+        };
+        assert_eq!(timeout("5s"), Some(Duration::from_secs(5)));
+        assert_eq!(timeout("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(timeout("1m"), Some(Duration::from_secs(60)));
+        for wrong in ["5", "-5s", "soon", "", "5 parsecs"] {
+            assert_eq!(timeout(wrong), None, "{wrong}");
+        }
+    }
+}

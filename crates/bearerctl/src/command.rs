@@ -1,0 +1,50 @@
+//! What the program does, a file for each command.
+
+mod list;
+mod monitor;
+mod open;
+mod reset;
+mod run;
+mod show;
+mod stop;
+mod update;
+mod why;
+
+use netbearer::{Embedded, Manager};
+
+use crate::{
+    arguments::{Arguments, Command},
+    error::Error,
+    exit_code::ExitCode,
+    output::Output,
+};
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) output: Output,
+    pub(crate) embedded: Embedded,
+}
+
+impl Context {
+    pub(crate) async fn manager(&self) -> Result<Manager, Error> {
+        Ok(self.embedded.clone().start().await?)
+    }
+}
+
+/// Does what the arguments say.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    let context = Context { output: arguments.output(), embedded: arguments.embedded() };
+    match arguments.command {
+        Command::List => list::run(&context).await,
+        Command::Show(named) => show::run(&context, &named.id).await,
+        Command::Open(open) => open::run(&context, &open).await,
+        Command::Run(run) => return run::run(&context, &run).await,
+        Command::Monitor => monitor::run(&context).await,
+        Command::Stop(named) => stop::run(&context, &named.id).await,
+        Command::Why(named) => why::run(&context, named.id.as_deref()).await,
+        Command::Update => update::run(&context).await,
+        Command::Reset => reset::run(&context).await,
+    }
+    .map(|()| ExitCode::OK)
+}

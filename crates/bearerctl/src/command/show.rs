@@ -1,0 +1,55 @@
+use std::fmt::Display;
+
+use crate::{command::Context, error::Error, listing::Listing};
+
+pub(crate) async fn run(context: &Context, wanted: &str) -> Result<(), Error> {
+    let manager = context.manager().await?;
+    let configuration = manager.find(Some(wanted)).await?;
+    let listing = Listing::new(&manager, configuration).await?;
+    let output = context.output;
+    if output.json {
+        return output.object(&listing);
+    }
+    for (name, value) in facts(&listing) {
+        if !value.is_empty() {
+            output.line(&format!("{name:<18}{value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
+    let configuration = &listing.configuration;
+    let mut facts = vec![
+        ("name", configuration.name.clone()),
+        ("identifier", configuration.identifier.to_string()),
+        ("kind", configuration.kind.to_string()),
+        ("bearer", configuration.bearer_type.to_string()),
+        ("state", format!("{} ({}, {})", listing.state_words(), listing.state, configuration.state_flags)),
+        ("used by", listing.used_by().to_owned()),
+        ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
+        ("default", if listing.default { "yes" } else { "no" }.to_owned()),
+    ];
+    if let Some(interface) = &listing.interface {
+        facts.extend([
+            ("interface", format!("{} (index {})", interface.name, interface.index)),
+            ("hardware address", interface.hardware_address.clone()),
+            ("MTU", format!("{} bytes", interface.mtu)),
+            (
+                "addresses",
+                list(interface.addresses.iter().map(|address| {
+                    let remark = if address.is_usable() { "" } else { " (not usable)" };
+                    format!("{}/{}{remark}", address.address, address.prefix_length)
+                })),
+            ),
+            ("gateways", list(&interface.gateways)),
+            ("name servers", list(&interface.name_servers)),
+            ("search domains", list(&interface.search_domains)),
+        ]);
+    }
+    facts
+}
+
+fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,24 @@
+use netbearer::{CallError, ManagerEvent};
+
+use crate::{command::Context, error::Error, timeline::EventObject};
+
+pub(crate) async fn run(context: &Context) -> Result<(), Error> {
+    let manager = context.manager().await?;
+    let mut events = manager.events();
+    manager.update_configurations().await?;
+    loop {
+        let event = events.next().await.ok_or(CallError::ServiceGone)?;
+        let ended = event == ManagerEvent::UpdateCompleted;
+        if context.output.json {
+            context.output.object(&EventObject::new(&event, None))?;
+        } else if ended {
+            let count = manager.configurations(None).await?.len();
+            context.output.line(&format!("updated; configurations: {count}"))?;
+        } else {
+            context.output.line(&super::monitor::describe(&event))?;
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}

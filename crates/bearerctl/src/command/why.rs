@@ -1,0 +1,129 @@
+use netbearer::{BearerType, Decision, FindError, Identifier, Manager, StateFlags, Subject};
+use serde::Serialize;
+
+use crate::{
+    command::Context,
+    error::Error,
+    listing::Listing,
+    output::{BOLD, DIM, Output},
+};
+
+/// What an access point is, and what follows from that.
+#[derive(Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    listing: Listing,
+    verdict: String,
+}
+
+/// Everything that can be said.
+#[derive(Serialize)]
+struct Explanation {
+    configurations: Vec<Explained>,
+    decisions: Vec<Decision>,
+}
+
+pub(crate) async fn run(context: &Context, wanted: Option<&str>) -> Result<(), Error> {
+    let manager = context.manager().await?;
+    let explanation = match wanted {
+        None => Explanation {
+            configurations: Listing::all(&manager).await?.into_iter().map(Explained::new).collect(),
+            decisions: manager.decisions().await?,
+        },
+        Some(wanted) => explain(&manager, wanted).await?,
+    };
+    if context.output.json { context.output.object(&explanation) } else { tell(context.output, &explanation) }
+}
+
+async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> {
+    let mut decisions = manager.decisions().await?;
+    let configurations = match manager.find(Some(wanted)).await {
+        Ok(configuration) => {
+            decisions.retain(|decision| is_about(&decision.subject, &configuration.identifier));
+            vec![Explained::new(Listing::new(manager, configuration).await?)]
+        }
+        Err(error) => {
+            decisions
+                .retain(|decision| matches!(&decision.subject, Subject::Interface(interface) if interface == wanted));
+            if decisions.is_empty() || !matches!(error, FindError::Unknown { .. }) {
+                return Err(error.into());
+            }
+            Vec::new()
+        }
+    };
+    Ok(Explanation { configurations, decisions })
+}
+
+fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
+    match subject {
+        Subject::AccessPoint(about) | Subject::Session(_, about) => about == identifier,
+        Subject::Interface(_) => false,
+    }
+}
+
+fn tell(output: Output, explanation: &Explanation) -> Result<(), Error> {
+    for Explained { listing, verdict } in &explanation.configurations {
+        output.line(&format!("{BOLD}{}{BOLD:#} {verdict}", listing.configuration.name))?;
+    }
+    if !explanation.configurations.is_empty() && !explanation.decisions.is_empty() {
+        output.line("")?;
+    }
+    let name = |identifier: &Identifier| {
+        let mut listings = explanation.configurations.iter().map(|explained| &explained.listing.configuration);
+        listings.find(|one| one.identifier == *identifier).map_or(identifier.to_string(), |one| one.name.clone())
+    };
+    for decision in &explanation.decisions {
+        let subject = match &decision.subject {
+            Subject::AccessPoint(identifier) => name(identifier),
+            Subject::Session(session, identifier) => format!("session {session} on {}", name(identifier)),
+            Subject::Interface(interface) => interface.clone(),
+        };
+        let inputs: Vec<String> =
+            decision.inputs.iter().map(|input| format!("{}: {}", input.name, input.value)).collect();
+        let inputs = if inputs.is_empty() { String::new() } else { format!("  {DIM}({}){DIM:#}", inputs.join(", ")) };
+        output.line(&format!("{subject} {}{inputs}", decision.verdict))?;
+    }
+    Ok(())
+}
+
+impl Explained {
+    fn new(listing: Listing) -> Self {
+        let verdict = format!("{}; {}.", what_it_is(&listing), what_can_be_done(&listing));
+        Self { listing, verdict }
+    }
+}
+
+fn what_it_is(listing: &Listing) -> String {
+    let flags = listing.configuration.state_flags;
+    let what = match flags {
+        StateFlags::Active => {
+            let addresses = listing.addresses().join(", ");
+            format!(
+                "is up with {addresses}, and not by this program: the machine itself or another process keeps it (adopted)"
+            )
+        }
+        StateFlags::Discovered => "is down, or has no address, and could be opened now".to_owned(),
+        StateFlags::Defined if listing.interface.is_none() => "cannot be opened now: it is unplugged".to_owned(),
+        StateFlags::Defined => "cannot be opened now: its interface is up without carrier".to_owned(),
+        StateFlags::Undefined => "is not known well enough to be opened".to_owned(),
+    };
+    format!("is {flags}: it {what}")
+}
+
+fn what_can_be_done(listing: &Listing) -> String {
+    let adopted = listing.adopted;
+    if listing.may_start() {
+        return if adopted {
+            "sessions share it, the last close leaves it up, and only stop takes it down".to_owned()
+        } else {
+            "the first open brings it up, and the last close takes it down".to_owned()
+        };
+    }
+    let reason = if listing.configuration.bearer_type == BearerType::Vpn {
+        "only the program that made the tunnel can start and stop it".to_owned()
+    } else {
+        let missing = netbearer::missing_privileges().unwrap_or_default().join(", ");
+        format!("this process cannot start and stop it without {missing}; run as root")
+    };
+    if adopted { format!("sessions share it, and the last close leaves it up; {reason}") } else { reason }
+}

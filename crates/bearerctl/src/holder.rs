@@ -1,0 +1,206 @@
+use std::{pin::pin, time::Duration};
+
+use netbearer::{CallError, Events, Manager, Session, SessionEvent, SessionState};
+
+use crate::{
+    command::Context,
+    error::Error,
+    exit_code::ExitCode,
+    reader::Reader,
+    signals::{Signal, Signals},
+    timeline::{Place, Timeline},
+};
+
+/// After this time people are told what is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A session that this program holds, whose events are told as they come.
+#[derive(Debug)]
+pub(crate) struct Holder<'a> {
+    context: &'a Context,
+    manager: Manager,
+    session: Session,
+    events: Events<SessionEvent>,
+    timeline: Timeline,
+    signals: Signals,
+    reader: Reader,
+}
+
+/// What a holder waits for.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// Told already.
+    Event(SessionEvent),
+    /// Somebody wants this program to end.
+    Signal(Signal),
+}
+
+impl<'a> Holder<'a> {
+    /// A session on what was named, not opened yet.
+    pub(crate) async fn new(context: &'a Context, wanted: Option<&str>, place: Place) -> Result<Self, Error> {
+        // From here on a signal is a wish, so that nothing is left behind.
+        let signals = Signals::catch().map_err(Error::Runtime)?;
+        let manager = context.manager().await?;
+        let configuration = manager.find(wanted).await?;
+        let session = manager.session(&configuration).await?;
+        let reader = if place == Place::StandardOutput { Reader::of_standard_output() } else { Reader::none() };
+        Ok(Self {
+            context,
+            events: session.events(),
+            timeline: Timeline::new(context.output, place, configuration.identifier),
+            manager,
+            session,
+            signals,
+            reader,
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.session.configuration().name
+    }
+
+    /// Opens the session, and returns when it is open.
+    pub(crate) async fn open(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let name = self.name();
+        self.timeline.begin();
+        let accepted = self.session.open().await;
+        if let Err(error) = accepted {
+            self.tell_what_came()?;
+            return Err(match error {
+                CallError::NotSupported(failure) => Error::NotOpened(name, failure),
+                other => other.into(),
+            });
+        }
+        let opened = self.wait_for_opened(timeout).await?;
+        self.tell_what_came()?;
+        let snapshot = self.session.snapshot();
+        match (snapshot.failure, timeout) {
+            _ if opened => Ok(()),
+            (Some(failure), _) => Err(Error::NotOpened(name, failure)),
+            (None, Some(within)) => Err(Error::NotOpenInTime { name, within }),
+            (None, None) => Err(CallError::ServiceGone.into()),
+        }
+    }
+
+    async fn wait_for_opened(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        let Self { context, session, events, timeline, signals, reader, .. } = self;
+        let name = session.configuration().name;
+        let mut opened = pin!(session.wait_for_opened(timeout));
+        let mut patience = pin!(tokio::time::sleep(PATIENCE));
+        let mut is_patient = true;
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => return Err(Error::Interrupted { name, signal, wanted: "open" }),
+                () = reader.gone() => return Err(nobody_reads()),
+                Some(event) = events.next() => {
+                    timeline.tell(&event, session.interface().as_ref())?;
+                    // From the moment it is told a signal ends the holding, no longer the opening.
+                    if event == SessionEvent::Opened {
+                        return Ok(true);
+                    }
+                }
+                opened = &mut opened => return Ok(opened?),
+                () = &mut patience, if is_patient => {
+                    is_patient = false;
+                    context.output.hint(&format!(
+                        "waiting for the carrier of {name} and an answer of its DHCP server; press Ctrl-C to give up"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The next thing that happens while the session is held.
+    pub(crate) async fn next(&mut self) -> Result<Happening, Error> {
+        tokio::select! {
+            biased;
+            signal = self.signals.next() => Ok(Happening::Signal(signal)),
+            () = self.reader.gone() => Err(nobody_reads()),
+            event = self.events.next() => {
+                let event = event.ok_or(CallError::ServiceGone)?;
+                self.timeline.tell(&event, self.session.interface().as_ref())?;
+                Ok(Happening::Event(event))
+            }
+        }
+    }
+
+    /// Why the session is no longer open.
+    pub(crate) fn end(&self) -> Error {
+        match self.session.error() {
+            Some(failure) => Error::Ended(self.name(), failure),
+            None => CallError::ServiceGone.into(),
+        }
+    }
+
+    /// Takes the access point down, and returns when it is down; `within` bounds the wait. False if it was not up.
+    pub(crate) async fn stop(&mut self, within: Duration) -> Result<bool, Error> {
+        let name = self.name();
+        if !matches!(self.session.state(), SessionState::Connected | SessionState::Connecting | SessionState::Closing) {
+            return Ok(false);
+        }
+        self.timeline.begin();
+        let accepted = self.session.stop().await;
+        if let Err(error) = accepted {
+            self.tell_what_came()?;
+            return Err(match error {
+                CallError::NotSupported(failure) => Error::NotStopped(name, failure),
+                other => other.into(),
+            });
+        }
+        let deadline = tokio::time::Instant::now() + within;
+        while self.session.state() == SessionState::Closing {
+            match tokio::time::timeout_at(deadline, self.next()).await {
+                Ok(happening) => match happening? {
+                    Happening::Event(_) => {}
+                    Happening::Signal(signal) => return Err(Error::Interrupted { name, signal, wanted: "down" }),
+                },
+                Err(_) => return Err(Error::NotStoppedInTime { name, within }),
+            }
+        }
+        self.tell_what_came()?;
+        match self.session.error() {
+            Some(failure) => Err(Error::NotStopped(name, failure)),
+            None => Ok(true),
+        }
+    }
+
+    /// Gives the session back in order, telling the events of that. A second signal ends the program at once.
+    pub(crate) async fn close(mut self) -> Result<(), Error> {
+        // A service that is gone has nothing to close.
+        let _ = self.session.close().await;
+        let told = self.shut_down().await;
+        told.and(self.tell_what_came())
+    }
+
+    async fn shut_down(&mut self) -> Result<(), Error> {
+        let Self { context, manager, session, events, timeline, signals, .. } = self;
+        let mut told = Ok(());
+        let mut down = pin!(manager.shutdown());
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => {
+                    context.output.hint("ended at once; what is left is cleaned up by: bearerctl reset");
+                    ExitCode::of_signal(signal.number()).exit();
+                }
+                Some(event) = events.next() => {
+                    // Nobody may read it any more; the link goes down all the same.
+                    told = told.and(timeline.tell(&event, session.interface().as_ref()));
+                }
+                () = &mut down => return told,
+            }
+        }
+    }
+
+    fn tell_what_came(&mut self) -> Result<(), Error> {
+        while let Some(event) = self.events.try_next() {
+            self.timeline.tell(&event, self.session.interface().as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+fn nobody_reads() -> Error {
+    Error::Output(std::io::ErrorKind::BrokenPipe.into())
+}

@@ -1,0 +1,105 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use anstyle::Style;
+use netbearer::{Identifier, Interface, SessionEvent, SessionState};
+use serde::Serialize;
+
+use crate::{
+    error::Error,
+    listing::addresses,
+    output::{BAD, BUSY, DIM, GOOD, Output},
+};
+
+/// The events of one session, told as they come, with the time since the beginning.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    output: Output,
+    place: Place,
+    configuration: Identifier,
+    began: Instant,
+}
+
+/// Where a time line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is the result.
+    StandardOutput,
+    /// Standard output belongs to another program; only programs are told.
+    Aside,
+}
+
+/// An event as programs read it.
+#[derive(Serialize)]
+pub(crate) struct EventObject<'a, E> {
+    #[serde(flatten)]
+    pub(crate) event: &'a E,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) configuration: Option<&'a Identifier>,
+    pub(crate) time: String,
+}
+
+impl<'a, E> EventObject<'a, E> {
+    pub(crate) fn new(event: &'a E, configuration: Option<&'a Identifier>) -> Self {
+        Self { event, configuration, time: humantime::format_rfc3339_micros(SystemTime::now()).to_string() }
+    }
+}
+
+impl Timeline {
+    pub(crate) fn new(output: Output, place: Place, configuration: Identifier) -> Self {
+        Self { output, place, configuration, began: Instant::now() }
+    }
+
+    /// From here on time is counted.
+    pub(crate) fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// Tells an event; `interface` is the session's, for the states that have one.
+    pub(crate) fn tell(&self, event: &SessionEvent, interface: Option<&Interface>) -> Result<(), Error> {
+        let object = EventObject::new(event, Some(&self.configuration));
+        match (self.place, self.output.json) {
+            (Place::StandardOutput, true) => self.output.object(&object),
+            (Place::StandardOutput, false) => self.output.line(&line(self.began.elapsed(), event, interface)),
+            (Place::Aside, true) => {
+                self.output.aside(&object);
+                Ok(())
+            }
+            (Place::Aside, false) => Ok(()),
+        }
+    }
+}
+
+fn line(since: Duration, event: &SessionEvent, interface: Option<&Interface>) -> String {
+    let (word, detail) = describe(event, interface);
+    let style = style(event);
+    let time = format!("+{:.3} s", since.as_secs_f64());
+    format!("{DIM}{time:>10}{DIM:#}  {style}{word:<16}{style:#}  {detail}").trim_end().to_owned()
+}
+
+/// An event in a word, and what belongs to it.
+pub(crate) fn describe(event: &SessionEvent, interface: Option<&Interface>) -> (String, String) {
+    match event {
+        SessionEvent::StateChanged { state } => {
+            let detail = interface.filter(|_| *state == SessionState::Connected).map(addresses).unwrap_or_default();
+            (state.to_string(), detail)
+        }
+        SessionEvent::Opened => ("Opened".to_owned(), String::new()),
+        SessionEvent::Closed => ("Closed".to_owned(), String::new()),
+        // The message is told on standard error.
+        SessionEvent::Error(failure) => ("Error".to_owned(), failure.error.to_string()),
+        SessionEvent::InterfaceChanged { interface } => ("InterfaceChanged".to_owned(), addresses(interface)),
+        SessionEvent::Lagged => ("Lagged".to_owned(), "events were dropped; what follows holds now".to_owned()),
+        other => (format!("{other:?}"), String::new()),
+    }
+}
+
+pub(crate) const fn style(event: &SessionEvent) -> Style {
+    match event {
+        SessionEvent::Opened | SessionEvent::StateChanged { state: SessionState::Connected } => GOOD,
+        SessionEvent::StateChanged {
+            state: SessionState::Connecting | SessionState::Closing | SessionState::Roaming,
+        } => BUSY,
+        SessionEvent::Error(_) | SessionEvent::StateChanged { state: SessionState::Invalid } => BAD,
+        _ => Style::new(),
+    }
+}

@@ -1,0 +1,26 @@
+use std::process::{Command, Stdio};
+
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_bearerctl"))
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_help_teaches() {
+    insta::assert_snapshot!("bearerctl", help(&["--help"]));
+}
+
+#[test]
+fn the_help_of_each_command_has_examples() {
+    for command in ["list", "show", "open", "run", "monitor", "stop", "why", "update", "reset"] {
+        let text = help(&[command, "--help"]);
+        assert!(text.contains("\nExamples:\n  bearerctl "), "{text}");
+        insta::assert_snapshot!(format!("bearerctl_{command}"), text);
+    }
+}

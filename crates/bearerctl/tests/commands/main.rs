@@ -1,0 +1,15 @@
+//! The real program, on a sandbox machine with real access points.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ending;
+mod explaining;
+mod failing;
+mod help;
+mod killing;
+mod listing;
+mod monitoring;
+mod opening;
+mod running;
+mod stage;
+mod stopping;

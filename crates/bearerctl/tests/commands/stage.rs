@@ -1,0 +1,220 @@
+//! A sandbox machine to run the program on, and what the program did there.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    process::{ChildStdout, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use netbearer_lab::{AccessPointPlan, Dhcp, Lab, LabBuilder, NamespaceCommand, Program, Record, Signal, Snapshot};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine; waiting ends with the event, not with this.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+const BEARERCTL: &str = env!("CARGO_BIN_EXE_bearerctl");
+
+/// Options of `setpriv` that take every capability away.
+const WITHOUT_PRIVILEGES: [&str; 4] = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"];
+
+pub(crate) struct Stage {
+    pub(crate) lab: Lab,
+    directory: TempDir,
+    before: Snapshot,
+}
+
+/// The program while it runs.
+pub(crate) struct Running {
+    program: Program,
+    pub(crate) output: Record<String>,
+    pub(crate) errors: Record<String>,
+}
+
+/// The program after it has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// As a shell tells it: 128 + n after signal n.
+    pub(crate) code: i32,
+    pub(crate) output: Vec<String>,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Stage {
+    /// One access point, `ap0`, with dnsmasq.
+    pub(crate) fn with_dnsmasq() -> Self {
+        Self::new([AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq)])
+    }
+
+    pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+        let lab = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point).build().expect("the lab is built");
+        let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
+        Self { lab, directory: TempDir::new().expect("a temporary directory"), before }
+    }
+
+    /// Writes the profile of an interface.
+    pub(crate) fn write_profile(&self, interface: &str, settings: &str) {
+        let directory = self.directory.path().join("configuration/profiles.d");
+        fs::create_dir_all(&directory).unwrap();
+        let text = format!("[match]\ninterface = \"{interface}\"\n\n[access_point]\n{settings}\n");
+        fs::write(directory.join(format!("{interface}.toml")), text).unwrap();
+    }
+
+    /// Somebody else configures `ap0`: what is up without us is adopted.
+    pub(crate) fn bring_up_by_hand(&mut self) {
+        for arguments in [["link", "set", "ap0", "up"].as_slice(), &["address", "add", "10.10.0.77/24", "dev", "ap0"]] {
+            self.lab.machine().command("ip").args(arguments).output().expect("ip does it");
+        }
+        self.before = Snapshot::take(self.lab.machine()).unwrap();
+    }
+
+    /// Starts the program.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.spawn(self.lab.machine().command(BEARERCTL).args(arguments))
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).end()
+    }
+
+    /// Starts the program without any capability.
+    pub(crate) fn start_without_privileges(&self, arguments: &[&str]) -> Running {
+        let command = self.lab.machine().command("setpriv").args(WITHOUT_PRIVILEGES).arg(BEARERCTL);
+        self.spawn(command.args(arguments))
+    }
+
+    /// Starts a shell with a script that becomes the program.
+    pub(crate) fn start_shell(&self, script: &str) -> Running {
+        self.spawn(self.lab.machine().command("sh").args(["-c", script]))
+    }
+
+    fn spawn(&self, command: NamespaceCommand<'_>) -> Running {
+        let mut program = self.with_directories(command).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let output = program.stdout_lines().expect("a pipe");
+        let errors = program.stderr_lines().expect("a pipe");
+        Running { program, output, errors }
+    }
+
+    /// Starts the program with a pipe that the caller reads.
+    pub(crate) fn start_with_reader(&self, arguments: &[&str]) -> (Program, ChildStdout) {
+        let command = self.lab.machine().command(BEARERCTL).args(arguments);
+        let mut program = self.with_directories(command).spawn().expect("the program starts");
+        let output = program.take_stdout().expect("a pipe");
+        (program, output)
+    }
+
+    fn with_directories<'a>(&self, command: NamespaceCommand<'a>) -> NamespaceCommand<'a> {
+        let directory = |name: &str| self.directory.path().join(name);
+        command
+            .env("NETBEARER_CONFIG_DIR", directory("configuration"))
+            .env("NETBEARER_RUNTIME_DIR", directory("runtime"))
+            .env("NETBEARER_STATE_DIR", directory("state"))
+            .stdout(Stdio::piped())
+    }
+
+    /// Starts `open ap0`, and waits until it is open.
+    pub(crate) fn opened(&self) -> Running {
+        let open = self.start(&["open", "ap0"]);
+        open.wait_for("Opened");
+        open
+    }
+
+    fn difference(&self) -> String {
+        let now = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
+        self.before.difference(&now)
+    }
+
+    pub(crate) fn assert_as_before(&self) {
+        let difference = self.difference();
+        assert!(difference.is_empty(), "the machine is not as before:\n{difference}");
+    }
+
+    /// So that it shows when everything is as before again.
+    pub(crate) fn assert_changed(&self) {
+        assert!(self.difference().contains("10.10.0."), "no address was added:\n{}", self.difference());
+    }
+}
+
+impl Running {
+    /// Waits for a line of output that contains this.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.output.wait_for_text(text, DEADLINE).unwrap_or_else(|error| {
+            panic!("{error}\nstandard error:\n{}", self.errors.entries().join("\n"));
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal).expect("it runs");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Ended {
+        let status = self.program.wait(DEADLINE);
+        let (output, errors) = (all(&self.output), all(&self.errors));
+        let status = status.unwrap_or_else(|error| panic!("{error}\n{output:?}\n{errors:?}"));
+        let code = status.code().or_else(|| Some(128 + status.signal()?)).expect("it has ended");
+        Ended { code, output, errors }
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end_by(self, signal: Signal) -> Ended {
+        self.signal(signal);
+        self.end()
+    }
+}
+
+/// All lines of a program that has ended: nothing matches, and waiting ends with the last line.
+fn all(record: &Record<String>) -> Vec<String> {
+    record.wait_for("the end", DEADLINE, |_| false).expect_err("nothing matches");
+    record.entries()
+}
+
+impl Ended {
+    /// The output as one JSON value.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.output.join("\n")).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The error as programs read it.
+    pub(crate) fn json_error(&self) -> Value {
+        let object = self.errors.iter().find(|line| line.starts_with('{'));
+        serde_json::from_str(object.unwrap_or_else(|| panic!("no object in {self:?}"))).expect("JSON")
+    }
+
+    /// Asserts the code, and that this is said on standard error.
+    #[track_caller]
+    pub(crate) fn assert_failed(&self, code: i32, message: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        let errors = self.errors.join("\n");
+        assert!(errors.contains("bearerctl: ") && errors.contains(message), "not \"{message}\":\n{errors}");
+    }
+
+    /// The words of a time line, in order, without times and details.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        self.output
+            .iter()
+            .map(|line| line.split_whitespace().nth(2).unwrap_or_else(|| panic!("no time line: {self:?}")))
+            .collect()
+    }
+
+    /// Lines of JSON with `TIME` for the time, which is checked here.
+    pub(crate) fn objects_without_time(&self) -> Vec<String> {
+        self.output.iter().map(|line| without_time(line)).collect()
+    }
+}
+
+pub(crate) fn without_time(line: &str) -> String {
+    let (head, rest) = line.split_once("\"time\":\"").unwrap_or_else(|| panic!("no time in {line}"));
+    let (time, tail) = rest.split_once('"').expect("the time ends");
+    let parsed = humantime::parse_rfc3339(time).unwrap_or_else(|error| panic!("{time}: {error}"));
+    assert_eq!(time.len(), "2026-01-01T00:00:00.000000Z".len(), "microseconds: {time}");
+    let age = SystemTime::now().duration_since(parsed).expect("it lies in the past");
+    assert!(age < Duration::from_secs(300), "{time} is {age:?} ago");
+    format!("{head}\"time\":\"TIME\"{tail}")
+}
