@@ -73,7 +73,8 @@ fn line(since: Duration, event: &SessionEvent, interface: Option<&Interface>) ->
     let (word, detail) = describe(event, interface);
     let style = style(event);
     let time = format!("+{:.3} s", since.as_secs_f64());
-    format!("{DIM}{time:>10}{DIM:#}  {style}{word:<16}{style:#}  {detail}").trim_end().to_owned()
+    let begin = format!("{DIM}{time:>10}{DIM:#}  {style}");
+    if detail.is_empty() { format!("{begin}{word}{style:#}") } else { format!("{begin}{word:<16}{style:#}  {detail}") }
 }
 
 /// An event in a word, and what belongs to it.
