@@ -33,6 +33,8 @@ pub(crate) struct AccessPoint {
     pub(crate) state_told: SessionState,
     /// The interface its connected sessions were last told of.
     pub(crate) interface_told: Option<Interface>,
+    /// Who asked for a stop that has not ended, to be told if it is refused.
+    pub(crate) stopper: Option<SessionId>,
     /// What the world was last told.
     pub(crate) published: Option<Configuration>,
 }
@@ -52,6 +54,7 @@ impl AccessPoint {
             failed_starts: 0,
             state_told: SessionState::NotAvailable,
             interface_told: None,
+            stopper: None,
             published: None,
         }
     }

@@ -1,10 +1,11 @@
 use netbearer_types::{
-    Failure, FailureReason, Identifier, Kind, Moment, SessionError, SessionEvent, SessionState, StateFlags,
+    Failure, FailureReason, Identifier, Kind, Moment, SessionError, SessionEvent, SessionState, Stage, StateFlags,
 };
 
 use crate::{
     Core, Input, Refusal, SessionId, Verdict,
     ledger::Released,
+    opening::engine_failure,
     phase::{Phase, Teardown},
     session::Interest,
     timer::Timer,
@@ -57,7 +58,10 @@ impl Core {
                 self.enter_phase(&identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
             }
             Phase::Observed => {
-                self.enter_phase(&identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs)
+                if let Some(access_point) = self.access_points.get_mut(&identifier) {
+                    access_point.stopper = Some(id);
+                }
+                self.enter_phase(&identifier, Phase::Closing(Teardown::Adopted), Verdict::Close, now, inputs);
             }
             Phase::Up | Phase::Regaining | Phase::Lingering => {
                 self.enter_phase(&identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
@@ -164,6 +168,24 @@ impl Core {
             _ => return,
         };
         self.enter_phase(identifier, Phase::Closing(teardown), Verdict::Close, now, vec![Input::new("cause", cause)]);
+    }
+
+    /// An engine has ended a removal, or refused it: the access point is what its levels say, rather than Closing for ever.
+    pub(crate) fn removal_settled(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let refused = match access_point.stage() {
+            Some(Stage::Failed(reason, message)) => Some(engine_failure(reason.clone(), message.clone())),
+            _ => None,
+        };
+        let stopper = access_point.stopper.take();
+        self.nothing_of_ours(identifier);
+        self.serve_holders(identifier, now);
+        if let (Some(stopper), Some(failure)) = (stopper, refused) {
+            // One that has opened again meanwhile has what it wants now, and an error would end it.
+            if self.sessions.get(&stopper).is_some_and(|session| !session.interest.holds()) {
+                self.tell_failure(stopper, failure, now);
+            }
+        }
     }
 
     fn last_hold_gone(&mut self, identifier: &Identifier, now: Moment) {

@@ -122,7 +122,7 @@ impl Core {
                 }
             }
             Some(Stage::Failed(reason, message)) => {
-                let failure = start_failed(reason.clone(), message.clone());
+                let failure = engine_failure(reason.clone(), message.clone());
                 self.fail_start(identifier, failure, now);
             }
             _ if has_carrier => access_point.timers.disarm(Timer::Carrier),
@@ -313,7 +313,8 @@ fn too_many_sessions(limit: u32) -> Failure {
     }
 }
 
-fn start_failed(reason: FailureReason, message: String) -> Failure {
+/// What an engine could not do, as a session meets it.
+pub(crate) fn engine_failure(reason: FailureReason, message: String) -> Failure {
     let error = match reason {
         FailureReason::MissingPrivilege(_) | FailureReason::OwnedByAnotherProcess(_) => {
             SessionError::OperationNotSupported

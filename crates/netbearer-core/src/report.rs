@@ -150,9 +150,8 @@ impl Core {
                 }
             }
             Phase::Closing(_) | Phase::Retreating => {
-                if access_point.stage() == Some(&Stage::Reached) {
-                    self.nothing_of_ours(identifier);
-                    self.serve_holders(identifier, now);
+                if access_point.is_settled() {
+                    self.removal_settled(identifier, now);
                 }
             }
         }

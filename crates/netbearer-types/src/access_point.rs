@@ -58,7 +58,8 @@ pub enum Stage {
     /// The target holds.
     Reached,
     /// The target cannot be reached, or was lost again. The engine stays where it is and waits for the next command.
-    /// Only for [`Target::Sensed`] and [`Target::Configured`]: removal collects errors and goes on to the end.
+    /// Of removals only [`Target::Stopped`] may be refused, before it has begun; else they collect errors and go on to the
+    /// end. A failed [`Target::Sensed`] has already removed what was ours but the administrative state.
     Failed(FailureReason, String),
 }
 

@@ -109,8 +109,8 @@ fn expectation(situation: Situation, kind: Kind) -> Expectation {
         (LoseLease | RegainSameLease | RegainOtherLease | ExpireLease, _) => {
             Expectation::Never("no engine is asked to keep a lease there")
         }
-        (FailStep, Connecting | Up | Lingering | Regaining | Waiting) => Expectation::Often,
-        (FailStep, Closing | ClearingAway) => Expectation::Never("a removal goes on to its end"),
+        (FailStep, Connecting | Up | Lingering | Regaining | Waiting | Closing) => Expectation::Often,
+        (FailStep, ClearingAway) => Expectation::Never("a removal goes on to its end"),
         (FailStep, _) => Expectation::Never("no engine is asked for anything that can fail"),
         // An engine that still lets go of a link that was adopted while sessions waited for it.
         (Step | Reach, NotAvailable | Disconnected | AwaitingEnumeration | Removed) => Expectation::Seldom,

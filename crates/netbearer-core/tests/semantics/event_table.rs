@@ -242,6 +242,17 @@ fn stop_takes_an_adopted_link_down_and_the_next_open_makes_it_ours() {
 }
 
 #[test]
+fn stop_that_the_engine_refuses_ends_with_the_link_as_it_is() {
+    let mut scene = adopted(Lifetime::Adopt);
+    let caller = scene.open_session(1);
+    scene.stop(caller);
+    scene.change(|access_point| access_point.fail(FailureReason::OwnedByAnotherProcess(None)));
+    let refused = Error(OperationNotSupported, FailureReason::OwnedByAnotherProcess(None));
+    assert_eq!(scene.told(caller), [Closed, State(Closing), State(Connected), refused]);
+    assert!(scene.core.is_at_rest());
+}
+
+#[test]
 fn stop_of_an_inactive_link_does_nothing() {
     let mut scene = link_down();
     let caller = scene.session(1);

@@ -6,6 +6,8 @@
 //! - A link that was tried without carrier is Defined until a carrier is seen, its interface is replaced, or an update
 //!   ends.
 //! - An unplugged access point is remembered while a session object is about it.
+//! - What cannot be taken down (another process owns the ledger) is what its levels say again; nothing is Closing for
+//!   ever.
 //! - A lost lease may be regained for two seconds, if somebody holds it; nobody waits for it while it lingers.
 //! - With `Reconnect` any failed start goes on waiting; going away and coming back ends the row of failed starts. What
 //!   may not be started is waited for without touching it, until it is up by itself. Up by itself is what is up once
@@ -86,6 +88,8 @@ struct Place {
     failed_starts: u32,
     public: Option<Public>,
     interface_shown: Option<Interface>,
+    /// Who asked for its stop, and hears if that is refused.
+    stopper: Option<SessionId>,
 }
 
 /// What is done with an access point.
@@ -448,7 +452,10 @@ impl Model {
             self.give_back(*other);
         }
         match doing {
-            Doing::Nothing { .. } => self.enter(&identifier, Doing::Closing(Was::Adopted)),
+            Doing::Nothing { .. } => {
+                self.places.get_mut(&identifier).expect("it exists").stopper = Some(id);
+                self.enter(&identifier, Doing::Closing(Was::Adopted));
+            }
             Doing::Connecting { .. } => self.enter(&identifier, Doing::Closing(Was::Attempt)),
             Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
                 self.enter(&identifier, Doing::Closing(Was::Ours));
@@ -625,6 +632,7 @@ impl Model {
                 was_found_up: false,
                 was_tried_without_carrier: false,
                 failed_starts: 0,
+                stopper: None,
                 public: None,
                 interface_shown: None,
             };
@@ -672,11 +680,7 @@ impl Model {
                     }
                 }
                 Some(Stage::Failed(reason, _)) => {
-                    let error = match reason {
-                        FailureReason::MissingPrivilege(_) => SessionError::OperationNotSupported,
-                        _ => SessionError::Unknown,
-                    };
-                    self.fail_start(identifier, error, reason);
+                    self.fail_start(identifier, kind_of_failure(&reason), reason);
                 }
                 _ => {
                     let patience = now + place.profile.carrier_timeout;
@@ -713,9 +717,13 @@ impl Model {
                 }
             }
             Doing::Closing(_) | Doing::ClearingAway => {
-                if place.stage == Some(Stage::Reached) {
+                if matches!(place.stage, Some(Stage::Reached | Stage::Failed(..))) {
                     place.asked = None;
+                    let (stage, stopper) = (place.stage.clone(), place.stopper.take());
                     self.serve(identifier);
+                    if let (Some(Stage::Failed(reason, _)), Some(stopper)) = (stage, stopper) {
+                        self.hear_refusal(stopper, reason);
+                    }
                 }
             }
         }
@@ -902,6 +910,13 @@ impl Model {
         self.heard.tell(id, Told::Opened);
     }
 
+    /// A stop was refused; who asked for it hears why, unless it has opened again.
+    fn hear_refusal(&mut self, stopper: SessionId, reason: FailureReason) {
+        if self.parties.get(&stopper).is_some_and(|party| party.wish == Wish::Nothing) {
+            self.error(stopper, kind_of_failure(&reason), reason);
+        }
+    }
+
     fn error(&mut self, id: SessionId, error: SessionError, reason: FailureReason) {
         self.parties.get_mut(&id).expect("it exists").failure = Some((error, reason.clone()));
         self.heard.tell(id, Told::Error(error, reason));
@@ -977,5 +992,15 @@ impl Model {
         if std::mem::replace(&mut self.is_online, is_online) != is_online {
             self.heard.online.push(is_online);
         }
+    }
+}
+
+/// What an engine's obstacle is to a session (§3, §8).
+fn kind_of_failure(reason: &FailureReason) -> SessionError {
+    match reason {
+        FailureReason::MissingPrivilege(_) | FailureReason::OwnedByAnotherProcess(_) => {
+            SessionError::OperationNotSupported
+        }
+        _ => SessionError::Unknown,
     }
 }

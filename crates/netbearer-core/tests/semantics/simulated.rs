@@ -266,7 +266,13 @@ impl Simulated {
     }
 
     pub(crate) fn fail(&mut self, reason: FailureReason) -> bool {
-        let may_fail = matches!(self.engine.command, Some((_, Target::Configured | Target::Sensed)))
+        let is_fallible = match self.engine.command {
+            Some((_, Target::Configured | Target::Sensed)) => true,
+            // Refused before it began; a removal that has something to remove goes on to its end.
+            Some((_, Target::Stopped)) => self.is_as_found(),
+            Some((_, Target::Released)) | None => false,
+        };
+        let may_fail = is_fallible
             && !matches!(self.engine.stage, Some(Stage::Reached | Stage::Failed(..)))
             && self.is_access_point;
         if may_fail {
