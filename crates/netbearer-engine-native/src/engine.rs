@@ -24,6 +24,7 @@ use crate::{
     ownership::Ownership,
     remembered::RememberedLeases,
     reporting::{self, Names},
+    spare_socket::SpareSocket,
     steering::{Numbers, foreign_tables},
     worker::{Context, LinkView, News, Order, Topic, Worker},
 };
@@ -85,6 +86,8 @@ pub struct NativeEngine {
     device_types: BTreeMap<u32, Option<String>>,
     events: VecDeque<EngineEvent>,
     refreshes: usize,
+    /// Workers were told of their links, and have not run since.
+    workers_have_news: bool,
     news: mpsc::UnboundedReceiver<News>,
     news_sender: mpsc::UnboundedSender<News>,
 }
@@ -148,8 +151,12 @@ impl NativeEngine {
             notes: place.notes,
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
             numbers: Numbers::default(),
+            spare: SpareSocket::default(),
             boot: place.boot,
         };
+        if missing_privileges.is_empty() {
+            context.spare.replenish();
+        }
         let mut engine = Self {
             watcher,
             context: Arc::new(context),
@@ -159,6 +166,7 @@ impl NativeEngine {
             device_types: BTreeMap::new(),
             events: VecDeque::new(),
             refreshes: 0,
+            workers_have_news: false,
             news,
             news_sender,
         };
@@ -214,9 +222,11 @@ impl NativeEngine {
         entry.tunnel = tunnel;
         entry.name.clone_from(&link.name);
         let view = LinkView::new(link, bearer_type.family());
-        entry
-            .link
-            .send_if_modified(|former| former.as_ref() != Some(&view) && former.replace(view).is_none_or(|_| true));
+        let is_news = entry.link.borrow().as_ref() != Some(&view);
+        if is_news {
+            entry.link.send_replace(Some(view));
+            self.workers_have_news |= entry.worker.is_some();
+        }
         self.report(&identifier);
     }
 
@@ -317,12 +327,31 @@ impl NativeEngine {
         }
     }
 
-    fn heed(&mut self, news: News) {
-        // What the worker did shows in the kernel's messages, which are here already: look at them first, so that
-        // progress never runs ahead of the levels.
-        if let Some(Ok(changes)) = self.watcher.changed().now_or_never() {
-            self.look_at_each(changes.interfaces());
+    /// Takes in what the kernel and the workers have said, all there is of it, and reports each access point once.
+    fn take_in(&mut self, mut changes: Changes, first: Option<News>) {
+        let mut news: Vec<News> = first.into_iter().collect();
+        while let Ok(more) = self.news.try_recv() {
+            news.push(more);
         }
+        if !news.is_empty() {
+            // What the workers did shows in the kernel's messages, which are here already: they are read before the news
+            // is told, so that progress never runs ahead of the levels.
+            if let Some(Ok(more)) = self.watcher.changed().now_or_never() {
+                changes += more;
+            }
+        }
+        let touched: BTreeSet<Identifier> = news.iter().map(|news| news.identifier.clone()).collect();
+        for news in news {
+            self.note(news);
+        }
+        self.look_at_each(changes.interfaces());
+        for identifier in touched {
+            self.report(&identifier);
+            self.forget_if_idle(&identifier);
+        }
+    }
+
+    fn note(&mut self, news: News) {
         let News { identifier, topic } = news;
         let Some(entry) = self.access_points.get_mut(&identifier) else { return };
         match topic {
@@ -330,17 +359,10 @@ impl NativeEngine {
                 self.access_points.remove(&identifier);
                 // It may be one again by now.
                 self.look();
-                return;
             }
             Topic::Progress(number, stage) => entry.progress = Some(Progress { number, stage }),
-            Topic::Names(servers, search_domains) => {
-                // Told with the progress that follows.
-                entry.names = Names { servers, search_domains };
-                return;
-            }
+            Topic::Names(servers, search_domains) => entry.names = Names { servers, search_domains },
         }
-        self.report(&identifier);
-        self.forget_if_idle(&identifier);
     }
 
     fn failed(error: WatchError) -> EngineError {
@@ -379,6 +401,10 @@ impl Engine for NativeEngine {
 
     async fn event(&mut self) -> Result<EngineEvent, EngineError> {
         loop {
+            if std::mem::take(&mut self.workers_have_news) {
+                // Somebody waits for what the workers do now; telling the core of it can wait.
+                tokio::task::yield_now().await;
+            }
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
@@ -394,11 +420,10 @@ impl Engine for NativeEngine {
                 news = self.news.recv() => Wake::News(news),
             };
             match wake {
-                Wake::Kernel(Ok(changes)) => self.look_at_each(changes.interfaces()),
+                Wake::Kernel(Ok(changes)) => self.take_in(changes, None),
                 Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
-                Wake::News(Some(news)) => self.heed(news),
-                // Impossible while we have a sender ourselves.
-                Wake::News(None) => {}
+                // There always is some, as we have a sender ourselves.
+                Wake::News(news) => self.take_in(Changes::default(), news),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What of ours is on one interface, and how it gets there and away again.
 
+use std::pin::Pin;
+
 use futures_util::future::join_all;
 use netbearer_dhcp::Lease;
 use netbearer_kernel::{AddressKey, AddressSpec, RequestError, Requests, RouteSpec, RuleSpec};
@@ -7,26 +9,27 @@ use netbearer_types::Moment;
 
 use crate::steering::{self, Steering};
 
+type Answer = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
+
 /// Everything of ours on one interface. Each thing is recorded before it is asked for, so that whatever happens in
 /// between, taking it away misses nothing.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Installation {
     rules: Vec<RuleSpec>,
+    /// What the kernel says to the rules, as long as nobody has heard it.
+    ruled: Option<Answer>,
     routes: Vec<RouteSpec>,
     source_rule: Option<RuleSpec>,
     address: Option<AddressSpec>,
 }
 
 impl Installation {
-    /// Adds the rules that need no address. A family that the kernel does not have needs none.
-    pub(crate) fn add_standing_rules(
-        &mut self,
-        requests: &Requests,
-        rules: Vec<RuleSpec>,
-    ) -> impl Future<Output = Result<(), RequestError>> + use<> {
+    /// Asks for the rules that need no address. Nobody waits for them before there is a lease; then
+    /// [`Installation::add_lease`] does. A family that the kernel does not have needs none.
+    pub(crate) fn ask_for_standing_rules(&mut self, requests: &Requests, rules: Vec<RuleSpec>) {
         let asked: Vec<_> = rules.iter().map(|rule| requests.add_rule(rule)).collect();
         self.rules = rules;
-        async move { join_all(asked).await.into_iter().find(is_unexpected).unwrap_or(Ok(())) }
+        self.ruled = Some(Box::pin(async { join_all(asked).await.into_iter().find(is_unexpected).unwrap_or(Ok(())) }));
     }
 
     /// Adds what a lease brings.
@@ -47,6 +50,9 @@ impl Installation {
         self.address = Some(address);
         self.source_rule = Some(source_rule);
         self.routes = routes;
+        if let Some(answer) = self.ruled.take() {
+            answer.await?;
+        }
         added.await?;
         match ruled.await {
             Err(error) if !error.is_exists() => return Err(error),
@@ -74,6 +80,7 @@ impl Installation {
 
     /// Takes everything away.
     pub(crate) async fn remove(&mut self, requests: &Requests) -> Vec<RequestError> {
+        self.ruled = None;
         let rules: Vec<_> = self.rules.drain(..).map(|rule| requests.delete_rule(&rule)).collect();
         let mut refused = self.remove_lease(requests).await;
         refused.extend(join_all(rules).await.into_iter().filter_map(Result::err).filter(|error| !error.is_gone()));

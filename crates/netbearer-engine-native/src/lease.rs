@@ -13,7 +13,9 @@ use netbearer_dhcp::{
 };
 use netbearer_engine::Clock;
 use netbearer_kernel::{BootClock, PacketSocket, open_udp_socket};
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, runtime::Handle};
+
+use crate::spare_socket::SpareSocket;
 
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -41,28 +43,36 @@ enum Wake {
 }
 
 impl LeaseKeeper {
-    /// Starts asking for a lease. The link must be up.
-    pub(crate) fn start(
+    /// Opens what is needed, and sends nothing yet. The link must be administratively up; its carrier may be on the way.
+    pub(crate) fn open(
         interface: u32,
         interface_name: &str,
         hardware_address: [u8; 6],
         remembered: Option<RememberedLease>,
         clock: BootClock,
+        spare: &SpareSocket,
     ) -> io::Result<Self> {
         let seed = RandomState::new().build_hasher().finish();
         let configuration = ClientConfiguration { remembered, ..ClientConfiguration::new(hardware_address, seed) };
-        let packets = Some(PacketSocket::open(interface)?);
-        let mut client = Client::new(configuration, clock.now());
-        client.start(clock.now());
         Ok(Self {
             interface,
             interface_name: interface_name.to_owned(),
-            client,
+            client: Client::new(configuration, clock.now()),
             clock,
-            packets,
+            packets: Some(spare.open(interface)?),
             datagrams: None,
             buffer: vec![0; BUFFER_LENGTH],
         })
+    }
+
+    pub(crate) const fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    /// Asks for a lease; the first message has been sent when this returns.
+    pub(crate) async fn start(&mut self) {
+        self.client.start(self.clock.now());
+        self.send_all().await;
     }
 
     /// Waits for the next event of the lease. Dropping the future loses nothing.
@@ -74,9 +84,7 @@ impl LeaseKeeper {
             if let Some(event) = self.client.poll_event() {
                 return Ok(event);
             }
-            while let Some(transmit) = self.client.poll_transmit() {
-                self.send(&transmit).await?;
-            }
+            self.send_all().await;
             match self.wake().await? {
                 Wake::Timeout => self.client.handle_timeout(self.clock.now()),
                 Wake::Packet { length, checksum } => {
@@ -94,9 +102,7 @@ impl LeaseKeeper {
 
     /// The interface has the leased address from now on, so an ordinary socket will do.
     pub(crate) fn address_installed(&mut self) {
-        if let Some(packets) = self.packets.take() {
-            packets.close_in_background();
-        }
+        self.close_packets();
     }
 
     /// The interface has no address any more.
@@ -107,11 +113,7 @@ impl LeaseKeeper {
     /// Gives the lease back to its server. The address must still be installed.
     pub(crate) async fn release(&mut self) {
         self.client.release(self.clock.now());
-        while let Some(transmit) = self.client.poll_transmit() {
-            if let Err(error) = self.send(&transmit).await {
-                tracing::debug!(interface = self.interface_name, "the lease could not be given back: {error}");
-            }
-        }
+        self.send_all().await;
     }
 
     async fn wake(&mut self) -> io::Result<Wake> {
@@ -141,17 +143,27 @@ impl LeaseKeeper {
         Ok(wake)
     }
 
-    async fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let sent = if transmit.source.is_unspecified() {
-            self.send_packet(transmit).await
-        } else {
-            self.send_datagram(transmit).await
-        };
-        // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.
-        if let Err(error) = sent {
-            tracing::debug!(interface = self.interface_name, "a DHCP message could not be sent: {error}");
+    /// The kernel takes milliseconds to close a packet socket, so nobody waits for it.
+    fn close_packets(&mut self) {
+        if let Some(packets) = self.packets.take()
+            && Handle::try_current().is_ok()
+        {
+            packets.close_in_background();
         }
-        Ok(())
+    }
+
+    async fn send_all(&mut self) {
+        while let Some(transmit) = self.client.poll_transmit() {
+            let sent = if transmit.source.is_unspecified() {
+                self.send_packet(&transmit).await
+            } else {
+                self.send_datagram(&transmit).await
+            };
+            // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.
+            if let Err(error) = sent {
+                tracing::debug!(interface = self.interface_name, "a DHCP message could not be sent: {error}");
+            }
+        }
     }
 
     async fn send_packet(&mut self, transmit: &Transmit) -> io::Result<()> {
@@ -176,6 +188,12 @@ impl LeaseKeeper {
         };
         let destination = SocketAddrV4::new(transmit.destination, SERVER_PORT);
         datagrams.send_to(&transmit.payload, destination).await.map(|_| ())
+    }
+}
+
+impl Drop for LeaseKeeper {
+    fn drop(&mut self) {
+        self.close_packets();
     }
 }
 

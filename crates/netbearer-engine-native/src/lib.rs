@@ -15,6 +15,7 @@ mod notes;
 mod ownership;
 mod remembered;
 mod reporting;
+mod spare_socket;
 mod steering;
 mod worker;
 

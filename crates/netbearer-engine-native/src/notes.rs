@@ -1,7 +1,8 @@
 //! What cannot be tagged in the kernel is noted before it is changed, so that the next start or a reset can put it back.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -37,14 +38,19 @@ impl Notes {
     /// Writes a note, unless there is one already: the first one tells how the interface was found.
     pub(crate) fn write(&self, note: &Note) -> io::Result<()> {
         let path = self.path(note.index);
-        if read(&path).is_some_and(|old| old.boot == note.boot && old.hardware_address == note.hardware_address) {
-            return Ok(());
-        }
-        fs::create_dir_all(&self.directory)?;
         let text = serde_json::to_vec(note)?;
-        let new = path.with_extension("new");
-        fs::write(&new, text)?;
-        fs::rename(new, path)
+        // Written in one piece, and before anything is changed: a process killed on the way leaves a note of nothing.
+        match File::create_new(&path).and_then(|mut file| file.write_all(&text)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let same = |old: &Note| old.boot == note.boot && old.hardware_address == note.hardware_address;
+                if read(&path).as_ref().is_some_and(same) { Ok(()) } else { fs::write(&path, &text) }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.directory)?;
+                fs::write(&path, &text)
+            }
+            written => written,
+        }
     }
 
     pub(crate) fn remove(&self, index: u32) {

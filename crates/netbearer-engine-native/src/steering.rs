@@ -75,23 +75,18 @@ impl Steering {
         FIRST_TABLE + u32::from(self.number)
     }
 
-    /// The rules that do not depend on an address, in both families.
-    pub(crate) fn standing_rules(&self, interface_name: &str) -> Vec<RuleSpec> {
+    /// The rules of a family that do not depend on an address. Those of a family come with the first address of it.
+    pub(crate) fn standing_rules(&self, family: Family, interface_name: &str) -> Vec<RuleSpec> {
         let mark = Some((u32::from(self.number) << MARK_SHIFT, MARK_MASK));
         let to_table = RuleAction::Table(self.table());
-        [Family::V4, Family::V6]
-            .into_iter()
-            .flat_map(|family| {
-                [
-                    RuleSpec {
-                        output_interface: Some(interface_name.to_owned()),
-                        ..RuleSpec::new(family, BOUND_PRIORITY, to_table)
-                    },
-                    RuleSpec { mark, ..RuleSpec::new(family, MARKED_PRIORITY, to_table) },
-                    RuleSpec { mark, ..RuleSpec::new(family, FAIL_CLOSED_PRIORITY, RuleAction::Unreachable) },
-                ]
-            })
-            .collect()
+        vec![
+            RuleSpec {
+                output_interface: Some(interface_name.to_owned()),
+                ..RuleSpec::new(family, BOUND_PRIORITY, to_table)
+            },
+            RuleSpec { mark, ..RuleSpec::new(family, MARKED_PRIORITY, to_table) },
+            RuleSpec { mark, ..RuleSpec::new(family, FAIL_CLOSED_PRIORITY, RuleAction::Unreachable) },
+        ]
     }
 
     /// The rule for traffic from a leased address.

@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, sync::Arc};
 use netbearer_dhcp::{Event, Lease, LossReason, RememberedLease};
 use netbearer_engine::Clock;
 use netbearer_kernel::{BootClock, RequestError, Requests};
-use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Identifier, Profile, Stage, Step, Target};
+use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     notes::{Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
     remembered::RememberedLeases,
+    spare_socket::SpareSocket,
     steering::{self, Numbers, Steering},
 };
 
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) notes: Notes,
     pub(crate) remembered: RememberedLeases,
     pub(crate) numbers: Numbers,
+    pub(crate) spare: SpareSocket,
     pub(crate) boot: String,
 }
 
@@ -177,20 +179,17 @@ impl Worker {
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
         let link = self.prepare()?;
-        let up = self.set_up(&link);
-        if self.steering.is_none() {
-            let steering = self.context.numbers.reserve(&order.foreign_tables).ok_or(WorkError::NoTable)?;
-            let rules = steering.standing_rules(&link.name);
-            let ruled = self.installation.add_standing_rules(&self.context.requests, rules);
-            self.steering = Some(steering);
-            ruled.await?;
-        }
-        up.await?;
+        self.set_up(&link).await?;
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
+            // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
+            // done meanwhile.
+            let prepared = self.open_lease(&link)?;
             let link = carrier(&mut self.link).await?;
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
-            self.start_lease(&link)?;
+            let lease = if prepared.interface() == link.index { prepared } else { self.open_lease(&link)? };
+            self.lease.insert(lease).start().await;
+            self.ask_for_rules(order, &link)?;
             let mut watched = self.link.clone();
             tokio::select! {
                 lease = self.first_lease(&link) => return self.keep(order, &link, lease?).await,
@@ -251,6 +250,7 @@ impl Worker {
         if let Some(keeper) = &mut self.lease {
             keeper.address_installed();
         }
+        self.context.spare.replenish();
         if !order.profile.dhcp_release {
             let remembered = RememberedLease::new(&lease, now, std::time::SystemTime::now());
             self.context.remembered.put(&self.identifier, remembered);
@@ -282,7 +282,6 @@ impl Worker {
         Ok(link)
     }
 
-    /// Asks at once, and hears later.
     fn set_up(&self, link: &LinkView) -> impl Future<Output = Result<(), RequestError>> + use<> {
         let asked = (!link.administratively_up).then(|| self.context.requests.set_link_up(link.index, true));
         async move {
@@ -293,25 +292,38 @@ impl Worker {
         }
     }
 
-    fn start_lease(&mut self, link: &LinkView) -> Result<(), WorkError> {
+    fn ask_for_rules(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
+        if self.steering.is_none() {
+            let steering = self.context.numbers.reserve(&order.foreign_tables).ok_or(WorkError::NoTable)?;
+            let rules = steering.standing_rules(Family::V4, &link.name);
+            self.installation.ask_for_standing_rules(&self.context.requests, rules);
+            self.steering = Some(steering);
+        }
+        Ok(())
+    }
+
+    fn open_lease(&self, link: &LinkView) -> Result<LeaseKeeper, WorkError> {
         let hardware_address: [u8; 6] = link
             .hardware_address
             .as_slice()
             .try_into()
             .map_err(|_| WorkError::NoHardwareAddress { interface: link.name.clone() })?;
         let remembered = self.context.remembered.get(&self.identifier);
-        let keeper =
-            LeaseKeeper::start(link.index, &link.name, hardware_address, remembered, self.context.clock.clone());
-        self.lease = Some(keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })?);
-        Ok(())
+        let keeper = LeaseKeeper::open(
+            link.index,
+            &link.name,
+            hardware_address,
+            remembered,
+            self.context.clock.clone(),
+            &self.context.spare,
+        );
+        keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
     }
 
     /// Ends the lease and everything it brought; the link stays as it is.
     async fn drop_lease(&mut self) {
         self.remove_lease_parts().await;
-        if let Some(mut keeper) = self.lease.take() {
-            keeper.address_installed();
-        }
+        self.lease = None;
     }
 
     async fn remove_lease_parts(&mut self) {
@@ -328,12 +340,10 @@ impl Worker {
         if order.target == Target::Stopped && self.claim.is_none() {
             self.claim = Some(self.context.ownership.claim()?);
         }
-        if let Some(mut keeper) = self.lease.take() {
-            if order.profile.dhcp_release {
-                keeper.release().await;
-                self.context.remembered.forget(&self.identifier);
-            }
-            keeper.address_installed();
+        let lease = self.lease.take();
+        if let Some(mut lease) = lease.filter(|_| order.profile.dhcp_release) {
+            lease.release().await;
+            self.context.remembered.forget(&self.identifier);
         }
         let link = self.link.borrow_and_update().clone();
         let found = self.found.take();

@@ -37,7 +37,7 @@ pub use dump::Dump;
 pub use hardware_address::HardwareAddress;
 pub use link::Link;
 pub use namespace::{boot_identifier, network_namespace_inode};
-pub use packet_socket::{PacketSocket, ReceivedPacket};
+pub use packet_socket::{PacketSocket, ReceivedPacket, UnboundPacketSocket};
 pub use privilege::missing_privileges;
 pub use request_error::RequestError;
 pub use requests::{AddressGeneration, Requests};

@@ -28,6 +28,38 @@ pub struct PacketSocket {
     broadcast: SockAddr,
 }
 
+/// A packet socket that belongs to no interface yet, and hears nothing: the larger part of opening one, done in advance.
+#[derive(Debug)]
+pub struct UnboundPacketSocket {
+    socket: Socket,
+}
+
+impl UnboundPacketSocket {
+    /// Opens a socket in the network namespace of the calling thread. Needs no runtime.
+    ///
+    /// # Errors
+    /// When `CAP_NET_RAW` is missing.
+    pub fn open() -> io::Result<Self> {
+        // Without a protocol nothing is received before the filter is there.
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking().cloexec(), None)?;
+        socket.attach_filter(&dhcp_filter())?;
+        set_auxiliary_data(&socket)?;
+        Ok(Self { socket })
+    }
+
+    /// Gives the socket to an interface; from now on it hears.
+    ///
+    /// # Errors
+    /// When the interface does not exist or is down.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn bind(self, interface: u32) -> io::Result<PacketSocket> {
+        self.socket.bind(&link_address(interface, &[])?)?;
+        Ok(PacketSocket { socket: register(self.socket)?, broadcast: link_address(interface, &[0xff; 6])? })
+    }
+}
+
 /// What came in with a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedPacket {
@@ -49,12 +81,7 @@ impl PacketSocket {
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
     pub fn open(interface: u32) -> io::Result<Self> {
-        // Without a protocol nothing is received before the filter is there.
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking().cloexec(), None)?;
-        socket.attach_filter(&dhcp_filter())?;
-        set_auxiliary_data(&socket)?;
-        socket.bind(&link_address(interface, &[])?)?;
-        Ok(Self { socket: register(socket)?, broadcast: link_address(interface, &[0xff; 6])? })
+        UnboundPacketSocket::open()?.bind(interface)
     }
 
     /// Waits for a packet and reads it into `buffer`, from the IP header on. Dropping the future loses nothing.

@@ -26,8 +26,8 @@ impl RequestError {
         Self { what, errno: source.raw_os_error(), explanation: explanation(&message.header), source }
     }
 
-    pub(crate) fn unreachable(what: String) -> Self {
-        let source = io::Error::new(io::ErrorKind::BrokenPipe, "the netlink connection has ended");
+    /// The request could not be sent, or its acknowledgement could not be read.
+    pub(crate) fn unheard(what: String, source: io::Error) -> Self {
         Self { what, errno: None, explanation: None, source }
     }
 

@@ -1,8 +1,11 @@
-use std::{future::Future, io, net::IpAddr};
+use std::{
+    future::{self, Future},
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use futures_util::StreamExt;
 use rtnetlink::{
-    Handle, new_connection,
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
@@ -10,7 +13,7 @@ use rtnetlink::{
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage},
         route::RouteScope,
     },
-    sys::AsyncSocket,
+    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 
 use crate::{AddressKey, AddressSpec, RequestError, RouteSpec, RuleSpec, address::identity};
@@ -24,39 +27,41 @@ pub enum AddressGeneration {
     Eui64,
 }
 
+/// Larger than any acknowledgement: with `NETLINK_CAP_ACK` it does not repeat the request.
+const ACKNOWLEDGEMENT_CAPACITY: usize = 8 * 1024;
+
 /// Asks the kernel for changes, and hears what it says to each. Needs `CAP_NET_ADMIN`. Cheap to clone.
 ///
 /// It has a socket of its own, so that no flood of events eats an acknowledgement.
 ///
-/// Each function queues its request before it returns, in the order of the calls, and the future only waits for the
-/// acknowledgement: fire ten, then join them. Dropping the future does not take the request back. Nothing goes to the
-/// kernel before the caller lets the runtime run; from then on a request is sent with each acknowledgement that comes
-/// in, so there is never more than one in the socket and the queue cannot overrun it.
+/// The kernel carries a request of rtnetlink out within the system call that sends it, and its acknowledgement can be
+/// read when that returns. So each function has asked and heard before it returns, in the order of the calls; the future
+/// only holds the answer. A few microseconds each, or as long as the driver takes to start its device.
 #[derive(Clone, Debug)]
 pub struct Requests {
-    handle: Handle,
+    socket: Arc<Mutex<RequestSocket>>,
+}
+
+#[derive(Debug)]
+struct RequestSocket {
+    socket: Socket,
+    sequence: u32,
 }
 
 impl Requests {
-    /// Opens the socket in the network namespace of the calling thread, and spawns the task that serves it until the last
-    /// clone is dropped.
+    /// Opens the socket in the network namespace of the calling thread.
     ///
     /// # Errors
     /// When the socket cannot be opened.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with I/O enabled.
     pub fn open() -> io::Result<Self> {
-        let (mut connection, handle, _unsolicited) = new_connection()?;
-        let socket = connection.socket_mut().socket_mut();
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_non_blocking(true)?;
         // Older kernels (4.12) have no explanations.
         for refused in [socket.set_ext_ack(true), socket.set_cap_ack(true)].into_iter().filter_map(Result::err) {
             tracing::debug!(error = %refused, "a netlink socket option is not supported");
         }
-        // Without it an acknowledgement looks like the end of the connection.
-        connection.set_forward_ack(true);
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        socket.bind_auto()?;
+        Ok(Self { socket: Arc::new(Mutex::new(RequestSocket { socket, sequence: 0 })) })
     }
 
     /// Sets a link administratively up or down.
@@ -180,23 +185,34 @@ impl Requests {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+        let answer = self.socket.lock().unwrap_or_else(PoisonError::into_inner).ask(message, flags);
+        future::ready(match answer {
+            Ok(NetlinkPayload::Error(error)) if error.code.is_some() => Err(RequestError::refused(what, &error)),
+            Ok(_acknowledgement) => Ok(()),
+            Err(error) => Err(RequestError::unheard(what, error)),
+        })
+    }
+}
+
+impl RequestSocket {
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
         let mut message = NetlinkMessage::from(message);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let answers = self.handle.clone().request(message).ok();
-        async move {
-            let Some(mut answers) = answers else {
-                return Err(RequestError::unreachable(what));
-            };
-            while let Some(answer) = answers.next().await {
-                match answer.payload {
-                    NetlinkPayload::Error(error) if error.code.is_some() => {
-                        return Err(RequestError::refused(what, &error));
-                    }
-                    NetlinkPayload::Error(_acknowledgement) => return Ok(()),
-                    _ => {}
-                }
+        message.header.sequence_number = self.sequence;
+        message.finalize();
+        let mut request = vec![0; message.buffer_len()];
+        message.serialize(&mut request);
+        self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+        let mut buffer = [0; ACKNOWLEDGEMENT_CAPACITY];
+        loop {
+            let length = self.socket.recv(&mut &mut buffer[..], 0)?;
+            let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            // One that was left unread by a call that failed half-way.
+            if answer.header.sequence_number == self.sequence {
+                return Ok(answer.payload);
             }
-            Err(RequestError::unreachable(what))
         }
     }
 }

@@ -25,7 +25,7 @@ impl Dnsmasq {
             .args(["--conf-file=/dev/null", "--user=root", "--group=root", "--no-hosts", "--no-resolv"])
             .arg(format!("--address=/#/{INTERNET}"))
             // It would ping each address for three seconds before it offers it first.
-            .args(["--no-ping", "--dhcp-authoritative", "--dhcp-rapid-commit", "--log-dhcp"])
+            .args(["--no-ping", "--dhcp-authoritative", "--dhcp-rapid-commit"])
             .arg(format!("--dhcp-range={first},{last},{},120", subnet.mask()))
             .stderr(Stdio::piped())
             .spawn()?;

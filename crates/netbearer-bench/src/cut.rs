@@ -1,0 +1,35 @@
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use netbearer_lab::AccessPoint;
+
+use crate::error::BenchError;
+
+/// A listener that has nothing to hear is blocked by then.
+const LISTENER_BLOCKS: Duration = Duration::from_millis(1);
+
+/// Lets `listen` wait, as listeners do when a cable is cut, and cuts it from another thread; restores it after
+/// `for_a_moment`, if that is given. When it was cut, and what `listen` returned.
+pub(crate) fn cut_under<T>(
+    access_point: &AccessPoint,
+    for_a_moment: Option<Duration>,
+    listen: impl FnOnce() -> T,
+) -> Result<(Instant, T), BenchError> {
+    thread::scope(|scope| {
+        let cutter = scope.spawn(|| {
+            thread::sleep(LISTENER_BLOCKS);
+            let start = Instant::now();
+            access_point.cut()?;
+            if let Some(moment) = for_a_moment {
+                thread::sleep(moment.saturating_sub(start.elapsed()));
+                access_point.restore()?;
+            }
+            Ok(start)
+        });
+        let heard = listen();
+        let start: Result<Instant, BenchError> = cutter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((start?, heard))
+    })
+}
