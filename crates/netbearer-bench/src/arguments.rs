@@ -24,6 +24,9 @@ pub(crate) struct OpenOptions {
     /// Measure only this figure; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) figure: Vec<FigureName>,
+    /// Only show that everything can be measured: a missed target or a slow floor is printed, but is no failure.
+    #[arg(long)]
+    pub(crate) show_only: bool,
     /// Print one JSON object a line for each figure.
     #[arg(long)]
     pub(crate) json: bool,

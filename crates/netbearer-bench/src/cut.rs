@@ -1,4 +1,5 @@
 use std::{
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -17,8 +18,9 @@ pub(crate) fn cut_under<T>(
     for_a_moment: Option<Duration>,
     listen: impl FnOnce() -> T,
 ) -> Result<(Instant, T), BenchError> {
+    let (heard_of_it, is_heard_of) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        let cutter = scope.spawn(|| {
+        let cutter = scope.spawn(move || {
             thread::sleep(LISTENER_BLOCKS);
             let start = Instant::now();
             access_point.cut()?;
@@ -26,9 +28,12 @@ pub(crate) fn cut_under<T>(
                 thread::sleep(moment.saturating_sub(start.elapsed()));
                 access_point.restore()?;
             }
+            // The end of a thread is work for the kernel, on a processor that the listener may need.
+            let _ = is_heard_of.recv();
             Ok(start)
         });
         let heard = listen();
+        drop(heard_of_it);
         let start: Result<Instant, BenchError> = cutter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((start?, heard))
     })

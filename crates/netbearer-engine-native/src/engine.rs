@@ -88,6 +88,8 @@ pub struct NativeEngine {
     refreshes: usize,
     /// Workers were told of their links, and have not run since.
     workers_have_news: bool,
+    /// Interfaces came, went or changed since the watcher was told whose carrier matters.
+    suspects_are_old: bool,
     news: mpsc::UnboundedReceiver<News>,
     news_sender: mpsc::UnboundedSender<News>,
 }
@@ -167,6 +169,7 @@ impl NativeEngine {
             events: VecDeque::new(),
             refreshes: 0,
             workers_have_news: false,
+            suspects_are_old: false,
             news,
             news_sender,
         };
@@ -190,7 +193,7 @@ impl NativeEngine {
                 None => self.notice_absence(index),
             }
         }
-        self.name_suspects();
+        self.suspects_are_old = true;
     }
 
     fn look_at(&mut self, link: &Link) {
@@ -414,6 +417,9 @@ impl Engine for NativeEngine {
                 self.look();
                 self.events.push_back(EngineEvent::Refreshed);
                 continue;
+            }
+            if std::mem::take(&mut self.suspects_are_old) {
+                self.name_suspects();
             }
             let wake = tokio::select! {
                 changes = self.watcher.changed() => Wake::Kernel(changes),
