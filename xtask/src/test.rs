@@ -61,7 +61,7 @@ fn fuzz(target: &str) -> Result<Command, TaskError> {
         .map_err(|source| TaskError::System { what: "the scratch corpus cannot be made".to_owned(), source })?;
     let corpus = format!("fuzz/corpus/{target}");
     let mut command = cargo(&["fuzz", "run", "--sanitizer", "none", target]);
-    command.arg(scratch).args([&corpus, "--", FUZZING_TIME]);
+    command.arg(scratch).args([&corpus, "--", FUZZING_TIME, "-verbosity=0", "-print_final_stats=1"]);
     Ok(command)
 }
 
