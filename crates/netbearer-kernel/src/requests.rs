@@ -36,7 +36,8 @@ const ACKNOWLEDGEMENT_CAPACITY: usize = 8 * 1024;
 ///
 /// The kernel carries a request of rtnetlink out within the system call that sends it, and its acknowledgement can be
 /// read when that returns. So each function has asked and heard before it returns, in the order of the calls; the future
-/// only holds the answer. A few microseconds each, or as long as the driver takes to start its device.
+/// only holds the answer. A few microseconds each, or as long as the driver takes to start its device, or as somebody
+/// else holds the kernel's lock of network configuration; the calling thread waits that long.
 #[derive(Clone, Debug)]
 pub struct Requests {
     socket: Arc<Mutex<RequestSocket>>,
@@ -206,7 +207,11 @@ impl RequestSocket {
         self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
         let mut buffer = [0; ACKNOWLEDGEMENT_CAPACITY];
         loop {
-            let length = self.socket.recv(&mut &mut buffer[..], 0)?;
+            let (length, sender) = self.socket.recv_from(&mut &mut buffer[..], 0)?;
+            // Only the kernel has port 0.
+            if sender.port_number() != 0 {
+                continue;
+            }
             let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             // One that was left unread by a call that failed half-way.
