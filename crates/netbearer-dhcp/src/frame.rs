@@ -267,14 +267,40 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_checksum_counts_only_if_nobody_vouches_for_it() {
-        let mut packet = reply(b"payload");
-        packet[26] ^= 0x55;
-        assert_eq!(decode(&packet, ChecksumState::Unknown), Err(FrameError::Checksum));
-        assert!(decode(&packet, ChecksumState::Unfinished).is_ok());
-        assert!(decode(&packet, ChecksumState::Verified).is_ok());
-        packet[26..28].fill(0);
-        assert!(decode(&packet, ChecksumState::Unknown).is_ok(), "zero means none");
+    fn a_checksum_counts_only_if_nobody_vouches_for_it_and_it_is_there() {
+        use ChecksumState::{Unfinished, Unknown, Verified};
+        let right = reply(b"payload");
+        let mut wrong = right.clone();
+        wrong[26] ^= 0x55;
+        // What a sender leaves to its card: the sum over the pseudo header only (`CHECKSUM_PARTIAL`).
+        let mut partial = right.clone();
+        partial[26..28].copy_from_slice(&pseudo_header(SERVER, CLIENT, 15).to_be_bytes());
+        let mut none = right.clone();
+        none[26..28].fill(0);
+        for (name, packet, [unknown, verified, unfinished]) in [
+            ("right", &right, [Ok(()), Ok(()), Ok(())]),
+            ("wrong", &wrong, [Err(FrameError::Checksum), Ok(()), Ok(())]),
+            ("partial", &partial, [Err(FrameError::Checksum), Ok(()), Ok(())]),
+            ("none", &none, [Ok(()), Ok(()), Ok(())]),
+        ] {
+            for (state, expected) in [(Unknown, unknown), (Verified, verified), (Unfinished, unfinished)] {
+                assert_eq!(decode(packet, state).map(|_| ()), expected, "{name}, {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_vouches_for_the_header_or_for_lengths() {
+        for state in [ChecksumState::Unknown, ChecksumState::Verified, ChecksumState::Unfinished] {
+            let mut header = reply(b"payload");
+            header[10] ^= 0x55;
+            assert_eq!(decode(&header, state), Err(FrameError::HeaderChecksum), "{state:?}");
+            let mut length = reply(b"payload");
+            length[25] += 1;
+            assert_eq!(decode(&length, state), Err(FrameError::Truncated), "{state:?}");
+            length[24..26].copy_from_slice(&7_u16.to_be_bytes());
+            assert_eq!(decode(&length, state), Err(FrameError::Truncated), "{state:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use netbearer_types::Moment;
+use serde::{Deserialize, Serialize};
 
 use crate::Term;
 
@@ -9,7 +10,7 @@ use crate::Term;
 pub struct Lease {
     /// The address: unicast, and neither the network nor the broadcast address of its own prefix.
     pub address: Ipv4Addr,
-    /// 1 to 32. The address's class decides if the server did not tell (8, 16 or 24).
+    /// 8 to 32. The address's class decides if the server did not tell (8, 16 or 24).
     pub prefix_length: u8,
     /// The server, as it wants to be called (option 54): where renewals and the release go.
     pub server_identifier: Ipv4Addr,
@@ -27,6 +28,9 @@ pub struct Lease {
     pub domain_name: Option<String>,
     /// The MTU of the network in bytes (option 26), 576 or more; smaller ones are taken for an attack and ignored.
     pub mtu: Option<u16>,
+    /// The API of the network's captive portal (option 114, RFC 8910): an absolute URI of HTTP or HTTPS, at most 1,024
+    /// octets. None also where the server says that there is no portal.
+    pub captive_portal: Option<String>,
     /// The broadcast address (option 28), if it lies within the prefix.
     pub broadcast: Option<Ipv4Addr>,
     /// When the server was asked for what it granted: the times of the term count from here (RFC 2131 §4.4.1).
@@ -36,7 +40,7 @@ pub struct Lease {
 }
 
 /// A route that a server announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The network; 0.0.0.0 for the default route. Bits beyond the prefix are zero.
     pub destination: Ipv4Addr,
@@ -70,6 +74,12 @@ impl Lease {
         } else {
             self.classless_routes.clone()
         }
+    }
+
+    /// The next hop of the first default route there is to install: what the network is known by.
+    #[must_use]
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        self.routes().iter().filter(|route| route.is_default()).find_map(|route| route.gateway)
     }
 
     /// True if anything but times and server differs.

@@ -5,10 +5,13 @@ use dhcproto::{
     v4::{DhcpOption, Flags, MIN_PACKET_SIZE, Message, MessageType, OptionCode},
 };
 
-use crate::{ClientConfiguration, reply::LARGEST_MESSAGE};
+use crate::{
+    ClientConfiguration,
+    reply::{IPV6_ONLY_PREFERRED, LARGEST_MESSAGE},
+};
 
 /// What is asked of servers. Classless routes come before routers, as RFC 3442 requires.
-const PARAMETERS: [OptionCode; 12] = [
+const PARAMETERS: [OptionCode; 13] = [
     OptionCode::SubnetMask,
     OptionCode::ClasslessStaticRoute,
     OptionCode::Router,
@@ -21,6 +24,7 @@ const PARAMETERS: [OptionCode; 12] = [
     OptionCode::Renewal,
     OptionCode::Rebinding,
     OptionCode::DomainSearch,
+    OptionCode::CaptivePortal,
 ];
 
 /// A message to servers. Which fields each type carries: RFC 2131 §4.4.1, table 5.
@@ -62,9 +66,22 @@ impl Outgoing {
         if let Some(server) = self.server_identifier {
             options.insert(DhcpOption::ServerIdentifier(server));
         }
-        if self.message_type != MessageType::Release {
-            options.insert(DhcpOption::ParameterRequestList(PARAMETERS.to_vec()));
+        if matches!(self.message_type, MessageType::Discover | MessageType::Request) {
+            let mut parameters = PARAMETERS.to_vec();
+            if configuration.ipv6_only {
+                parameters.push(IPV6_ONLY_PREFERRED);
+            }
+            options.insert(DhcpOption::ParameterRequestList(parameters));
             options.insert(DhcpOption::MaxMessageSize(LARGEST_MESSAGE));
+            if let Some(name) = &configuration.host_name {
+                options.insert(DhcpOption::Hostname(name.as_str().to_owned()));
+            }
+            if let Some(class) = &configuration.vendor_class {
+                options.insert(DhcpOption::ClassIdentifier(class.octets().to_vec()));
+            }
+        }
+        if self.message_type == MessageType::Discover && configuration.rapid_commit {
+            options.insert(DhcpOption::RapidCommit);
         }
         let mut octets = message.to_vec().ok()?;
         // Some servers and relays drop what is shorter than a BOOTP message (RFC 1542 §2.1).

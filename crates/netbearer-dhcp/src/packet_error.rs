@@ -43,7 +43,42 @@ pub enum PacketError {
     /// The subnet mask is none (option 1).
     #[error("{0} is no subnet mask")]
     SubnetMask(Ipv4Addr),
+    /// The subnet mask (option 1) would make more of the world on-link than any network is: fewer than 8 bits.
+    #[error("the subnet mask {0} is shorter than 8 bits")]
+    ShortSubnetMask(Ipv4Addr),
+    /// An address that was declined, as another host uses it.
+    #[error("{0} is in use by another host")]
+    Declined(Ipv4Addr),
+    /// A lease in answer to DISCOVER, without the option that says it is meant so (option 80, RFC 4039 §3.1).
+    #[error("it grants a lease that was not requested yet")]
+    NotCommitted,
     /// No lease time (option 51), a lease time of zero, or one that has already passed.
     #[error("it grants no time")]
     NoTime,
+}
+
+impl PacketError {
+    /// True if a server did answer this client and its question, but with something that cannot be accepted.
+    #[must_use]
+    pub const fn is_unacceptable_answer(&self) -> bool {
+        match self {
+            Self::Address(_)
+            | Self::OtherAddress(_)
+            | Self::SubnetMask(_)
+            | Self::ShortSubnetMask(_)
+            | Self::Declined(_)
+            | Self::NotCommitted
+            | Self::NoTime => true,
+            Self::Size(_)
+            | Self::NotForEthernetClients
+            | Self::Magic
+            | Self::Transaction
+            | Self::HardwareAddress
+            | Self::ClientIdentifier
+            | Self::MessageType
+            | Self::NotExpected
+            | Self::NoServer
+            | Self::Server(_) => false,
+        }
+    }
 }

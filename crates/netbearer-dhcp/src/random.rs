@@ -28,6 +28,11 @@ impl Random {
         (self.next() >> 32) as u32
     }
 
+    /// `delay`, and up to 25 % more.
+    pub(crate) fn prolong(&mut self, delay: Duration) -> Duration {
+        delay.mul_f64(1.0 + 0.25 * self.fraction())
+    }
+
     /// `delay` ± 25 %, which is what RFC 2131 §4.1 does to its first delay (4 s ± 1 s).
     pub(crate) fn spread(&mut self, delay: Duration) -> Duration {
         delay.mul_f64(0.75 + 0.5 * self.fraction())

@@ -3,10 +3,13 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, HType, MAGIC, MessageType, Opcode, OptionCode, borrowed};
 use netbearer_types::Moment;
 
-use crate::{ClientConfiguration, Lease, PacketError, Route, Term, domain_name, random::Random};
+use crate::{ClientConfiguration, Lease, PacketError, Route, Term, captive_portal, domain_name, random::Random};
 
 /// The largest message we take and tell servers to send (option 57), in octets: what fits an Ethernet frame.
 pub(crate) const LARGEST_MESSAGE: u16 = 1_472;
+
+/// RFC 8925 §3.1. The codec knows the option by a number that belongs to another.
+pub(crate) const IPV6_ONLY_PREFERRED: OptionCode = OptionCode::Unknown(108);
 
 /// Servers that ignore option 57 exist; beyond this nothing is looked at.
 const LARGEST_PACKET: usize = 1_500;
@@ -16,6 +19,9 @@ const LONGEST_LIST: usize = 16;
 
 /// The smallest datagram that every host must take (RFC 791 §3.1); the option itself would allow 68.
 const SMALLEST_MTU: u16 = 576;
+
+/// The largest networks there ever were, class A, in bits of their prefix (RFC 791 §3.2).
+const SHORTEST_PREFIX: u8 = 8;
 
 /// Characters of a server's explanation that are kept.
 const LONGEST_TEXT: usize = 255;
@@ -84,6 +90,16 @@ impl Reply {
         Ok(Self { kind, server_identifier, address: message.yiaddr(), options })
     }
 
+    /// True if a lease is granted without having been requested (RFC 4039).
+    pub(crate) const fn is_rapid_commit(&self) -> bool {
+        self.options.rapid_commit
+    }
+
+    /// How long a client that can live on IPv6 alone is to do without IPv4, in seconds.
+    pub(crate) const fn ipv6_only_seconds(&self) -> Option<u32> {
+        self.options.ipv6_only_seconds
+    }
+
     /// Why the server refuses, for people.
     pub(crate) fn text(&self) -> String {
         self.options.text.clone().unwrap_or_default()
@@ -97,38 +113,64 @@ impl Reply {
             return Err(PacketError::Address(address));
         }
         let prefix_length = match options.subnet_mask {
-            Some(mask) => prefix_length(mask).ok_or(PacketError::SubnetMask(mask))?,
+            Some(mask) => match prefix_length(mask).ok_or(PacketError::SubnetMask(mask))? {
+                length if length < SHORTEST_PREFIX => return Err(PacketError::ShortSubnetMask(mask)),
+                length => length,
+            },
             None => prefix_length_by_class(address),
         };
-        if is_network_or_broadcast(address, prefix_length) {
-            return Err(PacketError::Address(address));
-        }
+        check_address(address, prefix_length)?;
         let term = options
             .lease_seconds
             .and_then(|seconds| {
                 Term::granted(asked_at, seconds, options.renewal_seconds, options.rebinding_seconds, random)
             })
             .ok_or(PacketError::NoTime)?;
-        let is_router = |router: &Ipv4Addr| is_host(*router) && *router != address;
-        let is_route =
-            |route: &Route| !route.destination.is_loopback() && route.gateway.is_none_or(|gateway| is_router(&gateway));
-        let broadcast = options.broadcast.filter(|broadcast| {
-            *broadcast != address && network(*broadcast, prefix_length) == network(address, prefix_length)
-        });
-        Ok(Lease {
+        Ok(without_the_impossible(Lease {
             address,
             prefix_length,
             server_identifier: self.server_identifier,
-            routers: bounded(options.routers.iter().copied().filter(is_router)),
-            classless_routes: bounded(options.routes.iter().copied().filter(is_route)),
-            name_servers: bounded(options.name_servers.iter().copied().filter(|server| is_host(*server))),
+            routers: options.routers.clone(),
+            classless_routes: options.routes.clone(),
+            name_servers: options.name_servers.clone(),
             search_domains: options.search_domains.clone(),
             domain_name: options.domain_name.clone(),
-            mtu: options.mtu.filter(|mtu| *mtu >= SMALLEST_MTU),
-            broadcast,
+            mtu: options.mtu,
+            captive_portal: options.captive_portal.clone(),
+            broadcast: options.broadcast,
             acquired_at: asked_at,
             term,
-        })
+        }))
+    }
+}
+
+/// Refuses addresses that a host in such a network cannot have.
+pub(crate) fn check_address(address: Ipv4Addr, prefix_length: u8) -> Result<(), PacketError> {
+    let is_possible = is_host(address)
+        && (SHORTEST_PREFIX..=32).contains(&prefix_length)
+        && !is_network_or_broadcast(address, prefix_length);
+    if is_possible { Ok(()) } else { Err(PacketError::Address(address)) }
+}
+
+/// The lease less what comes with it and cannot be. Its lists become short.
+pub(crate) fn without_the_impossible(lease: Lease) -> Lease {
+    let (address, prefix_length) = (lease.address, lease.prefix_length);
+    let is_router = |router: &Ipv4Addr| is_host(*router) && *router != address;
+    let is_route = |route: &Route| {
+        !route.destination.is_loopback()
+            && route.prefix_length <= 32
+            && route.gateway.is_none_or(|gateway| is_router(&gateway))
+    };
+    Lease {
+        routers: bounded(lease.routers.into_iter().filter(is_router)),
+        classless_routes: bounded(lease.classless_routes.into_iter().filter(is_route)),
+        name_servers: bounded(lease.name_servers.into_iter().filter(|server| is_host(*server))),
+        search_domains: bounded(lease.search_domains.into_iter()),
+        mtu: lease.mtu.filter(|mtu| *mtu >= SMALLEST_MTU),
+        broadcast: lease.broadcast.filter(|broadcast| {
+            *broadcast != address && network(*broadcast, prefix_length) == network(address, prefix_length)
+        }),
+        ..lease
     }
 }
 
@@ -149,6 +191,9 @@ struct Options {
     domain_name: Option<String>,
     mtu: Option<u16>,
     broadcast: Option<Ipv4Addr>,
+    captive_portal: Option<String>,
+    rapid_commit: bool,
+    ipv6_only_seconds: Option<u32>,
     text: Option<String>,
 }
 
@@ -179,6 +224,11 @@ impl Options {
             OptionCode::DomainName => keep(&mut self.domain_name, domain_name::parse(&text())),
             OptionCode::Message => keep(&mut self.text, Some(for_people(&text()))),
             OptionCode::ClientIdentifier => keep(&mut self.client_identifier, Some(option.data().to_vec())),
+            OptionCode::CaptivePortal => keep(&mut self.captive_portal, captive_portal::parse(option.data())),
+            OptionCode::RapidCommit => self.rapid_commit |= option.is_empty(),
+            IPV6_ONLY_PREFERRED => {
+                keep(&mut self.ipv6_only_seconds, option.data().try_into().ok().map(u32::from_be_bytes));
+            }
             // The codec's decoder asserts lengths of some other codes, so it only sees the codes we need.
             OptionCode::MessageType
             | OptionCode::ServerIdentifier

@@ -9,15 +9,18 @@ use crate::{Exchange, Lease};
 pub enum State {
     /// Not started. `start` → [`State::Selecting`], or [`State::Rebooting`] if a lease is remembered.
     Init,
-    /// Servers refused again and again; silent, in order not to besiege them. Time → [`State::Selecting`].
+    /// Silent for a while: servers refused again and again and are not to be besieged, an address was declined, or the
+    /// network prefers IPv6 alone.
+    /// Time → [`State::Selecting`].
     Waiting {
         /// When to ask again.
         until: Moment,
     },
-    /// DISCOVER is out, for as long as it takes. Acceptable OFFER → [`State::Requesting`].
+    /// DISCOVER is out, for as long as it takes. Acceptable OFFER → [`State::Requesting`]; ACK with rapid commit →
+    /// [`State::Bound`].
     Selecting(Exchange),
     /// REQUEST for an offered address is out. ACK → [`State::Bound`]; NAK → [`State::Selecting`] the first time, else
-    /// [`State::Waiting`]; no answer to four tries → [`State::Selecting`].
+    /// [`State::Waiting`]; no answer to six tries → [`State::Selecting`].
     Requesting {
         /// The offered address.
         address: Ipv4Addr,
@@ -26,15 +29,16 @@ pub enum State {
         /// The question.
         exchange: Exchange,
     },
-    /// REQUEST for a remembered address is out (INIT-REBOOT). ACK → [`State::Bound`]; NAK, or no answer to two tries →
-    /// [`State::Selecting`].
+    /// REQUEST for a remembered address is out (INIT-REBOOT). ACK → [`State::Bound`]; NAK, or no answer to four tries →
+    /// [`State::Selecting`]. Until a lease is acquired, `decline` leads to [`State::Waiting`].
     Rebooting {
         /// The remembered address.
         address: Ipv4Addr,
         /// The question.
         exchange: Exchange,
     },
-    /// All is well. T1 → [`State::Renewing`]; for ever if the lease is.
+    /// All is well. T1 → [`State::Renewing`]; for ever if the lease is. From here and the next two, `decline` leads to
+    /// [`State::Waiting`].
     Bound(Lease),
     /// REQUEST to the lease's server is out. ACK → [`State::Bound`]; T2 → [`State::Rebinding`]; NAK →
     /// [`State::Selecting`].
@@ -51,6 +55,14 @@ pub enum State {
         /// The question.
         exchange: Exchange,
     },
+    /// REQUEST for the leased address is out, as in [`State::Rebooting`] (`Client::confirm`, from any state with a lease). ACK,
+    /// or no answer to four tries → [`State::Bound`]; NAK or expiry → [`State::Selecting`].
+    Confirming {
+        /// The lease, still valid.
+        lease: Lease,
+        /// The question.
+        exchange: Exchange,
+    },
     /// At rest. `start` → [`State::Selecting`].
     Released,
 }
@@ -60,7 +72,10 @@ impl State {
     #[must_use]
     pub const fn lease(&self) -> Option<&Lease> {
         match self {
-            Self::Bound(lease) | Self::Renewing { lease, .. } | Self::Rebinding { lease, .. } => Some(lease),
+            Self::Bound(lease)
+            | Self::Renewing { lease, .. }
+            | Self::Rebinding { lease, .. }
+            | Self::Confirming { lease, .. } => Some(lease),
             Self::Init
             | Self::Waiting { .. }
             | Self::Selecting(_)
@@ -78,7 +93,8 @@ impl State {
             | Self::Requesting { exchange, .. }
             | Self::Rebooting { exchange, .. }
             | Self::Renewing { exchange, .. }
-            | Self::Rebinding { exchange, .. } => Some(exchange),
+            | Self::Rebinding { exchange, .. }
+            | Self::Confirming { exchange, .. } => Some(exchange),
             Self::Init | Self::Waiting { .. } | Self::Bound(_) | Self::Released => None,
         }
     }
@@ -89,7 +105,8 @@ impl State {
             | Self::Requesting { exchange, .. }
             | Self::Rebooting { exchange, .. }
             | Self::Renewing { exchange, .. }
-            | Self::Rebinding { exchange, .. } => Some(exchange),
+            | Self::Rebinding { exchange, .. }
+            | Self::Confirming { exchange, .. } => Some(exchange),
             Self::Init | Self::Waiting { .. } | Self::Bound(_) | Self::Released => None,
         }
     }
@@ -105,7 +122,9 @@ impl State {
             }
             Self::Bound(lease) => lease.term.renew_at(),
             Self::Renewing { lease, exchange } => earliest(exchange, lease.term.rebind_at()),
-            Self::Rebinding { lease, exchange } => earliest(exchange, lease.term.expires_at()),
+            Self::Rebinding { lease, exchange } | Self::Confirming { lease, exchange } => {
+                earliest(exchange, lease.term.expires_at())
+            }
         }
     }
 
@@ -121,6 +140,7 @@ impl State {
             Self::Bound(_) => "BOUND",
             Self::Renewing { .. } => "RENEWING",
             Self::Rebinding { .. } => "REBINDING",
+            Self::Confirming { .. } => "CONFIRMING",
             Self::Released => "RELEASED",
         }
     }

@@ -70,6 +70,8 @@ pub struct Progress {
     pub number: CommandNumber,
     /// How far it is.
     pub stage: Stage,
+    /// What stands in the way of going further, for people; none if nothing does, or nobody knows.
+    pub obstacle: Option<String>,
 }
 
 /// What the kernel says of a link now.

@@ -6,12 +6,16 @@
 //!
 //! Nothing in this crate does anything: no I/O, no clock, no decisions about sessions.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod access_point;
 mod bearer_type;
 mod capabilities;
+mod client_identifier;
 mod configuration;
 mod event;
 mod failure;
+mod host_name;
 mod identifier;
 mod interface;
 mod moment;
@@ -20,20 +24,24 @@ mod property;
 mod session_snapshot;
 mod session_state;
 mod state_flags;
+mod vendor_class;
 
 pub use access_point::{
     AccessPointCommand, AccessPointReport, CommandNumber, Level, LinkLevel, Progress, Stage, Step, Target,
 };
 pub use bearer_type::{BearerFamily, BearerType};
 pub use capabilities::Capabilities;
+pub use client_identifier::{ClientIdentifier, ClientIdentifierError};
 pub use configuration::{Configuration, Kind, Proxy, Purpose};
 pub use event::{ManagerEvent, SessionEvent};
 pub use failure::{Failure, FailureReason, SessionError};
+pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
 pub use moment::Moment;
-pub use profile::{Lifetime, Profile};
+pub use profile::{AnnouncedRoutes, Lifetime, Profile};
 pub use property::{PropertyKey, PropertyValue};
 pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;
 pub use state_flags::StateFlags;
+pub use vendor_class::{VendorClass, VendorClassError};

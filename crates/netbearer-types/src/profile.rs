@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{ClientIdentifier, HostName, VendorClass};
+
 /// Who decides how long an access point stays up (semantics §1, "adopted link").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -12,6 +14,19 @@ pub enum Lifetime {
     Adopt,
     /// The last hold takes the link down, whoever brought it up.
     OnDemand,
+}
+
+/// Where the classless routes that a DHCP server announces (option 121, RFC 3442) go. The default one is not meant: that is
+/// [`Profile::default_route`]'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AnnouncedRoutes {
+    /// To the access point's own table only, so that a network cannot pull other programs' traffic to it.
+    #[default]
+    Own,
+    /// To the main table as well, with the metric of the access point's other routes there.
+    Main,
 }
 
 /// How an access point is brought up and kept. All times are counted on `CLOCK_BOOTTIME`.
@@ -35,6 +50,24 @@ pub struct Profile {
     pub dhcp_release: bool,
     /// Install a default route in the main table, for sockets of programs that know nothing of sessions.
     pub default_route: bool,
+    /// Where announced routes go.
+    pub announced_routes: AnnouncedRoutes,
+    /// By what DHCP servers shall know this host; by its hardware address if left out (option 61).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_identifier: Option<ClientIdentifier>,
+    /// The name told to DHCP servers; none is told if left out (option 12; RFC 7844 §3.7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<HostName>,
+    /// The kind of host told to DHCP servers; none if left out (option 60).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor_class: Option<VendorClass>,
+    /// Take a lease in two messages from DHCP servers that can (RFC 4039).
+    pub rapid_commit: bool,
+    /// Do without IPv4 on networks that want it so (option 108, RFC 8925). Only for hosts that can live on IPv6 alone.
+    pub ipv6_only: bool,
+    /// Ask the interface for its carrier every 20 ms while it is up. The kernel holds back the loss of an ordinary card's for
+    /// up to a second if links in other network namespaces change, and nothing else shows it. Costs fifty wake-ups a second.
+    pub carrier_watch: bool,
 }
 
 impl Default for Profile {
@@ -47,6 +80,13 @@ impl Default for Profile {
             preference: 0,
             dhcp_release: false,
             default_route: true,
+            announced_routes: AnnouncedRoutes::default(),
+            client_identifier: None,
+            hostname: None,
+            vendor_class: None,
+            rapid_commit: true,
+            ipv6_only: false,
+            carrier_watch: false,
         }
     }
 }

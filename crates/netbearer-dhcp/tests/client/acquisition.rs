@@ -169,7 +169,7 @@ fn an_acknowledgement_without_a_request_is_ignored() {
     let mut history = started();
     let discover = history.request();
     let acknowledgement = history.server.reply(&discover, MessageType::Ack);
-    assert_eq!(history.deliver_message(&acknowledgement), Err(PacketError::MessageType));
+    assert_eq!(history.deliver_message(&acknowledgement), Err(PacketError::NotCommitted));
 }
 
 #[test]

@@ -23,3 +23,13 @@ fn the_corpus_of_whole_clients_replays() {
 fn the_corpus_of_frames_replays() {
     replay("dhcp_frame", targets::dhcp_frame);
 }
+
+#[test]
+fn the_corpus_of_options_replays() {
+    replay("dhcp_options", targets::dhcp_options);
+}
+
+#[test]
+fn the_corpus_of_address_resolution_replays() {
+    replay("arp", targets::arp);
+}

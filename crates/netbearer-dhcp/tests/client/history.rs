@@ -1,7 +1,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
-use dhcproto::v4::Message;
-use netbearer_dhcp::{Client, ClientConfiguration, Event, Lease, PacketError, State, Term, Transmit};
+use dhcproto::v4::{Message, MessageType};
+use netbearer_dhcp::{Client, ClientConfiguration, Event, Lease, LossReason, PacketError, State, Term, Transmit};
 use netbearer_types::Moment;
 
 use crate::{
@@ -17,10 +17,16 @@ pub(crate) struct History {
     pub(crate) now: Moment,
     /// The client's last message that was fetched and not yet answered.
     pub(crate) sent: Option<Transmit>,
+    /// The client's last message, answered or not.
+    pub(crate) last_sent: Option<Transmit>,
     /// Events that were fetched and not yet taken.
     pub(crate) news: Vec<Event>,
     /// What the events so far amount to.
     known_lease: Option<Lease>,
+    /// The address the client began with.
+    remembered: Option<Ipv4Addr>,
+    /// Addresses the client may not take.
+    declined: Vec<Ipv4Addr>,
     hardware_address: [u8; 6],
 }
 
@@ -38,12 +44,15 @@ impl History {
         let now = Moment::ZERO + Duration::from_secs(1_000);
         Self {
             hardware_address: configuration.hardware_address,
+            remembered: configuration.remembered.as_ref().map(|remembered| remembered.address),
             client: Client::new(configuration, now),
             server,
             now,
             sent: None,
+            last_sent: None,
             news: Vec::new(),
             known_lease: None,
+            declined: Vec::new(),
         }
     }
 
@@ -59,9 +68,16 @@ impl History {
     }
 
     pub(crate) fn start(&mut self) {
-        self.client.start(self.now);
+        self.start_client();
         self.check();
         self.fetch();
+    }
+
+    fn start_client(&mut self) {
+        if matches!(self.client.state(), State::Init | State::Released) {
+            self.declined.clear();
+        }
+        self.client.start(self.now);
     }
 
     pub(crate) fn release(&mut self) {
@@ -69,6 +85,33 @@ impl History {
         self.known_lease = None;
         self.check();
         self.fetch();
+    }
+
+    /// The machine goes on after a suspend.
+    pub(crate) fn confirm(&mut self) {
+        let asks = self.client.confirm(self.now);
+        assert_eq!(asks, matches!(self.client.state(), State::Confirming { .. }));
+        self.check();
+        self.fetch();
+    }
+
+    /// Another host was found to use the address, if there is one. The server hears of it, if anybody told it.
+    pub(crate) fn decline(&mut self) {
+        self.fetch();
+        self.declined.extend(self.client.lease().map(|lease| lease.address));
+        let known = self.news.len();
+        self.client.decline(self.now);
+        self.fetch();
+        if self.news.get(known) == Some(&Event::NotConfirmed(LossReason::AddressInUse)) {
+            self.declined.extend(self.remembered);
+        }
+        self.check();
+        if let Some(decline) = &self.sent {
+            let decline = decode(&decline.payload);
+            if decline.opts().msg_type() == Some(MessageType::Decline) {
+                assert!(self.server.answer(&decline).is_none());
+            }
+        }
     }
 
     pub(crate) fn deliver(&mut self, packet: &[u8]) -> Result<(), PacketError> {
@@ -125,10 +168,12 @@ impl History {
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match operation {
             Operation::Start => {
-                self.client.start(self.now);
+                self.start_client();
                 self.check();
             }
             Operation::Release => self.release(),
+            Operation::Decline => self.decline(),
+            Operation::Confirm => self.confirm(),
             Operation::Wait { milliseconds } => {
                 self.now = (self.now + Duration::from_millis(*milliseconds)).min(HORIZON).max(self.now);
             }
@@ -163,9 +208,10 @@ impl History {
     /// From now on the server answers whatever reaches it. However it came here, the client gets a lease.
     pub(crate) fn settle(&mut self) {
         const ENOUGH_STEPS: usize = 300;
-        self.client.start(self.now);
+        self.start_client();
         for _ in 0..ENOUGH_STEPS {
             self.fetch();
+            self.lease_no_declined_address();
             if matches!(self.client.state(), State::Bound(_)) {
                 return;
             }
@@ -181,6 +227,17 @@ impl History {
             }
         }
         panic!("no lease after {ENOUGH_STEPS} steps, but {:?}", self.client.state());
+    }
+
+    /// An address that this client has declined it will not take, so the server leases others.
+    fn lease_no_declined_address(&mut self) {
+        if self.declined.contains(&self.server.address) {
+            let networks = [[192, 0, 2], [198, 51, 100], [203, 0, 113]];
+            let mut addresses =
+                networks.iter().flat_map(|&[a, b, c]| (2..=254).map(move |d| Ipv4Addr::new(a, b, c, d)));
+            let free = addresses.find(|address| !self.declined.contains(address));
+            self.server.address = free.expect("histories are shorter than that");
+        }
     }
 
     /// A reply that gets past the checks of header and transaction.
@@ -211,6 +268,7 @@ impl History {
         while let Some(transmit) = self.client.poll_transmit() {
             messages += 1;
             assert!(transmit.payload.len() <= 1_472);
+            self.last_sent = Some(transmit.clone());
             self.sent = Some(transmit);
         }
         assert!(messages <= 1, "{messages} messages waited");
@@ -223,11 +281,27 @@ impl History {
                     assert!(self.known_lease.is_some(), "a lease nobody knew of was renewed");
                     Some(lease.clone())
                 }
+                Event::Kept(lease) => {
+                    assert_eq!(self.known_lease.as_ref(), Some(lease), "nobody has changed it");
+                    Some(lease.clone())
+                }
                 Event::Lost(_) => None,
+                Event::NotConfirmed(_) => {
+                    assert!(self.known_lease.is_none(), "a lease that was granted cannot be remembered");
+                    None
+                }
+                Event::Refused { reason, .. } => {
+                    assert!(reason.is_unacceptable_answer());
+                    self.known_lease.take()
+                }
+                Event::Ipv6Only { wait } => {
+                    assert!(wait.as_secs() >= 300 && self.known_lease.is_none());
+                    None
+                }
             };
             self.news.push(event);
         }
-        assert!(events <= 2, "{events} events waited");
+        assert!(events <= 4, "{events} events waited");
         assert_eq!(self.known_lease.as_ref(), self.client.lease(), "events and state tell different stories");
     }
 
@@ -242,6 +316,14 @@ impl History {
         if let Some(lease) = state.lease() {
             check_lease(lease);
         }
+        let address = match state {
+            State::Requesting { address, .. } | State::Rebooting { address, .. } => Some(*address),
+            _ => state.lease().map(|lease| lease.address),
+        };
+        assert!(
+            address.is_none_or(|address| !self.declined.contains(&address)),
+            "a declined address is back: {state:?}"
+        );
     }
 }
 
@@ -250,7 +332,7 @@ fn check_lease(lease: &Lease) {
         !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || address.is_broadcast())
     };
     assert!(is_host(lease.address) && is_host(lease.server_identifier), "{lease:?}");
-    assert!((1..=32).contains(&lease.prefix_length), "{lease:?}");
+    assert!((8..=32).contains(&lease.prefix_length), "{lease:?}");
     assert!(lease.routers.iter().chain(&lease.name_servers).copied().all(is_host), "{lease:?}");
     for length in [
         lease.routers.len(),

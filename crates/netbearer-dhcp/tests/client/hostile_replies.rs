@@ -1,11 +1,11 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode, UnknownOption};
-use netbearer_dhcp::{Lease, PacketError, Route, State};
+use netbearer_dhcp::{Event, Lease, PacketError, Route, State};
 
 use crate::{
     history::{History, configuration},
-    server::{Server, encode},
+    server::{Server, decode, encode},
 };
 
 /// What becomes of an offer of that server.
@@ -129,6 +129,73 @@ fn masks_that_are_none_are_refused() {
 }
 
 #[test]
+fn masks_that_put_half_the_world_on_the_link_are_refused() {
+    for (mask, result) in
+        [([254, 0, 0, 0], Err(())), ([128, 0, 0, 0], Err(())), ([255, 0, 0, 0], Ok(())), ([255, 128, 0, 0], Ok(()))]
+    {
+        let mask = Ipv4Addr::from(mask);
+        let expected = result.map_err(|()| PacketError::ShortSubnetMask(mask));
+        assert_eq!(offered(&server_with([DhcpOption::SubnetMask(mask)])), expected);
+    }
+}
+
+#[test]
+fn what_was_refused_is_told_once_for_each_reason_and_exchange() {
+    let mut history = History::new(configuration(), Server::new(0));
+    history.start();
+    let discover = history.request();
+    let no_time = Server::new(0);
+    let bad_mask = server_with([DhcpOption::SubnetMask(Ipv4Addr::new(255, 0, 255, 0))]);
+    for number in 1..=100 {
+        for server in [&no_time, &bad_mask] {
+            let server = Server { identifier: Ipv4Addr::new(192, 0, 2, number), ..server.clone() };
+            history.deliver_message(&server.reply(&discover, MessageType::Offer)).expect_err("it is not acceptable");
+        }
+    }
+    let refused = |reason| Event::Refused { server: Ipv4Addr::new(192, 0, 2, 1), reason };
+    let expected = [PacketError::NoTime, PacketError::SubnetMask(Ipv4Addr::new(255, 0, 255, 0))].map(refused);
+    assert_eq!(history.take_news(), expected);
+
+    history.server = Server::new(3_600);
+    history.settle();
+    history.time_out();
+    let renewal = history.request();
+    history.news.clear();
+    history.deliver_message(&no_time.reply(&renewal, MessageType::Ack)).expect_err("it is not acceptable");
+    assert!(matches!(history.take_news().as_slice(), [Event::Refused { .. }]), "it is another exchange");
+}
+
+#[test]
+fn what_is_for_others_or_unasked_is_not_told() {
+    let mut history = History::new(configuration(), Server::new(3_600));
+    history.start();
+    let discover = history.request();
+    for octet in [4, 28, 236] {
+        let mut octets = encode(&Server::new(0).reply(&discover, MessageType::Offer));
+        octets[octet] ^= 0x80;
+        history.deliver(&octets).expect_err("it is not for us");
+    }
+    history.deliver_message(&Server::new(0).reply(&discover, MessageType::Nak)).expect_err("it was not asked for");
+    assert_eq!(history.take_news(), []);
+}
+
+#[test]
+fn a_refusal_that_nobody_fetched_gives_way_to_a_lease() {
+    let mut history = History::new(configuration(), Server::new(3_600));
+    history.start();
+    let discover = history.request();
+    let bad = encode(&Server::new(0).reply(&discover, MessageType::Offer));
+    history.deliver(&bad).expect_err("it is not acceptable");
+    let offer = encode(&history.server.reply(&discover, MessageType::Offer));
+    history.deliver(&offer).expect("it is acceptable");
+    let request = decode(&history.client.poll_transmit().expect("REQUEST").payload);
+    let acknowledgement = encode(&history.server.reply(&request, MessageType::Ack));
+    history.deliver(&acknowledgement).expect("it is acceptable");
+    let news: Vec<Event> = std::iter::from_fn(|| history.client.poll_event()).collect();
+    assert!(matches!(news.as_slice(), [Event::Acquired(_)]), "{news:?}");
+}
+
+#[test]
 fn without_a_mask_the_class_decides() {
     for (address, prefix_length) in [([10, 1, 2, 3], 8), ([172, 16, 2, 3], 16), ([192, 168, 2, 3], 24)] {
         let mut server = Server { address: address.into(), ..Server::new(3_600) };
@@ -213,6 +280,27 @@ fn domains_are_names_and_nothing_else() {
     assert_eq!(lease.domain_name.as_deref(), Some("example.com"));
     let lease = granted(server_with([DhcpOption::DomainName("a\nnameserver 198.51.100.1".into())]));
     assert_eq!(lease.domain_name, None);
+}
+
+#[test]
+fn a_captive_portal_is_an_absolute_uri_or_not_there() {
+    let portal = |text: &str| granted(server_with([DhcpOption::CaptivePortal(text.into())])).captive_portal;
+    assert_eq!(portal("https://portal.example/api").as_deref(), Some("https://portal.example/api"));
+    for text in [
+        "urn:ietf:params:capport:unrestricted",
+        "file:///etc/shadow",
+        "https://portal.example/
+",
+        "",
+    ] {
+        assert_eq!(portal(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn a_long_captive_portal_comes_in_several_options() {
+    let uri = format!("https://portal.example/{}", "a".repeat(300));
+    assert_eq!(granted(server_with([DhcpOption::CaptivePortal(uri.clone())])).captive_portal, Some(uri));
 }
 
 #[test]

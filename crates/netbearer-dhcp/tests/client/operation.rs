@@ -3,6 +3,10 @@
 pub(crate) enum Operation {
     Start,
     Release,
+    /// Another host was found to use the address.
+    Decline,
+    /// The machine goes on after a suspend.
+    Confirm,
     /// Time passes, and whoever drives the client sleeps.
     Wait {
         milliseconds: u64,
@@ -30,8 +34,10 @@ impl Operation {
     pub(crate) fn read(octets: &mut &[u8]) -> Option<Self> {
         let [code] = take(octets)?;
         Some(match code % 8 {
-            0 => Self::Start,
-            1 => Self::Release,
+            0 if code < 128 => Self::Start,
+            0 => Self::Confirm,
+            1 if code < 128 => Self::Release,
+            1 => Self::Decline,
             2 => {
                 let [exponent, mantissa] = take(octets)?;
                 Self::Wait { milliseconds: u64::from(mantissa) << (exponent % 32) }

@@ -11,7 +11,7 @@ use crate::{
 /// One option on the wire, more or less: a code the client looks at, or any; a length that fits its value, or not.
 fn option() -> impl Strategy<Value = Vec<u8>> {
     let code = prop_oneof![
-        4 => prop::sample::select(vec![1_u8, 3, 6, 15, 26, 28, 51, 52, 53, 54, 56, 58, 59, 61, 119, 121]),
+        4 => prop::sample::select(vec![1_u8, 3, 6, 15, 26, 28, 80, 108, 114, 51, 52, 53, 54, 56, 58, 59, 61, 119, 121]),
         1 => any::<u8>(),
     ];
     let value = prop_oneof![
@@ -41,6 +41,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         1 => Just(Operation::Start),
         1 => Just(Operation::Release),
+        1 => Just(Operation::Decline),
+        1 => Just(Operation::Confirm),
         2 => (0_u32..40, any::<u8>())
             .prop_map(|(exponent, mantissa)| Operation::Wait { milliseconds: u64::from(mantissa) << exponent }),
         8 => Just(Operation::Timeout),
@@ -54,9 +56,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn history(seed: u64, remembered: Option<RememberedLease>, lease_seconds: u32) -> History {
+    let [ipv6_only, rapid_commit] = [seed & 1, seed & 2].map(|bit| bit != 0);
     let mut history = History::new(
-        ClientConfiguration { remembered, ..ClientConfiguration::new(HARDWARE_ADDRESS, seed) },
-        Server::new(lease_seconds),
+        ClientConfiguration { remembered, ipv6_only, ..ClientConfiguration::new(HARDWARE_ADDRESS, seed) },
+        Server { rapid_commit, ..Server::new(lease_seconds) },
     );
     history.start();
     history
@@ -64,7 +67,11 @@ fn history(seed: u64, remembered: Option<RememberedLease>, lease_seconds: u32) -
 
 fn remembered() -> impl Strategy<Value = Option<RememberedLease>> {
     let address = prop_oneof![any::<[u8; 4]>(), Just(Server::ADDRESS.octets())];
-    prop::option::of(address.prop_map(|address| RememberedLease { address: address.into(), expires_at: None }))
+    prop::option::of(address.prop_map(|address| RememberedLease {
+        address: address.into(),
+        expires_at: None,
+        network: None,
+    }))
 }
 
 fn lease_seconds() -> impl Strategy<Value = u32> {
@@ -111,6 +118,8 @@ proptest! {
     fn any_octets_are_a_history(octets in vec(any::<u8>(), 0..600)) {
         targets::dhcp_client(&octets);
         targets::dhcp_frame(&octets);
+        targets::dhcp_options(&octets);
+        targets::arp(&octets);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
 };
 
 use dhcproto::v4::MessageType;
-use netbearer_dhcp::{ClientConfiguration, Event, PacketError, RememberedLease, State};
+use netbearer_dhcp::{ClientConfiguration, Event, LossReason, PacketError, RememberedLease, State};
 
 use crate::{
     history::{History, configuration},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn remembering(address: Ipv4Addr) -> History {
-    let remembered = Some(RememberedLease { address, expires_at: None });
+    let remembered = Some(RememberedLease { address, expires_at: None, network: None });
     let mut history = History::new(ClientConfiguration { remembered, ..configuration() }, Server::new(3_600));
     history.start();
     history
@@ -37,7 +37,8 @@ fn a_nak_to_a_remembered_lease_starts_over_at_once() {
     let mut history = remembering(Ipv4Addr::new(198, 51, 100, 9));
     history.answer();
     assert!(matches!(history.client.state(), State::Selecting(_)));
-    assert_eq!(history.take_news(), []);
+    let reason = LossReason::RefusedByServer(String::new());
+    assert_eq!(history.take_news(), [Event::NotConfirmed(reason)], "should it be in use already");
     let discover = history.request();
     assert_eq!(requested_address(&discover), None, "the address was refused");
     let offer = history.server.answer(&discover).expect("there is an offer");
@@ -83,7 +84,10 @@ fn a_lease_is_remembered_until_its_end_by_the_wall_clock() {
     let wall_clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let lease = history.client.lease().expect("it was granted");
     let remembered = RememberedLease::new(lease, history.now + Duration::from_secs(600), wall_clock);
-    assert_eq!(remembered, RememberedLease { address: Server::ADDRESS, expires_at: Some(1_800_003_000) });
+    assert_eq!(
+        remembered,
+        RememberedLease { address: Server::ADDRESS, expires_at: Some(1_800_003_000), network: None }
+    );
     assert!(remembered.is_valid(wall_clock + Duration::from_secs(2_999)));
     assert!(!remembered.is_valid(wall_clock + Duration::from_secs(3_000)));
 
@@ -99,4 +103,28 @@ fn an_infinite_lease_is_remembered_for_ever() {
     let remembered = RememberedLease::new(lease, history.now, SystemTime::UNIX_EPOCH);
     assert_eq!(remembered.expires_at, None);
     assert!(remembered.is_valid(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX))));
+}
+
+#[test]
+fn a_nak_to_the_remembered_address_withdraws_it_also_after_an_offer_of_it() {
+    let mut history = remembering(Server::ADDRESS);
+    while !matches!(history.client.state(), State::Selecting(_)) {
+        history.time_out();
+    }
+    history.answer();
+    history.server.refuses = true;
+    history.answer();
+    assert_eq!(history.take_news(), [Event::NotConfirmed(LossReason::RefusedByServer(String::new()))]);
+}
+
+#[test]
+fn a_nak_to_another_address_leaves_the_remembered_one_alone() {
+    let mut history = remembering(Ipv4Addr::new(192, 0, 2, 78));
+    while !matches!(history.client.state(), State::Selecting(_)) {
+        history.time_out();
+    }
+    history.answer();
+    history.server.refuses = true;
+    history.answer();
+    assert_eq!(history.take_news(), []);
 }

@@ -13,10 +13,14 @@ pub(crate) struct Server {
     pub(crate) address: Ipv4Addr,
     /// Offers, but refuses all requests.
     pub(crate) refuses: bool,
+    /// Grants a lease at once to those who ask for that (RFC 4039).
+    pub(crate) rapid_commit: bool,
     /// Options of its offers and acknowledgements.
     pub(crate) options: Vec<DhcpOption>,
     /// Addresses that were given back.
     pub(crate) released: Vec<Ipv4Addr>,
+    /// Addresses that were declined.
+    pub(crate) declined: Vec<Ipv4Addr>,
 }
 
 impl Server {
@@ -29,12 +33,14 @@ impl Server {
             identifier: Self::IDENTIFIER,
             address: Self::ADDRESS,
             refuses: false,
+            rapid_commit: false,
             options: vec![
                 DhcpOption::AddressLeaseTime(lease_seconds),
                 DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
                 DhcpOption::Router(vec![Self::IDENTIFIER]),
             ],
             released: Vec::new(),
+            declined: Vec::new(),
         }
     }
 
@@ -51,12 +57,24 @@ impl Server {
     /// What it answers to a message of a client, if anything (RFC 2131 §4.3).
     pub(crate) fn answer(&mut self, request: &Message) -> Option<Message> {
         match request.opts().msg_type()? {
+            MessageType::Discover if self.rapid_commit && request.opts().contains(OptionCode::RapidCommit) => {
+                let mut acknowledgement = self.reply(request, MessageType::Ack);
+                acknowledgement.opts_mut().insert(DhcpOption::RapidCommit);
+                Some(acknowledgement)
+            }
             MessageType::Discover => Some(self.reply(request, MessageType::Offer)),
             MessageType::Request => {
                 let for_us = server_identifier(request).is_none_or(|server| server == self.identifier);
                 let wanted = requested_address(request).unwrap_or(request.ciaddr());
                 let kind = if self.refuses || wanted != self.address { MessageType::Nak } else { MessageType::Ack };
                 for_us.then(|| self.reply(request, kind))
+            }
+            MessageType::Decline => {
+                self.declined.extend(requested_address(request));
+                // The next address of the same network.
+                let [.., host] = self.address.octets();
+                self.address = (self.address.to_bits() - u32::from(host) + u32::from(host) % 250 + 1).into();
+                None
             }
             MessageType::Release => {
                 self.released.push(request.ciaddr());
