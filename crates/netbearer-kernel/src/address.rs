@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use netbearer_types::{AddressScope, Family};
+use netbearer_types::{AddressScope, Family, Moment};
 use rtnetlink::{
     packet_core::Parseable,
     packet_route::{
@@ -12,7 +12,7 @@ use rtnetlink::{
     },
 };
 
-use crate::{OUR_PROTOCOL, attributes::attributes};
+use crate::{OUR_PROTOCOL, attributes::attributes, lifetime};
 
 const HEADER_LENGTH: usize = 8;
 
@@ -42,7 +42,8 @@ pub struct Address {
     pub peer: Option<IpAddr>,
     /// How far it reaches. Site-local counts as global.
     pub scope: AddressScope,
-    /// Duplicate address detection has not ended (RFC 4862 §5.4).
+    /// Duplicate address detection has not ended (RFC 4862 §5.4). The kernel shows such an address in dumps, but tells of it
+    /// only when detection has ended, unless it is optimistic: it may be missing here until then.
     pub tentative: bool,
     /// Duplicate address detection has failed.
     pub duplicate: bool,
@@ -50,6 +51,17 @@ pub struct Address {
     pub optimistic: bool,
     /// No new traffic shall start from it: its preferred lifetime is over.
     pub deprecated: bool,
+    /// A random one that the kernel made for privacy (RFC 8981). IPv6 only.
+    pub temporary: bool,
+    /// The kernel makes temporary ones to it (`mngtmpaddr` of `ip-address(8)`).
+    pub manages_temporary: bool,
+    /// It has no end that the kernel keeps (`IFA_F_PERMANENT`): given by somebody, not learnt from the network.
+    pub permanent: bool,
+    /// Until then new traffic starts from it; none for ever. See [`Address::valid_until`].
+    pub preferred_until: Option<Moment>,
+    /// Until then it exists; none for ever. Right to some two seconds, and only until the machine is suspended: the kernel
+    /// does not count that time.
+    pub valid_until: Option<Moment>,
     /// Who made it (`IFA_PROTO`, Linux 5.18 or later).
     pub protocol: Option<u8>,
 }
@@ -67,9 +79,18 @@ impl Address {
         self.protocol == Some(OUR_PROTOCOL)
     }
 
-    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+    /// True if it is the same as another one in all but lifetimes that are told a little differently.
+    pub(crate) fn is_still(&self, former: &Self) -> bool {
+        let Self { preferred_until, valid_until, .. } = *former;
+        *former == Self { preferred_until, valid_until, ..self.clone() }
+            && !lifetime::has_moved(preferred_until, self.preferred_until)
+            && !lifetime::has_moved(valid_until, self.valid_until)
+    }
+
+    pub(crate) fn decode(payload: &[u8], now: Moment) -> Option<Self> {
         let header = AddressHeader::parse(payload).ok()?;
         let (mut local, mut address, mut protocol) = (None, None, None);
+        let (mut preferred_until, mut valid_until) = (None, None);
         let mut flags = AddressFlags::from_bits_retain(u32::from(header.flags.bits()));
         for attribute in attributes(payload.get(HEADER_LENGTH..)?, AddressAttribute::parse) {
             match attribute {
@@ -77,6 +98,10 @@ impl Address {
                 AddressAttribute::Address(value) => address = Some(value),
                 AddressAttribute::Flags(value) => flags = value,
                 AddressAttribute::Protocol(value) => protocol = Some(u8::from(value)),
+                AddressAttribute::CacheInfo(times) => {
+                    preferred_until = lifetime::end(now, times.ifa_preferred);
+                    valid_until = lifetime::end(now, times.ifa_valid);
+                }
                 _ => {}
             }
         }
@@ -96,6 +121,12 @@ impl Address {
             duplicate: flags.contains(AddressFlags::Dadfailed),
             optimistic: flags.contains(AddressFlags::Optimistic),
             deprecated: flags.contains(AddressFlags::Deprecated),
+            // The same bit says of an IPv4 address that it is a secondary one.
+            temporary: own.is_ipv6() && flags.contains(AddressFlags::Secondary),
+            manages_temporary: flags.contains(AddressFlags::Managetempaddr),
+            permanent: flags.contains(AddressFlags::Permanent),
+            preferred_until,
+            valid_until,
             protocol,
         })
     }
@@ -127,6 +158,9 @@ pub struct AddressSpec {
     pub lifetime: Option<AddressLifetime>,
     /// Whether the kernel shall make the on-link route in the main table (`IFA_F_NOPREFIXROUTE` if not).
     pub prefix_route: bool,
+    /// Whether it may be used before duplicate address detection has ended (RFC 4429), where the sysctl
+    /// [`OptimisticDad`](crate::Sysctl::OptimisticDad) allows that. IPv6 only.
+    pub optimistic: bool,
 }
 
 impl AddressSpec {
@@ -141,6 +175,7 @@ impl AddressSpec {
             broadcast: None,
             lifetime: None,
             prefix_route: true,
+            optimistic: false,
         }
     }
 
@@ -159,8 +194,11 @@ impl AddressSpec {
             times.ifa_preferred = lifetime.preferred.min(lifetime.valid);
             AddressAttribute::CacheInfo(times)
         }));
-        if !self.prefix_route {
-            attributes.push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+        let mut flags = AddressFlags::empty();
+        flags.set(AddressFlags::Noprefixroute, !self.prefix_route);
+        flags.set(AddressFlags::Optimistic, self.optimistic);
+        if !flags.is_empty() {
+            attributes.push(AddressAttribute::Flags(flags));
         }
         attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OUR_PROTOCOL)));
         message

@@ -1,18 +1,33 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use netbearer_types::Family;
+use netbearer_types::{Family, Moment};
 
-use crate::{Address, AddressKey, Change, Changes, Dump, Link, Part, Route, Rule, route::RouteKey};
+use crate::{
+    Address, AddressKey, AnnouncedOption, Announcement, Change, Changes, Dump, Link, Part, Route, RouterAnnouncement,
+    RouterOption, Rule, lifetime, route::RouteKey,
+};
+
+/// Announcements kept of one interface. Networks announce a handful; whoever sends more wants to fill our memory.
+const ANNOUNCEMENTS: usize = 64;
 
 /// What is known of the kernel's configuration. Pure: fed with changes and dumps, it asks nobody.
 ///
 /// Left out: the local route table, which repeats the addresses, and cloned routes.
+///
+/// What routers announce cannot be read from the kernel, which only passes it on when it comes. It is kept while its
+/// lifetime lasts and its link has the carrier it was heard on, and [`Cache::unheard`] names the links where something may
+/// have been missed: soliciting the routers there brings it ([`solicit_routers`](crate::solicit_routers)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cache {
     links: BTreeMap<u32, Link>,
     addresses: BTreeMap<AddressKey, Address>,
     routes: BTreeMap<RouteKey, BTreeSet<Route>>,
     rules: BTreeSet<Rule>,
+    announcements: BTreeMap<u32, Vec<Announcement>>,
+    unheard: BTreeSet<u32>,
     doubts: BTreeSet<Part>,
 }
 
@@ -60,6 +75,24 @@ impl Cache {
         self.rules.iter()
     }
 
+    /// What routers announce on an interface at this moment, in the order in which it was first heard.
+    pub fn announcements_of(&self, interface: u32, now: Moment) -> impl Iterator<Item = &Announcement> {
+        self.announcements.get(&interface).into_iter().flatten().filter(move |announcement| announcement.holds(now))
+    }
+
+    /// When the next announcement ends, if it is not renewed. [`Cache::expire`] is due then.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Moment> {
+        self.announcements.values().flatten().filter_map(|announcement| announcement.expires).min()
+    }
+
+    /// Links whose routers may announce something that was not heard: they were up before anybody listened, or messages
+    /// were lost, or the carrier was lost and found in the meantime. [`Cache::solicited`] ends it.
+    #[must_use]
+    pub fn unheard(&self) -> &BTreeSet<u32> {
+        &self.unheard
+    }
+
     /// The addresses that carry our tag. Empty before Linux 5.18, which cannot tag addresses.
     pub fn our_addresses(&self) -> impl Iterator<Item = &Address> {
         self.addresses().filter(|address| address.is_ours())
@@ -87,15 +120,40 @@ impl Cache {
         self.doubts.insert(part);
     }
 
-    /// Applies one message. Repetition is harmless.
-    pub fn apply(&mut self, change: Change) -> Changes {
+    /// Declares all links unheard, for instance after messages were lost.
+    pub fn doubt_announcements(&mut self) -> Changes {
+        let hearing = self.links.values().filter(|link| hears(link)).map(|link| link.index);
+        let announcements: BTreeSet<u32> = hearing.filter(|index| !self.unheard.contains(index)).collect();
+        self.unheard.extend(&announcements);
+        Changes { announcements, ..Changes::default() }
+    }
+
+    /// Routers were solicited on this link: what they announce comes by itself now.
+    pub fn solicited(&mut self, interface: u32) {
+        self.unheard.remove(&interface);
+    }
+
+    /// Forgets the announcements that have ended.
+    pub fn expire(&mut self, now: Moment) -> Changes {
+        let mut changes = Changes::default();
+        self.announcements.retain(|interface, announcements| {
+            let before = announcements.len();
+            announcements.retain(|announcement| announcement.holds(now));
+            changes.announcements.extend((announcements.len() != before).then_some(*interface));
+            !announcements.is_empty()
+        });
+        changes
+    }
+
+    /// Applies one message, received now. Repetition is harmless.
+    pub fn apply(&mut self, change: Change, now: Moment) -> Changes {
         match change {
             Change::Link(link) => self.apply_link(link),
             Change::LinkGone(index) => self.remove_link(index),
             Change::Address(address) => {
                 let index = address.index;
                 let before = self.addresses.insert(address.key(), address.clone());
-                address_changes(index, before.as_ref() != Some(&address))
+                address_changes(index, !before.is_some_and(|before| address.is_still(&before)))
             }
             Change::AddressGone(key) => {
                 let known = self.addresses.remove(&key).is_some();
@@ -114,6 +172,10 @@ impl Cache {
                 }
                 Changes { rules: self.rules.remove(&rule), ..Changes::default() }
             }
+            Change::Announcement(announcement) => {
+                self.doubt(Part::Routes(Family::V6));
+                self.apply_announcement(announcement, now)
+            }
         }
     }
 
@@ -123,20 +185,32 @@ impl Cache {
         let mut changes = Changes::default();
         match dump {
             Dump::Links(fresh) => {
-                changes.links = different_keys(&self.links, &fresh).collect();
-                self.links = fresh;
+                changes.links = different_keys(&self.links, &fresh, Link::eq).collect();
+                let known = std::mem::replace(&mut self.links, fresh);
+                for index in changes.links.clone() {
+                    match self.links.get(&index).cloned() {
+                        Some(link) => changes += self.hear_anew(known.get(&index), &link, true),
+                        None => changes += self.forget_announcements(index),
+                    }
+                }
             }
             Dump::Addresses(family, fresh) => {
                 let (known, others) = std::mem::take(&mut self.addresses)
                     .into_iter()
                     .partition(|(key, _)| Family::of(key.address) == family);
-                changes.addresses = different_keys(&known, &fresh).map(|key| key.index).collect();
+                changes.addresses = different_keys(&known, &fresh, Address::is_still).map(|key| key.index).collect();
                 self.addresses = others;
                 self.addresses.extend(fresh);
             }
             Dump::Routes(family, fresh) => {
                 let known: BTreeSet<Route> = self.routes().filter(|route| route.family == family).cloned().collect();
                 known.symmetric_difference(&fresh).for_each(|route| changes.note_route(route));
+                fresh
+                    .iter()
+                    .filter(|route| {
+                        known.get(route).is_some_and(|former| lifetime::has_moved(former.expires, route.expires))
+                    })
+                    .for_each(|route| changes.note_route(route));
                 self.routes.retain(|key, _| key.0 != family);
                 for route in fresh {
                     self.routes.entry(route.key()).or_default().insert(route);
@@ -154,13 +228,70 @@ impl Cache {
 
     fn apply_link(&mut self, link: Link) -> Changes {
         let index = link.index;
-        let went_down = !link.administratively_up;
-        let before = self.links.insert(index, link);
-        let changed = before.as_ref() != self.links.get(&index);
-        if went_down && before.is_some_and(|before| before.administratively_up) {
+        let before = self.links.insert(index, link.clone());
+        if !link.administratively_up && before.as_ref().is_some_and(|before| before.administratively_up) {
             self.doubt_routes(|route| route.uses(index));
         }
-        Changes { links: BTreeSet::from_iter(changed.then_some(index)), ..Changes::default() }
+        let mut changes = self.hear_anew(before.as_ref(), &link, false);
+        changes.links.extend((before.as_ref() != Some(&link)).then_some(index));
+        changes
+    }
+
+    /// What was announced belongs to the network that the carrier led to.
+    fn hear_anew(&mut self, before: Option<&Link>, link: &Link, looked_up: bool) -> Changes {
+        let lost_meanwhile = before.is_some_and(|before| before.carrier_losses != link.carrier_losses);
+        let mut changes =
+            if lost_meanwhile || !hears(link) { self.forget_announcements(link.index) } else { Changes::default() };
+        // The kernel solicits by itself when a link comes up; but its answer may have come before this message.
+        let missed = lost_meanwhile || (looked_up && before.is_none_or(|before| !hears(before)));
+        if hears(link) && missed && self.unheard.insert(link.index) {
+            changes.announcements.insert(link.index);
+        }
+        changes
+    }
+
+    fn forget_announcements(&mut self, interface: u32) -> Changes {
+        self.unheard.remove(&interface);
+        let known = self.announcements.remove(&interface).is_some();
+        Changes { announcements: BTreeSet::from_iter(known.then_some(interface)), ..Changes::default() }
+    }
+
+    fn apply_announcement(&mut self, announcement: RouterAnnouncement, now: Moment) -> Changes {
+        let RouterAnnouncement { interface, router, options } = announcement;
+        // The link went away or lost its carrier while this was on its way.
+        if !self.links.get(&interface).is_some_and(hears) {
+            return Changes::default();
+        }
+        let known = self.announcements.entry(interface).or_default();
+        let mut changed = false;
+        for AnnouncedOption { option, lifetime } in options {
+            let expires = lifetime.map(|lifetime| now + lifetime);
+            let fresh = Announcement { router, option, expires };
+            let place = known.iter().position(|one| one.router == router && replaces(&fresh.option, &one.option));
+            match place.and_then(|place| known.get_mut(place)) {
+                _ if !fresh.holds(now) => {
+                    if let Some(place) = place {
+                        known.remove(place);
+                        changed = true;
+                    }
+                }
+                Some(former) => {
+                    changed |= former.option != fresh.option || lifetime::has_moved(former.expires, expires);
+                    *former = fresh;
+                }
+                None => {
+                    if known.len() >= ANNOUNCEMENTS {
+                        drop_soonest(known);
+                    }
+                    known.push(fresh);
+                    changed = true;
+                }
+            }
+        }
+        if known.is_empty() {
+            self.announcements.remove(&interface);
+        }
+        Changes { announcements: BTreeSet::from_iter(changed.then_some(interface)), ..Changes::default() }
     }
 
     fn remove_link(&mut self, index: u32) -> Changes {
@@ -170,13 +301,18 @@ impl Cache {
         self.addresses.retain(|key, _| key.index != index);
         let mut changes = address_changes(index, before != self.addresses.len());
         changes.links.extend(known.then_some(index));
+        changes += self.forget_announcements(index);
         changes
     }
 
     fn apply_route(&mut self, route: Route, replaces: bool) -> Changes {
         let mut changes = Changes::default();
         let alternatives = self.routes.entry(route.key()).or_default();
-        if alternatives.contains(&route) {
+        if let Some(former) = alternatives.get(&route) {
+            if lifetime::has_moved(former.expires, route.expires) {
+                changes.note_route(&route);
+            }
+            alternatives.replace(route);
             return changes;
         }
         // On-link routes of several interfaces stand side by side in IPv6 (fe80::/64 of every link). In all other cases
@@ -228,13 +364,38 @@ fn address_changes(index: u32, changed: bool) -> Changes {
     Changes { addresses: BTreeSet::from_iter(changed.then_some(index)), ..Changes::default() }
 }
 
+/// True if routers can be heard on it.
+fn hears(link: &Link) -> bool {
+    link.administratively_up && link.carrier && !link.loopback
+}
+
+/// A router has one captive portal, and any number of everything else.
+fn replaces(fresh: &RouterOption, former: &RouterOption) -> bool {
+    match (fresh, former) {
+        (RouterOption::CaptivePortal(_), RouterOption::CaptivePortal(_)) => true,
+        _ => fresh == former,
+    }
+}
+
+fn drop_soonest(announcements: &mut Vec<Announcement>) {
+    let soonest =
+        announcements.iter().enumerate().min_by_key(|(_, one)| one.expires.unwrap_or(Moment::ZERO + Duration::MAX));
+    if let Some((place, _)) = soonest {
+        announcements.remove(place);
+    }
+}
+
 /// The keys under which the maps do not hold the same.
-fn different_keys<K: Copy + Ord, V: PartialEq>(
+fn different_keys<K: Copy + Ord, V>(
     one: &BTreeMap<K, V>,
     other: &BTreeMap<K, V>,
+    same: impl Fn(&V, &V) -> bool,
 ) -> impl Iterator<Item = K> {
     let keys: BTreeSet<K> = one.keys().chain(other.keys()).copied().collect();
-    keys.into_iter().filter(|key| one.get(key) != other.get(key))
+    keys.into_iter().filter(move |key| match (one.get(key), other.get(key)) {
+        (Some(one), Some(other)) => !same(one, other),
+        _ => true,
+    })
 }
 
 #[cfg(test)]
@@ -245,7 +406,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{NextHop, OUR_PROTOCOL, RouteKind, RuleAction};
+    use crate::{NextHop, OUR_PROTOCOL, RouteKind, RouterPreference, RuleAction};
+
+    const NOW: Moment = Moment::from_nanoseconds(1_000_000_000);
 
     fn ipv4(last: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
@@ -266,6 +429,11 @@ mod tests {
             duplicate: false,
             optimistic: false,
             deprecated: false,
+            temporary: false,
+            manages_temporary: false,
+            permanent: true,
+            preferred_until: None,
+            valid_until: None,
             protocol: Some(if tentative { 0 } else { OUR_PROTOCOL }),
         }
     }
@@ -283,6 +451,8 @@ mod tests {
             protocol: OUR_PROTOCOL,
             preferred_source: None,
             next_hops: vec![NextHop { gateway: Some(ipv4(gateway)), interface: Some(interface) }],
+            preference: RouterPreference::Medium,
+            expires: None,
         }
     }
 
@@ -387,7 +557,7 @@ mod tests {
             for wish in &wishes {
                 for change in kernel.change(wish) {
                     let before = cache.clone();
-                    let changes = cache.apply(change.clone());
+                    let changes = cache.apply(change.clone(), NOW);
                     let unchanged = Cache { doubts: cache.doubts.clone(), ..before } == cache;
                     prop_assert_eq!(changes.is_empty(), unchanged, "what is told is what happened: {:?}", change);
                 }
@@ -408,7 +578,7 @@ mod tests {
         ) {
             let (mut kernel, mut cache) = (Kernel::default(), Cache::default());
             for wish in &seen {
-                kernel.change(wish).into_iter().for_each(|change| drop(cache.apply(change)));
+                kernel.change(wish).into_iter().for_each(|change| drop(cache.apply(change, NOW)));
             }
             missed.iter().for_each(|wish| drop(kernel.change(wish)));
             let mut fresh = Cache::default();
@@ -417,6 +587,8 @@ mod tests {
                 fresh.update(kernel.dump(part));
             }
             prop_assert!(cache.doubts().is_empty());
+            // What was announced meanwhile, no dump tells.
+            fresh.unheard.clone_from(&cache.unheard);
             prop_assert_eq!(cache, fresh);
         }
     }
@@ -430,8 +602,8 @@ mod tests {
             Change::Route { route: route(1, 0, 1), replaces: false },
             Change::Rule(rule(1, 1)),
         ] {
-            assert!(!cache.apply(change.clone()).is_empty());
-            assert!(cache.apply(change).is_empty());
+            assert!(!cache.apply(change.clone(), NOW).is_empty());
+            assert!(cache.apply(change, NOW).is_empty());
         }
         assert!(cache.doubts().is_empty());
     }
@@ -439,8 +611,8 @@ mod tests {
     #[test]
     fn an_appended_alternative_is_looked_up_rather_than_guessed() {
         let mut cache = Cache::default();
-        cache.apply(Change::Route { route: route(1, 0, 1), replaces: false });
-        assert!(cache.apply(Change::Route { route: route(1, 0, 2), replaces: false }).is_empty());
+        cache.apply(Change::Route { route: route(1, 0, 1), replaces: false }, NOW);
+        assert!(cache.apply(Change::Route { route: route(1, 0, 2), replaces: false }, NOW).is_empty());
         assert_eq!(*cache.doubts(), BTreeSet::from([Part::Routes(Family::V4)]));
         let changes = cache.update(Dump::Routes(Family::V4, BTreeSet::from([route(1, 0, 1), route(1, 0, 2)])));
         assert_eq!(changes.routes, BTreeSet::from([1]));
@@ -450,22 +622,61 @@ mod tests {
     #[test]
     fn a_flap_that_was_over_before_it_was_seen_is_a_change() {
         let mut cache = Cache::default();
-        cache.apply(Change::Link(link(1, true, 3)));
-        let changes = cache.apply(Change::Link(link(1, true, 4)));
+        cache.apply(Change::Link(link(1, true, 3)), NOW);
+        let changes = cache.apply(Change::Link(link(1, true, 4)), NOW);
         assert_eq!(changes.links, BTreeSet::from([1]));
     }
 
     #[test]
     fn ours_is_what_carries_our_tag() {
         let mut cache = Cache::default();
-        cache.apply(Change::Address(address(1, 1, true)));
-        cache.apply(Change::Address(address(1, 2, false)));
-        cache.apply(Change::Route { route: Route { protocol: 4, ..route(1, 0, 1) }, replaces: false });
-        cache.apply(Change::Route { route: route(1, 1, 1), replaces: false });
-        cache.apply(Change::Rule(Rule { protocol: 0, ..rule(1, 1) }));
-        cache.apply(Change::Rule(rule(2, 1)));
+        cache.apply(Change::Address(address(1, 1, true)), NOW);
+        cache.apply(Change::Address(address(1, 2, false)), NOW);
+        cache.apply(Change::Route { route: Route { protocol: 4, ..route(1, 0, 1) }, replaces: false }, NOW);
+        cache.apply(Change::Route { route: route(1, 1, 1), replaces: false }, NOW);
+        cache.apply(Change::Rule(Rule { protocol: 0, ..rule(1, 1) }), NOW);
+        cache.apply(Change::Rule(rule(2, 1)), NOW);
         assert_eq!(cache.our_addresses().map(|address| address.address).collect::<Vec<_>>(), [ipv4(2)]);
         assert_eq!(cache.our_routes().map(|route| route.metric).collect::<Vec<_>>(), [1]);
         assert_eq!(cache.our_rules().map(|rule| rule.priority).collect::<Vec<_>>(), [2]);
+    }
+
+    fn hearing(index: u32) -> Link {
+        Link { carrier: true, ..link(index, true, 0) }
+    }
+
+    fn announcement(interface: u32, servers: impl Iterator<Item = (u16, u64)>) -> Change {
+        let options = servers.map(|(last, seconds)| AnnouncedOption {
+            option: RouterOption::RecursiveServer(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)),
+            lifetime: Some(Duration::from_secs(seconds)),
+        });
+        let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        Change::Announcement(RouterAnnouncement { interface, router, options: options.collect() })
+    }
+
+    #[test]
+    fn lost_messages_leave_the_links_unheard_that_have_a_carrier() {
+        let mut cache = Cache::default();
+        cache.apply(Change::Link(hearing(1)), NOW);
+        cache.apply(Change::Link(link(2, true, 0)), NOW);
+        assert!(cache.unheard().is_empty(), "both were heard from their beginning");
+        assert_eq!(cache.doubt_announcements().announcements, BTreeSet::from([1]));
+        assert!(cache.doubt_announcements().is_empty(), "told once");
+        assert_eq!(*cache.unheard(), BTreeSet::from([1]));
+        cache.solicited(1);
+        assert!(cache.unheard().is_empty());
+        cache.update(Dump::Links([1, 3].map(|index| (index, hearing(index))).into()));
+        assert_eq!(*cache.unheard(), BTreeSet::from([3]), "nobody told of its beginning");
+    }
+
+    #[test]
+    fn a_flood_of_announcements_costs_the_ones_that_end_first() {
+        let mut cache = Cache::default();
+        cache.apply(Change::Link(hearing(1)), NOW);
+        cache.apply(announcement(1, (0..1_000).map(|last| (last, 1_000 + u64::from(last)))), NOW);
+        let kept = cache.announcements_of(1, NOW + Duration::from_secs(1_000 + 1_000 - 64 - 1)).count();
+        assert_eq!((kept, cache.announcements_of(1, NOW).count()), (ANNOUNCEMENTS, ANNOUNCEMENTS));
+        cache.apply(announcement(7, std::iter::once((1, 60))), NOW);
+        assert_eq!(cache.announcements_of(7, NOW).count(), 0, "there is no such link");
     }
 }

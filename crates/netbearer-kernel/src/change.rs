@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, ops::AddAssign};
 
 use netbearer_types::Family;
 
-use crate::{Address, AddressKey, Link, Route, Rule};
+use crate::{Address, AddressKey, Link, Route, RouterAnnouncement, Rule};
 
 /// A part of the kernel's configuration that is dumped in one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,9 +54,12 @@ pub enum Change {
     Rule(Rule),
     /// The rule is gone.
     RuleGone(Rule),
+    /// A router was heard. The kernel may have renewed the routes it announces, without a word about them.
+    Announcement(RouterAnnouncement),
 }
 
-/// What has changed in a cache. Says where to look, not what happened: the cache has the levels.
+/// What has changed in a cache, lifetimes that were prolonged or shortened included. Says where to look, not what
+/// happened: the cache has the levels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Indexes of links that are new, different or gone.
@@ -69,6 +72,10 @@ pub struct Changes {
     pub dead_end_routes: bool,
     /// Rules changed.
     pub rules: bool,
+    /// Indexes of interfaces where something else is announced by routers now, or may be: see [`Cache::unheard`].
+    ///
+    /// [`Cache::unheard`]: crate::Cache::unheard
+    pub announcements: BTreeSet<u32>,
 }
 
 impl Changes {
@@ -81,7 +88,7 @@ impl Changes {
     /// Every interface that has to do with one of the changes, rules excepted.
     #[must_use]
     pub fn interfaces(&self) -> BTreeSet<u32> {
-        self.links.iter().chain(&self.addresses).chain(&self.routes).copied().collect()
+        self.links.iter().chain(&self.addresses).chain(&self.routes).chain(&self.announcements).copied().collect()
     }
 
     pub(crate) fn note_route(&mut self, route: &Route) {
@@ -97,5 +104,6 @@ impl AddAssign for Changes {
         self.routes.extend(more.routes);
         self.dead_end_routes |= more.dead_end_routes;
         self.rules |= more.rules;
+        self.announcements.extend(more.announcements);
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! [`Watcher`] keeps a [`Cache`] of links, addresses, routes and rules equal to the kernel's truth; [`Requests`] changes
 //! it, and tags what it makes as ours ([`OUR_PROTOCOL`]); [`BootClock`] is the time; [`PacketSocket`] and
-//! [`open_udp_socket`] carry DHCP. No netlink type leaves this crate.
+//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP. No netlink type leaves this crate.
 //!
 //! Sockets belong to the network namespace of the thread that opens them, for ever.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod address;
+mod arp_socket;
 mod attributes;
 mod cache;
 mod change;
 mod clock;
 mod dump;
+mod filter_code;
 mod hardware_address;
+mod lifetime;
 mod link;
+mod link_layer_socket;
 mod namespace;
 mod netlink_socket;
 mod packet_socket;
@@ -24,25 +28,37 @@ mod registration;
 mod request_error;
 mod requests;
 mod route;
+mod router_announcement;
+mod router_option;
+mod router_solicitation;
 mod rule;
+mod suspend_meter;
+mod sysctl;
 mod tag;
 mod udp_socket;
 mod watcher;
 
 pub use address::{Address, AddressKey, AddressLifetime, AddressSpec};
+pub use arp_socket::{ArpSocket, ReceivedArpPacket, UnboundArpSocket};
 pub use cache::Cache;
 pub use change::{Change, Changes, Part};
-pub use clock::{BootClock, boot_time};
+pub use clock::{BootClock, InjectedSuspends, Resumptions, boot_time};
 pub use dump::Dump;
 pub use hardware_address::HardwareAddress;
 pub use link::Link;
+pub use link_layer_socket::ReceivedPacket;
 pub use namespace::{boot_identifier, network_namespace_inode};
-pub use packet_socket::{PacketSocket, ReceivedPacket, UnboundPacketSocket};
+pub use netlink_socket::changes_in;
+pub use packet_socket::{PacketSocket, UnboundPacketSocket};
 pub use privilege::missing_privileges;
 pub use request_error::RequestError;
 pub use requests::{AddressGeneration, Requests};
-pub use route::{NextHop, Route, RouteKind, RouteSpec};
+pub use route::{NextHop, Route, RouteKind, RouteSpec, RouterPreference};
+pub use router_announcement::{Announcement, RouterAnnouncement};
+pub use router_option::{AnnouncedOption, RouterOption};
+pub use router_solicitation::solicit_routers;
 pub use rule::{Rule, RuleAction, RuleSpec};
+pub use sysctl::{Sysctl, SysctlError, overwrite_sysctl, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
 pub use udp_socket::open_udp_socket;
-pub use watcher::{POKE_INTERVAL, POKE_WINDOW, WatchError, Watcher};
+pub use watcher::{POKE_INTERVAL, POKE_WINDOW, WATCH_INTERVAL, WatchError, Watcher};

@@ -1,6 +1,7 @@
 use std::io;
 
-use netbearer_types::Family;
+use netbearer_engine::Clock;
+use netbearer_types::{Family, Moment};
 use rtnetlink::{
     packet_core::{
         NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
@@ -18,7 +19,10 @@ use rtnetlink::{
 use rustix::net::sockopt;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::{Address, Change, Dump, Link, Part, Route, Rule, address::packet_family, registration::register};
+use crate::{
+    Address, BootClock, Change, Dump, Link, Part, Route, RouterAnnouncement, Rule, address::packet_family,
+    registration::register,
+};
 
 /// No datagram of rtnetlink is larger: the kernel allocates at most 32 KiB for one.
 const DATAGRAM_CAPACITY: usize = 64 * 1024;
@@ -36,6 +40,8 @@ mod message_type {
     pub(super) const DELETE_ROUTE: u16 = 25;
     pub(super) const NEW_RULE: u16 = 32;
     pub(super) const DELETE_RULE: u16 = 33;
+    pub(super) const NEW_PREFIX: u16 = 52;
+    pub(super) const NEW_USER_OPTION: u16 = 68;
     pub(super) const DELETE_NEXT_HOP: u16 = 105;
 }
 
@@ -47,6 +53,8 @@ pub(crate) enum Content {
     LinkHint,
     /// A next-hop object is gone; routes through it went with it, unannounced.
     NextHopGone,
+    /// A router was heard that announces a prefix; the kernel may have renewed its routes, without a word about them.
+    PrefixHeard,
     /// The dump ends here; the error number of one that failed half-way.
     Done(Option<i32>),
     /// The answer to a request: the error number, none for an acknowledgement.
@@ -125,17 +133,20 @@ impl NetlinkSocket {
     }
 
     /// Reads one datagram, without waiting.
-    pub(crate) fn receive(&mut self) -> io::Result<Received<'_>> {
+    ///
+    /// Lifetimes in it count from `now`.
+    pub(crate) fn receive(&mut self, now: Moment) -> io::Result<Received<'_>> {
         let received = self.socket.get_ref().recv_from(&mut &mut self.buffer[..], libc::MSG_TRUNC);
         match received {
             // Only the kernel has port 0.
-            Ok((_, sender)) if sender.port_number() != 0 => Ok(Received::Messages(Messages(&[]))),
-            Ok((length, _)) => {
-                Ok(self.buffer.get(..length).map_or(Received::Overrun, |bytes| Received::Messages(Messages(bytes))))
-            }
+            Ok((_, sender)) if sender.port_number() != 0 => Ok(Received::Messages(Messages::new(&[], now))),
+            Ok((length, _)) => Ok(self
+                .buffer
+                .get(..length)
+                .map_or(Received::Overrun, |bytes| Received::Messages(Messages::new(bytes, now)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Empty),
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(Received::Overrun),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Messages(Messages(&[]))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Messages(Messages::new(&[], now))),
             Err(error) => Err(error),
         }
     }
@@ -193,18 +204,27 @@ fn link_request() -> LinkMessage {
 }
 
 /// The messages of a datagram.
-pub(crate) struct Messages<'buffer>(&'buffer [u8]);
+pub(crate) struct Messages<'buffer> {
+    rest: &'buffer [u8],
+    now: Moment,
+}
+
+impl<'buffer> Messages<'buffer> {
+    pub(crate) fn new(datagram: &'buffer [u8], now: Moment) -> Self {
+        Self { rest: datagram, now }
+    }
+}
 
 impl Iterator for Messages<'_> {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        let message = NetlinkBuffer::new_checked(self.0).ok()?;
+        let message = NetlinkBuffer::new_checked(self.rest).ok()?;
         let length = usize::try_from(message.length()).ok()?.next_multiple_of(4);
-        self.0 = self.0.get(length..).unwrap_or_default();
+        self.rest = self.rest.get(length..).unwrap_or_default();
         let flags = message.flags();
         Some(Message {
-            content: content(message.message_type(), flags, message.payload()),
+            content: content(message.message_type(), flags, message.payload(), self.now),
             sequence: message.sequence_number(),
             port: message.port_number(),
             interrupted: flags & NLM_F_DUMP_INTR != 0,
@@ -212,7 +232,20 @@ impl Iterator for Messages<'_> {
     }
 }
 
-fn content(kind: u16, flags: u16, payload: &[u8]) -> Content {
+/// What a datagram of rtnetlink says, as the watcher reads it: one change for each message that describes something kept.
+/// Lifetimes count from `now`. Never fails, whatever the octets.
+#[must_use]
+pub fn changes_in(datagram: &[u8], now: Moment) -> Vec<Change> {
+    let contents = Messages::new(datagram, now).map(|message| message.content);
+    contents
+        .filter_map(|content| match content {
+            Content::Change(change) => Some(change),
+            _ => None,
+        })
+        .collect()
+}
+
+fn content(kind: u16, flags: u16, payload: &[u8], now: Moment) -> Content {
     let change = match kind {
         message_type::NEW_LINK => {
             Link::decode(payload).map_or(Content::LinkHint, |link| Content::Change(Change::Link(link)))
@@ -220,16 +253,18 @@ fn content(kind: u16, flags: u16, payload: &[u8]) -> Content {
         message_type::DELETE_LINK => {
             Link::decode(payload).map_or(Content::LinkHint, |link| Content::Change(Change::LinkGone(link.index)))
         }
-        message_type::NEW_ADDRESS => kept(Address::decode(payload).map(Change::Address)),
+        message_type::NEW_ADDRESS => kept(Address::decode(payload, now).map(Change::Address)),
         message_type::DELETE_ADDRESS => {
-            kept(Address::decode(payload).map(|address| Change::AddressGone(address.key())))
+            kept(Address::decode(payload, now).map(|address| Change::AddressGone(address.key())))
         }
         message_type::NEW_ROUTE => {
-            kept(Route::decode(payload).map(|route| Change::Route { route, replaces: flags & NLM_F_REPLACE != 0 }))
+            kept(Route::decode(payload, now).map(|route| Change::Route { route, replaces: flags & NLM_F_REPLACE != 0 }))
         }
-        message_type::DELETE_ROUTE => kept(Route::decode(payload).map(Change::RouteGone)),
+        message_type::DELETE_ROUTE => kept(Route::decode(payload, now).map(Change::RouteGone)),
         message_type::NEW_RULE => kept(Rule::decode(payload).map(Change::Rule)),
         message_type::DELETE_RULE => kept(Rule::decode(payload).map(Change::RuleGone)),
+        message_type::NEW_USER_OPTION => kept(RouterAnnouncement::decode(payload).map(Change::Announcement)),
+        message_type::NEW_PREFIX => Content::PrefixHeard,
         message_type::DELETE_NEXT_HOP => Content::NextHopGone,
         NLMSG_DONE => Content::Done(error_number(payload)),
         NLMSG_ERROR => Content::Answer(error_number(payload)),
@@ -261,10 +296,10 @@ pub(crate) struct DumpAnswer {
 
 impl NetlinkSocket {
     /// Dumps a part, again if it changed meanwhile, at most `attempts` times.
-    pub(crate) async fn dump(&mut self, part: Part, attempts: u32) -> io::Result<DumpAnswer> {
+    pub(crate) async fn dump(&mut self, part: Part, attempts: u32, clock: &BootClock) -> io::Result<DumpAnswer> {
         let mut answer = DumpAnswer { dump: Dump::empty(part), interrupted: true };
         for _ in 0..attempts {
-            answer = self.dump_once(part).await?;
+            answer = self.dump_once(part, clock).await?;
             if !answer.interrupted {
                 break;
             }
@@ -273,11 +308,11 @@ impl NetlinkSocket {
         Ok(answer)
     }
 
-    async fn dump_once(&mut self, part: Part) -> io::Result<DumpAnswer> {
+    async fn dump_once(&mut self, part: Part, clock: &BootClock) -> io::Result<DumpAnswer> {
         let mut answer = DumpAnswer { dump: Dump::empty(part), interrupted: false };
         let sequence = self.ask_for_dump(part)?;
         loop {
-            match self.receive()? {
+            match self.receive(clock.now())? {
                 Received::Empty => self.readable().await?,
                 Received::Overrun => answer.interrupted = true,
                 Received::Messages(messages) => {
@@ -291,7 +326,7 @@ impl NetlinkSocket {
                                 return dump_error(part, number).map(|()| answer);
                             }
                             Content::Overrun => answer.interrupted = true,
-                            Content::LinkHint | Content::NextHopGone | Content::Nothing => {}
+                            Content::LinkHint | Content::NextHopGone | Content::PrefixHeard | Content::Nothing => {}
                         }
                     }
                 }

@@ -1,13 +1,17 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    cmp::Ordering,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
-use netbearer_types::Family;
+use netbearer_types::{Family, Moment};
 use rtnetlink::{
     packet_core::ParseableParametrized,
     packet_route::{
         AddressFamily,
         route::{
-            RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteProtocol,
-            RouteScope, RouteType, RouteVia,
+            RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RoutePreference,
+            RouteProtocol, RouteScope, RouteType, RouteVia,
         },
     },
 };
@@ -17,6 +21,12 @@ use crate::{OUR_PROTOCOL, address::packet_family, attributes::attributes};
 const HEADER_LENGTH: usize = 12;
 /// `RT_TABLE_LOCAL`: the addresses of the machine itself, which the address cache says already.
 const LOCAL_TABLE: u32 = 255;
+/// `RTPROT_RA` of `linux/rtnetlink.h`.
+const ROUTER_ADVERTISEMENT: u8 = 9;
+/// `RTPROT_KERNEL` of `linux/rtnetlink.h`.
+const KERNEL: u8 = 2;
+/// The kernel tells how long a route lasts in hundredths of a second (`USER_HZ`), however fast it ticks.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What a route does with the packets it matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +72,39 @@ impl From<RouteKind> for RouteType {
     }
 }
 
+/// How much a router wants to be used, compared with others (RFC 4191 §2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouterPreference {
+    /// Less than the others.
+    Low,
+    /// As the others; so are all routes of IPv4.
+    #[default]
+    Medium,
+    /// More than the others.
+    High,
+}
+
+impl From<RoutePreference> for RouterPreference {
+    fn from(preference: RoutePreference) -> Self {
+        match preference {
+            RoutePreference::Low => Self::Low,
+            RoutePreference::High => Self::High,
+            // The reserved value counts as medium.
+            _ => Self::Medium,
+        }
+    }
+}
+
+impl From<RouterPreference> for RoutePreference {
+    fn from(preference: RouterPreference) -> Self {
+        match preference {
+            RouterPreference::Low => Self::Low,
+            RouterPreference::Medium => Self::Medium,
+            RouterPreference::High => Self::High,
+        }
+    }
+}
+
 /// One of the ways a route can take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHop {
@@ -72,7 +115,9 @@ pub struct NextHop {
 }
 
 /// A route, as the kernel describes it (`rtnetlink(7)`, `RTM_NEWROUTE`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// When it expires does not tell it from others: two that differ in nothing else are equal.
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Its address family.
     pub family: Family,
@@ -96,6 +141,12 @@ pub struct Route {
     pub preferred_source: Option<IpAddr>,
     /// The ways it can take: one, or several of a multipath route; none if it drops packets.
     pub next_hops: Vec<NextHop>,
+    /// How much its router wants to be used. The kernel looks at it only between routes to the same destination with the
+    /// same metric.
+    pub preference: RouterPreference,
+    /// When the kernel removes it, give or take its half minute between collections; none if it does not. Right until the
+    /// machine is suspended: the kernel does not count that time.
+    pub expires: Option<Moment>,
 }
 
 /// What a routing table tells routes apart by, as long as nobody appends alternatives.
@@ -110,6 +161,19 @@ impl Route {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.protocol == OUR_PROTOCOL
+    }
+
+    /// True if the kernel learnt it from a router advertisement: a default route (RFC 4861 §6.3.4) or one to a network
+    /// (route information, RFC 4191 §3.1). On-link prefixes count as the kernel's own.
+    #[must_use]
+    pub fn is_advertised(&self) -> bool {
+        self.protocol == ROUTER_ADVERTISEMENT
+    }
+
+    /// True if the kernel made it by itself, with an address or for an on-link prefix in a router advertisement.
+    #[must_use]
+    pub fn is_of_the_kernel(&self) -> bool {
+        self.protocol == KERNEL
     }
 
     /// True for a default route that sends packets on.
@@ -140,7 +204,7 @@ impl Route {
 
     /// Reads the payload of a route message. None for what is not kept: routes of the local table (they repeat the
     /// addresses), clones (the kernel's per-destination exceptions), and families other than IPv4 and IPv6.
-    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(payload: &[u8], now: Moment) -> Option<Self> {
         let header = RouteHeader::parse(payload).ok()?;
         let (family, unspecified) = match header.address_family {
             AddressFamily::Inet => (Family::V4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -159,6 +223,8 @@ impl Route {
             protocol: u8::from(header.protocol),
             preferred_source: None,
             next_hops: Vec::new(),
+            preference: RouterPreference::default(),
+            expires: None,
         };
         let context = (header.address_family, header.kind, RouteLwEnCapType::None);
         let mut single = NextHop::default();
@@ -170,6 +236,8 @@ impl Route {
                 RouteAttribute::Destination(address) => route.destination = ip_address(&address)?,
                 RouteAttribute::Priority(metric) => route.metric = metric,
                 RouteAttribute::PrefSource(address) => route.preferred_source = ip_address(&address),
+                RouteAttribute::Preference(preference) => route.preference = preference.into(),
+                RouteAttribute::CacheInfo(times) => route.expires = expiry(times.expires, now),
                 RouteAttribute::MultiPath(hops) => {
                     route.next_hops.extend(hops.iter().map(|hop| {
                         let mut way = NextHop { gateway: None, interface: Some(hop.interface_index) };
@@ -185,6 +253,36 @@ impl Route {
         }
         (route.table != LOCAL_TABLE && !header.flags.contains(RouteFlags::Cloned)).then_some(route)
     }
+}
+
+impl Ord for Route {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rest = |route: &Self| (route.kind, route.scope, route.protocol, route.preferred_source, route.preference);
+        self.key()
+            .cmp(&other.key())
+            .then_with(|| rest(self).cmp(&rest(other)))
+            .then_with(|| self.next_hops.cmp(&other.next_hops))
+    }
+}
+
+impl PartialOrd for Route {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Route {}
+
+/// The kernel says 0 of routes that stay, and less of ones it has not removed yet.
+fn expiry(ticks: u32, now: Moment) -> Option<Moment> {
+    let ticks = ticks.cast_signed();
+    (ticks != 0).then(|| now + TICK * u32::try_from(ticks).unwrap_or(0))
 }
 
 impl NextHop {
@@ -229,6 +327,10 @@ pub struct RouteSpec {
     pub kind: RouteKind,
     /// The router is reached on the link, whatever the prefixes say.
     pub on_link: bool,
+    /// How much the router wants to be used. IPv6 only.
+    pub preference: RouterPreference,
+    /// After so many seconds the kernel removes it by itself; none for never. IPv6 only.
+    pub lifetime: Option<u32>,
 }
 
 impl RouteSpec {
@@ -248,6 +350,8 @@ impl RouteSpec {
             preferred_source: None,
             kind: RouteKind::Unicast,
             on_link: false,
+            preference: RouterPreference::Medium,
+            lifetime: None,
         }
     }
 
@@ -287,6 +391,10 @@ impl RouteSpec {
         attributes.extend(self.interface.map(RouteAttribute::Oif));
         attributes.extend(self.metric.map(RouteAttribute::Priority));
         attributes.extend(self.preferred_source.map(|address| RouteAttribute::PrefSource(address.into())));
+        if family == Family::V6 {
+            attributes.push(RouteAttribute::Preference(self.preference.into()));
+            attributes.extend(self.lifetime.map(RouteAttribute::Expires));
+        }
         message
     }
 }
@@ -306,6 +414,8 @@ impl From<&Route> for RouteSpec {
             preferred_source: route.preferred_source,
             kind: route.kind,
             on_link: false,
+            preference: route.preference,
+            lifetime: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use netbearer_engine::Clock;
 use netbearer_types::{Family, Moment};
 
 use crate::{
-    BootClock, Cache, Change, Changes, Part, boot_time,
+    BootClock, Cache, Change, Changes, Part,
     netlink_socket::{Content, Message, NetlinkSocket, Received},
 };
 
@@ -17,7 +17,10 @@ pub const POKE_INTERVAL: Duration = Duration::from_millis(15);
 /// second, for the whole machine (`linkwatch_nextevent` of `net/core/link_watch.c`).
 pub const POKE_WINDOW: Duration = Duration::from_millis(1_000 + 50);
 
-const GROUPS: [u32; 8] = [
+/// How often watched interfaces are asked for their carrier, whether there is reason to or not.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+const GROUPS: [u32; 10] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
@@ -26,6 +29,8 @@ const GROUPS: [u32; 8] = [
     libc::RTNLGRP_IPV4_RULE,
     libc::RTNLGRP_IPV6_RULE,
     libc::RTNLGRP_NEXTHOP,
+    libc::RTNLGRP_IPV6_PREFIX,
+    libc::RTNLGRP_ND_USEROPT,
 ];
 
 const EVENT_BUFFER: usize = 8 << 20;
@@ -76,6 +81,7 @@ pub struct Watcher {
     cache: Cache,
     pending: Changes,
     suspects: BTreeSet<u32>,
+    watched: BTreeSet<u32>,
     last_link_event: Moment,
     next_poke: Option<Moment>,
     /// Dumps are put off until then.
@@ -98,6 +104,7 @@ impl Watcher {
     /// # Errors
     /// As [`Watcher::open`].
     pub async fn open_with_buffer(clock: BootClock, buffer_size: usize) -> Result<Self, WatchError> {
+        let start = clock.now();
         let mut watcher = Self {
             clock,
             events: NetlinkSocket::open(&GROUPS, buffer_size).map_err(WatchError::Open)?,
@@ -105,8 +112,9 @@ impl Watcher {
             cache: Cache::default(),
             pending: Changes::default(),
             suspects: BTreeSet::new(),
+            watched: BTreeSet::new(),
             // Whether the kernel told something just before is not known.
-            last_link_event: boot_time(),
+            last_link_event: start,
             next_poke: None,
             dump_pause: None,
             overruns: 0,
@@ -134,6 +142,18 @@ impl Watcher {
         self.plan_poke();
     }
 
+    /// Names the interfaces that are asked for their carrier every 20 ms, for ever: events in other network namespaces hold
+    /// back those of this one, and nothing here shows it.
+    pub fn set_watched(&mut self, watched: BTreeSet<u32>) {
+        self.watched = watched;
+        self.plan_poke();
+    }
+
+    /// Routers were solicited on this interface: it is no longer [`Cache::unheard`].
+    pub fn solicited(&mut self, interface: u32) {
+        self.cache.solicited(interface);
+    }
+
     /// Waits until something has changed, and reads everything there is to read. Dropping the future loses nothing.
     ///
     /// # Errors
@@ -141,6 +161,7 @@ impl Watcher {
     pub async fn changed(&mut self) -> Result<Changes, WatchError> {
         loop {
             let all_read = self.drain()?;
+            self.pending += self.cache.expire(self.clock.now());
             self.settle().await?;
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
@@ -153,13 +174,16 @@ impl Watcher {
         }
     }
 
-    /// Reads everything anew, and tells what was not known. Dropping the future loses nothing: the rest is made good by
-    /// the next [`Watcher::changed`].
+    /// Reads everything anew, and tells what was not known. What routers announce cannot be read: all links are
+    /// [`Cache::unheard`] then. To be called after a suspend, as the kernel does not count that time in lifetimes.
+    /// Dropping the future loses nothing: the rest is made good by the next [`Watcher::changed`].
     ///
     /// # Errors
     /// When the kernel can no longer be watched.
     pub async fn resync(&mut self) -> Result<Changes, WatchError> {
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+        // The caller knows; to him it is no change.
+        let _ = self.cache.doubt_announcements();
         self.dump_pause = None;
         // What was told before the dump would only bring back former states.
         self.drain()?;
@@ -171,7 +195,8 @@ impl Watcher {
     fn drain(&mut self) -> Result<bool, WatchError> {
         for _ in 0..DATAGRAMS_PER_TURN {
             let own_port = self.events.port();
-            match self.events.receive().map_err(WatchError::Events)? {
+            let now = self.clock.now();
+            match self.events.receive(now).map_err(WatchError::Events)? {
                 Received::Empty => return Ok(true),
                 Received::Overrun => self.lose(),
                 Received::Messages(messages) => {
@@ -186,12 +211,13 @@ impl Watcher {
                                 Content::LinkHint | Content::Change(Change::Link(_) | Change::LinkGone(_))
                             );
                         match content {
-                            Content::Change(change) => self.pending += self.cache.apply(change),
+                            Content::Change(change) => self.pending += self.cache.apply(change, now),
                             Content::NextHopGone => {
                                 [Family::V4, Family::V6]
                                     .into_iter()
                                     .for_each(|family| self.cache.doubt(Part::Routes(family)));
                             }
+                            Content::PrefixHeard => self.cache.doubt(Part::Routes(Family::V6)),
                             Content::Overrun => lost = true,
                             // A suspect that is gone was told of, or will be.
                             Content::LinkHint | Content::Answer(_) | Content::Done(_) | Content::Nothing => {}
@@ -201,7 +227,7 @@ impl Watcher {
                         self.lose();
                     }
                     if link_event {
-                        self.last_link_event = boot_time();
+                        self.last_link_event = now;
                         self.plan_poke();
                     }
                 }
@@ -214,11 +240,12 @@ impl Watcher {
         self.overruns += 1;
         tracing::debug!("messages of the kernel were lost, reading everything anew");
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+        self.pending += self.cache.doubt_announcements();
     }
 
     /// Ends the doubts of the cache.
     async fn settle(&mut self) -> Result<(), WatchError> {
-        if self.dump_pause.is_some_and(|end| boot_time() < end) {
+        if self.dump_pause.is_some_and(|end| self.clock.now() < end) {
             return Ok(());
         }
         self.dump_pause = None;
@@ -229,11 +256,11 @@ impl Watcher {
                 // before it removes the routes. A question about a link does wait.
                 self.questions.ask_for_link(LOOPBACK).map_err(failed)?;
             }
-            let answer = self.questions.dump(part, DUMP_ATTEMPTS).await.map_err(failed)?;
+            let answer = self.questions.dump(part, DUMP_ATTEMPTS, &self.clock).await.map_err(failed)?;
             self.pending += self.cache.update(answer.dump);
             if answer.interrupted {
                 self.cache.doubt(part);
-                self.dump_pause = Some(boot_time() + DUMP_PAUSE);
+                self.dump_pause = Some(self.clock.now() + DUMP_PAUSE);
                 break;
             }
         }
@@ -243,7 +270,7 @@ impl Watcher {
     /// Waits until there may be something to read, to ask or to dump.
     async fn wait(&mut self) -> Result<(), WatchError> {
         let next_poke = self.next_poke;
-        let alarm = next_poke.into_iter().chain(self.dump_pause).min();
+        let alarm = next_poke.into_iter().chain(self.dump_pause).chain(self.cache.next_expiry()).min();
         let clock = &self.clock;
         let timer = async {
             match alarm {
@@ -255,24 +282,33 @@ impl Watcher {
         {
             readable.map_err(WatchError::Events)?;
         }
-        if next_poke.is_some_and(|due| boot_time() >= due) {
+        if next_poke.is_some_and(|due| self.clock.now() >= due) {
             self.poke()?;
         }
         Ok(())
     }
 
     fn poke(&mut self) -> Result<(), WatchError> {
-        for suspect in &self.suspects {
-            self.events.ask_for_link(*suspect).map_err(WatchError::Events)?;
+        let in_window = self.next_poke.take().is_some_and(|due| self.in_window(due));
+        let suspects = self.suspects.iter().filter(|_| in_window);
+        for interface in suspects.chain(&self.watched).collect::<BTreeSet<_>>() {
+            self.events.ask_for_link(*interface).map_err(WatchError::Events)?;
         }
-        self.next_poke = None;
         self.plan_poke();
         Ok(())
     }
 
     fn plan_poke(&mut self) {
-        let next = self.next_poke.unwrap_or_else(|| boot_time() + POKE_INTERVAL);
-        let wanted = !self.suspects.is_empty() && next <= self.last_link_event + POKE_WINDOW;
-        self.next_poke = wanted.then_some(next);
+        let next = self.next_poke.unwrap_or_else(|| {
+            let now = self.clock.now();
+            let soon = now + POKE_INTERVAL;
+            if self.in_window(soon) { soon } else { now + WATCH_INTERVAL }
+        });
+        self.next_poke = (self.in_window(next) || !self.watched.is_empty()).then_some(next);
+    }
+
+    /// True if the suspects are to be asked at that moment.
+    fn in_window(&self, moment: Moment) -> bool {
+        !self.suspects.is_empty() && moment <= self.last_link_event + POKE_WINDOW
     }
 }

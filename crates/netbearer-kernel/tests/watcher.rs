@@ -322,10 +322,16 @@ fn dropping_the_future_loses_nothing() {
 #[test]
 fn changes_name_what_changed_and_an_idle_kernel_changes_nothing() {
     in_namespace(|| async {
+        do_not_detect_duplicates();
         ip("link add ap0 index 500 type veth peer name p0");
         ip("link set p0 up");
         ip("link set ap0 up");
         let (clock, mut watcher) = watcher().await;
+        // Either end may hear of its carrier last.
+        wait_until(&mut watcher, |watcher| {
+            ["ap0", "p0"].into_iter().all(|name| watcher.cache().link_named(name).is_some_and(|link| link.running))
+        })
+        .await;
         assert_true(&mut watcher, "the start").await;
         assert!(watcher.resync().await.expect("a dump").is_empty(), "nothing was unknown");
         ip("addr add 10.0.0.5/24 dev ap0");
@@ -334,7 +340,7 @@ fn changes_name_what_changed_and_an_idle_kernel_changes_nothing() {
             changes += watcher.changed().await.expect("the on-link route");
         }
         assert_eq!((&changes.addresses, &changes.interfaces()), (&BTreeSet::from([AP0]), &BTreeSet::from([AP0])));
-        assert!(!changes.rules && changes.links.is_empty());
+        assert!(!changes.rules && changes.links.is_empty(), "{changes:?}");
         ip("rule add priority 6000 table 100");
         assert!(watcher.changed().await.expect("a change").rules);
         assert_eq!(clock.expirations(), 0, "without suspects no timer runs");
@@ -427,6 +433,152 @@ fn asking_for_the_carrier_ends_a_second_after_the_last_event() {
         let asked = questions_in_two_quiet_seconds().await;
         assert!((10..=75).contains(&asked), "a second of questions every 15 ms, then none: {asked}");
         assert_eq!(questions_in_two_quiet_seconds().await, 0, "an idle watcher wakes nobody");
+    });
+}
+
+/// The kernel tells of addresses when it has found no duplicates, but shows them before: a second of difference.
+fn do_not_detect_duplicates() {
+    for interfaces in ["all", "default"] {
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{interfaces}/accept_dad"), "0").expect("written");
+    }
+}
+
+/// An interface with all that belongs to it, and one that does not change.
+fn make_ap0(elsewhere: &Elsewhere) {
+    do_not_detect_duplicates();
+    Veth::Ordinary.make(elsewhere);
+    configure_ap0();
+    ip("link add other up type veth peer name p-other");
+    ip("addr add 10.5.0.5/24 dev other");
+}
+
+fn configure_ap0() {
+    ip("addr add 10.0.0.5/24 dev ap0");
+    ip("addr add 2001:db8::5/64 dev ap0 nodad");
+    ip("route add 192.0.2.0/24 via 10.0.0.1");
+    ip("-6 route add 2001:db8:f::/48 via 2001:db8::1");
+    ip("-6 route add default via fe80::1 dev ap0 table 100");
+}
+
+fn counts(watcher: &Watcher, interface: u32) -> (usize, usize) {
+    (watcher.cache().addresses_of(interface).count(), watcher.cache().routes_over(interface).count())
+}
+
+#[test]
+fn a_renamed_interface_is_the_same_one_with_all_it_has() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        make_ap0(&elsewhere);
+        let (_clock, mut watcher) = watcher().await;
+        assert_true(&mut watcher, "the start").await;
+        let before = counts(&watcher, AP0);
+        assert!(before.0 >= 2 && before.1 >= 4, "{before:?}");
+        for (from, to) in [("ap0", "wan0"), ("wan0", "ap0")] {
+            ip(&format!("link set {from} name {to}"));
+            let changes = wait_until(&mut watcher, |watcher| watcher.cache().link_named(to).is_some()).await;
+            assert!(changes.links.contains(&AP0), "{changes:?}");
+            assert!(watcher.cache().link_named(from).is_none());
+            assert_true(&mut watcher, &format!("{from} was renamed to {to}")).await;
+            assert_eq!(counts(&watcher, AP0), before);
+        }
+        // Two names change places.
+        ip("link set ap0 name x");
+        ip("link set other name ap0");
+        ip("link set x name other");
+        wait_until(&mut watcher, |watcher| watcher.cache().link(AP0).is_some_and(|link| link.name == "other")).await;
+        assert!(watcher.cache().link_named("ap0").is_some_and(|link| link.index != AP0));
+        assert_true(&mut watcher, "two interfaces changed their names").await;
+    });
+}
+
+#[test]
+fn an_interface_that_is_made_again_is_another_one_and_inherits_nothing() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        make_ap0(&elsewhere);
+        let (_clock, mut watcher) = watcher().await;
+        assert_true(&mut watcher, "the start").await;
+        for index in [700, AP0] {
+            let former = watcher.cache().link_named("ap0").expect("it is there").index;
+            ip("link del ap0");
+            ip(&format!("link add ap0 index {index} type veth peer name p0"));
+            wait_until(&mut watcher, |watcher| {
+                watcher.cache().link_named("ap0").is_some_and(|link| link.index == index)
+            })
+            .await;
+            assert!(watcher.cache().link(former).is_none());
+            assert_true(&mut watcher, &format!("ap0 was made again with index {index}")).await;
+            assert_eq!((counts(&watcher, former), counts(&watcher, index)), ((0, 0), (0, 0)));
+            ip("link set p0 up");
+            ip("link set ap0 up");
+            configure_ap0();
+            assert_true(&mut watcher, "the new ap0 was configured").await;
+            assert!(counts(&watcher, index).0 >= 2);
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_was_made_again_with_the_same_index_unseen_has_only_what_is_new() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        make_ap0(&elsewhere);
+        let (_clock, mut watcher) = watcher().await;
+        assert_true(&mut watcher, "the start").await;
+        ip("link del ap0");
+        ip(&format!("link add ap0 index {AP0} type veth peer name p0"));
+        ip("link set ap0 up");
+        ip("addr add 10.7.0.7/24 dev ap0");
+        // Everything is read in one go, as by somebody who was busy meanwhile.
+        watcher.changed().await.expect("a change");
+        assert_true(&mut watcher, "all of that").await;
+        let addresses: Vec<_> = watcher.cache().addresses_of(AP0).filter(|one| one.address.is_ipv4()).collect();
+        assert_eq!(addresses.len(), 1, "{addresses:?}");
+    });
+}
+
+#[test]
+fn another_hardware_address_is_a_change_of_the_link() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        make_ap0(&elsewhere);
+        let (_clock, mut watcher) = watcher().await;
+        assert_true(&mut watcher, "the start").await;
+        ip("link set ap0 address 02:00:00:00:00:77");
+        let changed = |watcher: &Watcher| {
+            watcher.cache().link(AP0).is_some_and(|link| link.hardware_address.to_string() == "02:00:00:00:00:77")
+        };
+        let changes = wait_until(&mut watcher, changed).await;
+        assert!(changes.links.contains(&AP0), "{changes:?}");
+        assert_true(&mut watcher, "another hardware address").await;
+    });
+}
+
+#[test]
+fn an_interface_in_another_namespace_is_gone_until_it_comes_back_with_whatever_index() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        make_ap0(&elsewhere);
+        let (_clock, mut watcher) = watcher().await;
+        assert_true(&mut watcher, "the start").await;
+        ip(&format!("link set ap0 netns {}", elsewhere.thread_number));
+        wait_until(&mut watcher, |watcher| watcher.cache().link_named("ap0").is_none()).await;
+        assert_true(&mut watcher, "ap0 went elsewhere").await;
+        assert_eq!(counts(&watcher, AP0), (0, 0));
+
+        // Somebody else has the index by then.
+        ip(&format!("link add squatter index {AP0} type veth peer name p-squatter"));
+        let here = rustix::thread::gettid().as_raw_nonzero().get();
+        elsewhere.ip(&format!("link set ap0 netns {here}"));
+        wait_until(&mut watcher, |watcher| watcher.cache().link_named("ap0").is_some()).await;
+        assert_true(&mut watcher, "ap0 came back").await;
+        let back = watcher.cache().link_named("ap0").expect("it is back").clone();
+        assert!(back.index != AP0 && !back.administratively_up, "{back:?}");
+        assert_eq!(watcher.cache().link(AP0).map(|link| link.name.as_str()), Some("squatter"));
+        ip("link set ap0 up");
+        configure_ap0();
+        assert_true(&mut watcher, "ap0 was configured again").await;
+        assert!(counts(&watcher, back.index).0 >= 2);
     });
 }
 

@@ -7,22 +7,37 @@ use std::{
     future::Future,
     io::Write,
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use netbearer_kernel::{BootClock, Changes, Watcher};
+use netbearer_lab::{AccessPointPlan, Lab};
 use serde_json::Value;
 
 /// Runs `body` in a new network namespace with loopback up, on a current-thread runtime. The namespace goes with the
 /// thread, however the test ends.
 pub fn in_namespace<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send) {
+    on_a_thread(enter_new_namespace, |()| body());
+}
+
+/// Runs `body` on the machine of a lab with the access point `ap0`, whose index is 500 and which is down.
+pub fn in_lab<F: Future<Output = ()>>(body: impl FnOnce(Arc<Lab>) -> F + Send) {
+    let enter = || {
+        let lab = Lab::builder().access_point(AccessPointPlan::new("ap0").index(AP0)).build().expect("a lab");
+        lab.machine().enter().expect("the machine of the lab");
+        Arc::new(lab)
+    };
+    on_a_thread(enter, body);
+}
+
+fn on_a_thread<T, F: Future<Output = ()>>(enter: impl FnOnce() -> T + Send, body: impl FnOnce(T) -> F + Send) {
     thread::scope(|scope| {
         let outcome = scope
             .spawn(|| {
-                enter_new_namespace();
-                runtime().block_on(async { tokio::time::timeout(Duration::from_secs(60), body()).await })
+                let place = enter();
+                runtime().block_on(async { tokio::time::timeout(Duration::from_secs(60), body(place)).await })
             })
             .join();
         match outcome {
@@ -150,7 +165,7 @@ pub async fn wait_until(watcher: &mut Watcher, mut condition: impl FnMut(&Watche
     while !condition(watcher) {
         let changed = tokio::time::timeout(Duration::from_secs(10), watcher.changed()).await;
         let changes = changed.unwrap_or_else(|_| panic!("nothing more happened: {:#?}", watcher.cache()));
-        all.links.extend(&changes.expect("the watcher goes on").links);
+        all += changes.expect("the watcher goes on");
     }
     all
 }
