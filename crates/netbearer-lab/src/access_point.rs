@@ -1,6 +1,6 @@
 use std::{
     fmt, io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -8,11 +8,12 @@ use std::{
 use netbearer_types::Moment;
 
 use crate::{
-    AccessPointPlan, Card, Dhcp, DhcpServer, INTERNET, LabError, Namespace, Record, Subnet,
+    AccessPointPlan, Card, Dhcp, DhcpServer, INTERNET, INTERNET_V6, LabError, Namespace, Record, Subnet,
     dnsmasq::Dnsmasq,
     echo_server::EchoServer,
     netlink::{CableEnd, LinkSocket},
     requirement::require,
+    router_advertisement::{self, RouterAdvertisement},
 };
 
 /// The access point's end of the cable, in its own namespace.
@@ -77,7 +78,7 @@ enum DhcpService {
 impl AccessPoint {
     /// Builds the `number`th access point of a lab.
     pub(crate) fn build(plan: AccessPointPlan, number: u8, machine: &Namespace) -> Result<Self, LabError> {
-        let AccessPointPlan { name, subnet, card, dhcp, index, checksum_offload } = plan;
+        let AccessPointPlan { name, subnet, card, dhcp, index, checksum_offload, rapid_commit } = plan;
         let subnet = subnet.unwrap_or(Subnet::numbered(number));
         let near_index = index.unwrap_or(500 + u32::from(number));
         let namespace = Namespace::new(&name)?;
@@ -102,7 +103,7 @@ impl AccessPoint {
         access_point.plug()?;
         access_point.dhcp = match dhcp {
             Dhcp::None => DhcpService::None,
-            Dhcp::Dnsmasq => DhcpService::Dnsmasq(Dnsmasq::start(&access_point.namespace, subnet)?),
+            Dhcp::Dnsmasq => DhcpService::Dnsmasq(Dnsmasq::start(&access_point.namespace, subnet, rapid_commit)?),
             Dhcp::Scripted(script) => {
                 let server = DhcpServer::new(script, subnet);
                 server.attach(&access_point.namespace, access_point.far_end())?;
@@ -140,6 +141,13 @@ impl AccessPoint {
     #[must_use]
     pub fn hardware_address(&self) -> [u8; 6] {
         self.hardware_address
+    }
+
+    /// The hardware address of the far end of the cable, the same each time it is plugged.
+    #[must_use]
+    pub fn router_hardware_address(&self) -> [u8; 6] {
+        let [first, second, third, fourth, number, _] = self.hardware_address;
+        [first, second, third, fourth, number, 0x02]
     }
 
     /// Cuts the carrier: the far end goes down. Returns the moment just before.
@@ -205,9 +213,7 @@ impl AccessPoint {
             Card::Ordinary => FAR_INDEX,
         };
         let near = CableEnd { name: &self.name, index, hardware_address: self.hardware_address };
-        let [.., number, _] = self.hardware_address;
-        let far =
-            CableEnd { name: FAR_END, index: far_index, hardware_address: [0x02, 0x6c, 0x61, 0x62, number, 0x02] };
+        let far = CableEnd { name: FAR_END, index: far_index, hardware_address: self.router_hardware_address() };
         let unable = || self.unable_to("plug");
         let moment = self.near_links.create_cable(near, far, self.namespace.as_fd()).map_err(unable())?;
         (cable.near_index, cable.far_index) = (index, far_index);
@@ -247,6 +253,32 @@ impl AccessPoint {
             .map_err(self.unable_to(format!("move to {subnet}")))?;
         cable.subnet = subnet;
         server.change_subnet(subnet);
+        Ok(())
+    }
+
+    /// Advertises itself as an IPv6 router, from fe80::1, once.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged or has no carrier.
+    pub fn advertise(&self, advertisement: &RouterAdvertisement) -> Result<(), LabError> {
+        let address = format!("{}/64", router_advertisement::ROUTER);
+        let address = ["-6", "address", "replace", &address, "dev", FAR_END, "nodad"];
+        self.namespace.command("ip").args(address).output()?;
+        let index = self.cable().far_index;
+        self.namespace.run(|| advertisement.send(index)).map_err(self.unable_to("advertise"))
+    }
+
+    /// Takes this address in an IPv6 network of 64 bits, and is the way to the internet there. Tells nobody: see
+    /// [`Self::advertise`].
+    ///
+    /// # Errors
+    /// [`LabError::CommandFailed`] when it is unplugged.
+    pub fn serve_ipv6(&self, address: Ipv6Addr) -> Result<(), LabError> {
+        let [network, internet] = [format!("{address}/64"), format!("{INTERNET_V6}/128")];
+        for (address, interface) in [(network, FAR_END), (internet, "lo")] {
+            let address = ["-6", "address", "replace", &address, "dev", interface, "nodad"];
+            self.namespace.command("ip").args(address).output()?;
+        }
         Ok(())
     }
 

@@ -33,6 +33,7 @@ pub struct AccessPointPlan {
     pub(crate) dhcp: Dhcp,
     pub(crate) index: Option<u32>,
     pub(crate) checksum_offload: bool,
+    pub(crate) rapid_commit: bool,
 }
 
 impl AccessPointPlan {
@@ -45,6 +46,7 @@ impl AccessPointPlan {
             dhcp: Dhcp::default(),
             index: None,
             checksum_offload: true,
+            rapid_commit: true,
         }
     }
 
@@ -74,6 +76,12 @@ impl AccessPointPlan {
     /// The index of the machine's interface. By default 500 + `n` for the `n`th access point, from 0.
     pub fn index(mut self, index: u32) -> Self {
         self.index = Some(index);
+        self
+    }
+
+    /// Makes dnsmasq answer every client in four messages, also those that ask for two (RFC 4039).
+    pub fn without_rapid_commit(mut self) -> Self {
+        self.rapid_commit = false;
         self
     }
 

@@ -1,5 +1,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
+use crate::Subnet;
+
 /// How the scripted DHCP server behaves when nothing is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -9,6 +11,7 @@ pub struct Script {
     pub(crate) rebinding_time: Option<Duration>,
     pub(crate) name_servers: Option<Vec<Ipv4Addr>>,
     pub(crate) rapid_commit: bool,
+    pub(crate) announced_subnet: Option<Subnet>,
 }
 
 impl Default for Script {
@@ -20,6 +23,7 @@ impl Default for Script {
             rebinding_time: None,
             name_servers: None,
             rapid_commit: false,
+            announced_subnet: None,
         }
     }
 }
@@ -54,6 +58,13 @@ impl Script {
         self.rapid_commit = rapid;
         self
     }
+
+    /// The subnet whose mask and router it tells clients, whatever it leases from. By default the one it serves. With
+    /// [`DhcpServer::follow`](crate::DhcpServer::follow) it changes under a lease.
+    pub fn announced_subnet(mut self, subnet: Subnet) -> Self {
+        self.announced_subnet = Some(subnet);
+        self
+    }
 }
 
 /// What may be wrong with an answer of the scripted DHCP server.
@@ -65,8 +76,26 @@ pub enum Fault {
     Delay(Duration),
     /// A DHCPNAK instead of the answer to a DHCPREQUEST. Other messages are answered well, and do not use it up.
     Nak,
+    /// The same, if the DHCPREQUEST comes from a client in this state.
+    NakWhile(ClientState),
+    /// The right acknowledgement of a renewal, but for another address than the client has. Other messages are answered
+    /// well, and do not use it up.
+    OtherAddress(Ipv4Addr),
     /// The right answer with the wrong transaction number, which a client must ignore (RFC 2131 §4.4.1).
     WrongTransaction,
     /// Bytes that are no DHCP message.
     Garbage,
+}
+
+/// The state of a client, as its DHCPREQUEST shows it (RFC 2131 §4.3.2, table 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// It asks for an address that was offered.
+    Selecting,
+    /// It asks for an address that it had before.
+    Rebooting,
+    /// It asks its own server to prolong its lease.
+    Renewing,
+    /// It asks any server to prolong its lease.
+    Rebinding,
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
     io::{self, PipeReader},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -13,10 +13,10 @@ use dhcproto::{
     v4::{CLIENT_PORT, DhcpOption, MIN_PACKET_SIZE, Message, MessageType, Opcode, OptionCode, SERVER_PORT},
 };
 use netbearer_types::Moment;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::{
-    Fault, LabError, Namespace, Record, Script, Subnet, access_point::FarEnd, deadline::Deadline, now,
+    ClientState, Fault, LabError, Namespace, Record, Script, Subnet, access_point::FarEnd, deadline::Deadline, now,
     server_thread::ServerThread,
 };
 
@@ -43,6 +43,8 @@ pub struct Exchange {
     pub direction: Direction,
     /// Its type.
     pub kind: MessageType,
+    /// The client's state, if it is a DHCPREQUEST.
+    pub client_state: Option<ClientState>,
     /// The message; for one that was sent, as it was before the fault.
     pub message: Message,
     /// The fault it was sent with.
@@ -51,9 +53,10 @@ pub struct Exchange {
 
 impl fmt::Display for Exchange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { moment, direction, kind, message, fault } = self;
+        let Self { moment, direction, kind, client_state, message, fault } = self;
         let (client, yours) = (message.ciaddr(), message.yiaddr());
         write!(formatter, "{moment:?} {direction:?} {kind:?} {:08x} ciaddr {client} yiaddr {yours}", message.xid())?;
+        client_state.map_or(Ok(()), |state| write!(formatter, " {state:?}"))?;
         fault.map_or(Ok(()), |fault| write!(formatter, " ({fault:?})"))
     }
 }
@@ -71,10 +74,10 @@ struct State {
     script: Script,
     subnet: Subnet,
     leases: BTreeMap<Vec<u8>, Ipv4Addr>,
-    declined: BTreeSet<Ipv4Addr>,
+    declined: Vec<Ipv4Addr>,
     next_offer: Option<Ipv4Addr>,
     next_faults: VecDeque<Fault>,
-    standing_fault: Option<Fault>,
+    standing_fault: Option<(Moment, Fault)>,
     alteration: Option<Alteration>,
 }
 
@@ -86,7 +89,7 @@ impl DhcpServer {
             script,
             subnet,
             leases: BTreeMap::new(),
-            declined: BTreeSet::new(),
+            declined: Vec::new(),
             next_offer: None,
             next_faults: VecDeque::new(),
             standing_fault: None,
@@ -98,9 +101,14 @@ impl DhcpServer {
     /// Starts to listen on `far_end`. What it knew before it was detached it still knows.
     pub(crate) fn attach(&self, namespace: &Namespace, far_end: FarEnd) -> Result<(), LabError> {
         let unable = || LabError::unable_to("start the scripted DHCP server");
-        let socket = namespace.run(|| server_socket(far_end.name)).map_err(unable())?;
-        let mut service =
-            Service { socket, far_end, state: self.state.clone(), exchanges: self.exchanges.clone(), late: Vec::new() };
+        let sockets = namespace.run(|| Sockets::open(far_end.name)).map_err(unable())?;
+        let mut service = Service {
+            sockets,
+            far_end,
+            state: self.state.clone(),
+            exchanges: self.exchanges.clone(),
+            late: Vec::new(),
+        };
         let thread = ServerThread::start("dhcp server", move |stopped| service.serve(&stopped)).map_err(unable())?;
         self.replace_thread(Some(thread));
         Ok(())
@@ -140,7 +148,18 @@ impl DhcpServer {
 
     /// From now on the answers have this fault, until [`Self::heal`].
     pub fn fail(&self, fault: Fault) {
-        self.state().standing_fault = Some(fault);
+        self.fail_from(Moment::ZERO, fault);
+    }
+
+    /// The same, but not before this moment.
+    pub fn fail_from(&self, moment: Moment, fault: Fault) {
+        self.state().standing_fault = Some((moment, fault));
+    }
+
+    /// The addresses that clients have declined, in order.
+    #[must_use]
+    pub fn declined(&self) -> Vec<Ipv4Addr> {
+        self.state().declined.clone()
     }
 
     /// The next `count` answers have this fault, after those that were announced before.
@@ -191,13 +210,47 @@ impl fmt::Debug for State {
     }
 }
 
-fn server_socket(interface: &str) -> io::Result<UdpSocket> {
+/// Two sockets, because only what a message was sent to tells a client that renews from one that rebinds.
+struct Sockets {
+    unicast: UdpSocket,
+    broadcast: UdpSocket,
+}
+
+impl Sockets {
+    fn open(interface: &str) -> io::Result<Self> {
+        let broadcast = server_socket(interface, Ipv4Addr::BROADCAST, &[])?;
+        let unicast = server_socket(interface, Ipv4Addr::UNSPECIFIED, &no_broadcasts())?;
+        Ok(Self { unicast, broadcast })
+    }
+}
+
+fn server_socket(interface: &str, address: Ipv4Addr, filter: &[SockFilter]) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, SERVER_PORT)).into())?;
+    socket.set_reuse_address(true)?;
+    if !filter.is_empty() {
+        socket.attach_filter(filter)?;
+    }
+    socket.bind(&SocketAddr::from((address, SERVER_PORT)).into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// A filter that lets pass what is not for 255.255.255.255 (`bpf(4)` instructions; the packet begins with its UDP header,
+/// and `SKF_NET_OFF` of `linux/filter.h` leads back to the IP header).
+fn no_broadcasts() -> [SockFilter; 4] {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const IP_HEADER: u32 = 0xfff0_0000;
+    const DESTINATION: u32 = 16;
+    [
+        SockFilter::new(LOAD_WORD, 0, 0, IP_HEADER + DESTINATION),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
 }
 
 /// The message, as long as clients from the time of BOOTP expect it (RFC 1542 §2.1).
@@ -210,7 +263,7 @@ fn encode(message: &Message) -> Vec<u8> {
 
 /// What the thread works with.
 struct Service {
-    socket: UdpSocket,
+    sockets: Sockets,
     far_end: FarEnd,
     state: Arc<Mutex<State>>,
     exchanges: Record<Exchange>,
@@ -228,29 +281,43 @@ impl Service {
         loop {
             let due = self.late.iter().map(|(due, _)| *due).min();
             let deadline = due.map_or(Deadline::NEVER, Deadline::from);
-            let Ok([_, false]) = deadline.wait_readable([self.socket.as_fd(), stopped.as_fd()]) else { return };
-            self.receive_all();
+            let Sockets { unicast, broadcast } = &self.sockets;
+            let sources = [unicast.as_fd(), broadcast.as_fd(), stopped.as_fd()];
+            let Ok([_, _, false]) = deadline.wait_readable(sources) else { return };
+            while let Some((message, is_broadcast)) = self.receive() {
+                self.handle(message, is_broadcast);
+            }
             let is_due = |(due, _): &mut (Instant, Answer)| *due <= Instant::now();
             let due: Vec<_> = self.late.extract_if(.., is_due).collect();
             due.into_iter().for_each(|(_, answer)| self.send(answer));
         }
     }
 
-    /// Messages that cannot be decoded are ignored, as RFC 2131 servers do.
-    fn receive_all(&mut self) {
+    /// The next message that has come, and whether it was sent to everybody. Messages that cannot be decoded are ignored,
+    /// as RFC 2131 servers do.
+    fn receive(&self) -> Option<(Message, bool)> {
         let mut packet = [0; 1500];
-        while let Ok((length, _)) = self.socket.recv_from(&mut packet) {
-            let Ok(message) = Message::from_bytes(&packet[..length.min(packet.len())]) else { continue };
-            let Some(kind) = message.opts().msg_type() else { continue };
-            self.record(Direction::Received, kind, message.clone(), None);
-            let answer = self.state.lock().unwrap_or_else(PoisonError::into_inner).answer(kind, &message);
-            match answer {
-                Some(Answer { fault: Some(Fault::Silent), .. }) | None => {}
-                Some(answer) => match answer.fault {
-                    Some(Fault::Delay(delay)) => self.late.push((Instant::now() + delay, answer)),
-                    _ => self.send(answer),
-                },
+        for (socket, is_broadcast) in [(&self.sockets.unicast, false), (&self.sockets.broadcast, true)] {
+            while let Ok(length) = socket.recv(&mut packet) {
+                if let Ok(message) = Message::from_bytes(packet.get(..length).unwrap_or_default()) {
+                    return Some((message, is_broadcast));
+                }
             }
+        }
+        None
+    }
+
+    fn handle(&mut self, message: Message, is_broadcast: bool) {
+        let Some(kind) = message.opts().msg_type() else { return };
+        let client_state = client_state(kind, &message, is_broadcast);
+        self.record(Direction::Received, kind, client_state, message.clone(), None);
+        let answer = self.state.lock().unwrap_or_else(PoisonError::into_inner).answer(kind, client_state, &message);
+        match answer {
+            Some(Answer { fault: Some(Fault::Silent), .. }) | None => {}
+            Some(answer) => match answer.fault {
+                Some(Fault::Delay(delay)) => self.late.push((Instant::now() + delay, answer)),
+                _ => self.send(answer),
+            },
         }
     }
 
@@ -266,21 +333,28 @@ impl Service {
             _ => encode(&message),
         };
         self.far_end.settle();
-        let direction = match self.socket.send_to(&packet, (to, CLIENT_PORT)) {
+        let direction = match self.sockets.unicast.send_to(&packet, (to, CLIENT_PORT)) {
             Ok(_) => Direction::Sent,
             Err(_) => Direction::Unsent,
         };
-        self.record(direction, kind, message, fault);
+        self.record(direction, kind, None, message, fault);
     }
 
-    fn record(&self, direction: Direction, kind: MessageType, message: Message, fault: Option<Fault>) {
-        self.exchanges.push(Exchange { moment: now(), direction, kind, message, fault });
+    fn record(
+        &self,
+        direction: Direction,
+        kind: MessageType,
+        client_state: Option<ClientState>,
+        message: Message,
+        fault: Option<Fault>,
+    ) {
+        self.exchanges.push(Exchange { moment: now(), direction, kind, client_state, message, fault });
     }
 }
 
 impl State {
     /// The answer to a client's message (RFC 2131 §4.3), with its fault.
-    fn answer(&mut self, kind: MessageType, request: &Message) -> Option<Answer> {
+    fn answer(&mut self, kind: MessageType, client_state: Option<ClientState>, request: &Message) -> Option<Answer> {
         let client = request.chaddr().to_vec();
         let mut answer = match kind {
             MessageType::Discover => {
@@ -308,7 +382,8 @@ impl State {
             }
             MessageType::Inform => self.grant(request, MessageType::Ack, None),
             MessageType::Decline => {
-                self.declined.extend(self.leases.remove(&client));
+                let leased = self.leases.remove(&client);
+                self.declined.extend(requested_address(request).or(leased));
                 return None;
             }
             MessageType::Release => {
@@ -317,9 +392,13 @@ impl State {
             }
             _ => return None,
         };
-        let fault = self.take_fault(kind);
-        if fault == Some(Fault::Nak) {
-            answer = self.refuse(request);
+        let fault = self.take_fault(kind, client_state);
+        match fault {
+            Some(Fault::Nak | Fault::NakWhile(_)) => answer = self.refuse(request),
+            Some(Fault::OtherAddress(address)) => {
+                answer.message.set_yiaddr(address);
+            }
+            _ => {}
         }
         if let Some(alter) = &mut self.alteration {
             alter(&mut answer.message);
@@ -327,11 +406,16 @@ impl State {
         Some(Answer { fault, ..answer })
     }
 
-    fn take_fault(&mut self, kind: MessageType) -> Option<Fault> {
-        let applies = |fault: &Fault| *fault != Fault::Nak || kind == MessageType::Request;
+    fn take_fault(&mut self, kind: MessageType, client_state: Option<ClientState>) -> Option<Fault> {
+        let applies = |fault: &Fault| match fault {
+            Fault::Nak => kind == MessageType::Request,
+            Fault::NakWhile(state) => client_state == Some(*state),
+            Fault::OtherAddress(_) => matches!(client_state, Some(ClientState::Renewing | ClientState::Rebinding)),
+            Fault::Silent | Fault::Delay(_) | Fault::WrongTransaction | Fault::Garbage => true,
+        };
         match self.next_faults.front() {
             Some(next) if applies(next) => self.next_faults.pop_front(),
-            _ => self.standing_fault.filter(applies),
+            _ => self.standing_fault.filter(|(from, _)| *from <= now()).map(|(_, fault)| fault).filter(applies),
         }
     }
 
@@ -360,8 +444,9 @@ impl State {
         let name_servers = self.script.name_servers.clone().unwrap_or_else(|| vec![self.subnet.gateway()]);
         answer.message.set_yiaddr(address.unwrap_or(Ipv4Addr::UNSPECIFIED)).set_ciaddr(request.ciaddr());
         let options = answer.message.opts_mut();
-        options.insert(DhcpOption::SubnetMask(self.subnet.mask()));
-        options.insert(DhcpOption::Router(vec![self.subnet.gateway()]));
+        let announced = self.script.announced_subnet.unwrap_or(self.subnet);
+        options.insert(DhcpOption::SubnetMask(announced.mask()));
+        options.insert(DhcpOption::Router(vec![announced.gateway()]));
         if !name_servers.is_empty() {
             options.insert(DhcpOption::DomainNameServer(name_servers));
         }
@@ -395,6 +480,21 @@ impl State {
         options.insert(DhcpOption::ServerIdentifier(self.subnet.gateway()));
         Answer { message, kind, fault: None }
     }
+}
+
+/// RFC 2131 §4.3.2, table 4.
+fn client_state(kind: MessageType, message: &Message, is_broadcast: bool) -> Option<ClientState> {
+    (kind == MessageType::Request).then(|| {
+        if server_identifier(message).is_some() {
+            ClientState::Selecting
+        } else if message.ciaddr().is_unspecified() {
+            ClientState::Rebooting
+        } else if is_broadcast {
+            ClientState::Rebinding
+        } else {
+            ClientState::Renewing
+        }
+    })
 }
 
 fn seconds(time: Duration) -> u32 {

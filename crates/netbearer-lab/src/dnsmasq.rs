@@ -14,7 +14,7 @@ pub(crate) struct Dnsmasq {
 
 impl Dnsmasq {
     /// Starts it. Returns when it answers.
-    pub(crate) fn start(namespace: &Namespace, subnet: Subnet) -> Result<Self, LabError> {
+    pub(crate) fn start(namespace: &Namespace, subnet: Subnet, rapid_commit: bool) -> Result<Self, LabError> {
         let mut addresses = subnet.leasable();
         let (first, last) = (addresses.next(), addresses.last());
         let [first, last] = [first, last].map(|address| address.unwrap_or(subnet.gateway()));
@@ -25,7 +25,8 @@ impl Dnsmasq {
             .args(["--conf-file=/dev/null", "--user=root", "--group=root", "--no-hosts", "--no-resolv"])
             .arg(format!("--address=/#/{INTERNET}"))
             // It would ping each address for three seconds before it offers it first.
-            .args(["--no-ping", "--dhcp-authoritative", "--dhcp-rapid-commit"])
+            .args(["--no-ping", "--dhcp-authoritative"])
+            .args(rapid_commit.then_some("--dhcp-rapid-commit"))
             .arg(format!("--dhcp-range={first},{last},{},120", subnet.mask()))
             .stderr(Stdio::piped())
             .spawn()?;

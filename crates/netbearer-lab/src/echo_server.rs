@@ -12,6 +12,9 @@ use crate::{LabError, Namespace, deadline::Deadline, server_thread::ServerThread
 /// (RFC 5737).
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
+/// As [`INTERNET`], in IPv6 (RFC 3849). There once the access point [serves](crate::AccessPoint::serve_ipv6) it.
+pub const INTERNET_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+
 /// The port of the echo service (RFC 862), TCP and UDP.
 pub const ECHO_PORT: u16 = 7;
 

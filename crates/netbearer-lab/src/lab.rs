@@ -10,7 +10,7 @@ pub struct Lab {
 impl Lab {
     /// A lab without access points, to begin with.
     pub fn builder() -> LabBuilder {
-        LabBuilder { plans: Vec::new(), reverse_path_filter: 2 }
+        LabBuilder { plans: Vec::new(), reverse_path_filter: 2, own_files: false }
     }
 
     /// The namespace the code under test is to run in.
@@ -43,6 +43,7 @@ impl Lab {
 pub struct LabBuilder {
     plans: Vec<AccessPointPlan>,
     reverse_path_filter: u8,
+    own_files: bool,
 }
 
 impl LabBuilder {
@@ -59,13 +60,20 @@ impl LabBuilder {
         self
     }
 
+    /// Gives the machine [files of its own](Namespace::with_own_files), so that network managers can run on it.
+    pub fn own_files(mut self) -> Self {
+        self.own_files = true;
+        self
+    }
+
     /// Builds it. Returns when every server answers.
     ///
     /// # Errors
     /// What [`requirements`] says, or what could not be built.
     pub fn build(self) -> Result<Lab, LabError> {
         requirements()?;
-        let machine = Namespace::new("machine")?;
+        let create = if self.own_files { Namespace::with_own_files } else { Namespace::new };
+        let machine = create("machine")?;
         // Cards get it when they are plugged.
         machine.set_sysctl("net/ipv4/conf/default/rp_filter", &self.reverse_path_filter.to_string())?;
         let access_points = (0..)

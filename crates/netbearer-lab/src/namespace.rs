@@ -6,17 +6,17 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::MetadataExt,
     },
-    path::PathBuf,
-    process::{Child, Command},
+    path::{Path, PathBuf},
+    process::{self, Child, Command},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
 
 use crate::{
-    LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket,
+    LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket, own_files::OwnFiles,
     unshare::unshare_network,
 };
 
@@ -26,6 +26,8 @@ const LOOPBACK: u32 = 1;
 /// An anonymous network namespace, with its loopback interface up and the sysctls of a machine that runs systemd.
 ///
 /// It lives as long as this value, a thread that [entered](Self::enter) it, or a program that was started in it.
+///
+/// With [files of its own](Self::with_own_files) it is a machine on which whole network managers can run.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
@@ -39,8 +41,23 @@ impl Namespace {
     /// # Errors
     /// [`LabError::System`] without the right to do so.
     pub fn new(name: &str) -> Result<Self, LabError> {
+        Self::create(name, Files::Shared)
+    }
+
+    /// Creates a namespace whose programs also have files of their own (`/run`, `/var/lib` and what network managers
+    /// keep in `/etc`, all empty at first), a host name and process numbers of their own, and for whom the rest of
+    /// `/etc` and `/sys` cannot be written: nothing they do touches the machine, and all of them end with the namespace,
+    /// with whatever they started.
+    ///
+    /// # Errors
+    /// [`LabError::System`] without the right to do so.
+    pub fn with_own_files(name: &str) -> Result<Self, LabError> {
+        Self::create(name, Files::Own)
+    }
+
+    fn create(name: &str, files: Files) -> Result<Self, LabError> {
         let (parent, file) =
-            Parent::start(name).map_err(LabError::unable_to(format!("create the network namespace of {name}")))?;
+            Parent::start(name, files).map_err(LabError::unable_to(format!("create the namespaces of {name}")))?;
         let namespace = Self { name: name.to_owned(), file, parent };
         namespace.run(|| {
             LinkSocket::open()?.set_up(LOOPBACK, true)?;
@@ -102,6 +119,40 @@ impl Namespace {
     /// A program to be run in the namespace. It is killed when its owner, this value or the whole process ends.
     pub fn command(&self, program: impl AsRef<OsStr>) -> NamespaceCommand<'_> {
         NamespaceCommand::new(self, program.as_ref())
+    }
+
+    /// How this process reaches a file that the namespace's programs see as `path`, an absolute one.
+    #[must_use]
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        match self.parent.files {
+            Files::Shared => path.to_owned(),
+            Files::Own => self.parent.root.join(path.strip_prefix("/").unwrap_or(path)),
+        }
+    }
+
+    /// Writes a file that the namespace's programs see as `path`, and the directories it is in.
+    ///
+    /// # Errors
+    /// [`LabError::System`] if it cannot be written, as when its directory is one the namespace shares with the machine.
+    pub fn write_file(&self, path: &str, text: &str) -> Result<(), LabError> {
+        let unable = || LabError::unable_to(format!("write {path} for the programs of {}", self.name));
+        if self.parent.files == Files::Shared {
+            let shared = "the namespace has no files of its own: create it by with_own_files";
+            return Err(unable()(io::Error::new(io::ErrorKind::PermissionDenied, shared)));
+        }
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(unable())?;
+        fs::write(path, text).map_err(unable())
+    }
+
+    /// The process number that a program started in the namespace sees as its parent's.
+    pub(crate) fn parent_of_programs(&self) -> u32 {
+        match self.parent.files {
+            Files::Shared => process::id(),
+            // A parent outside has no number inside.
+            Files::Own => 0,
+        }
     }
 
     /// Starts a child process in the namespace.
@@ -173,10 +224,20 @@ fn sysctl_path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
+/// Whether a namespace's programs see the machine's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    Shared,
+    Own,
+}
+
 /// The thread that created the namespace and is the parent of all programs in it. It must live as long as they may:
 /// the death signal of `prctl(2)` is sent when the parent *thread* ends.
 #[derive(Debug)]
 struct Parent {
+    files: Files,
+    /// The root directory of the thread, as this process sees it.
+    root: PathBuf,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -188,12 +249,15 @@ struct Order {
 }
 
 impl Parent {
-    fn start(name: &str) -> io::Result<(Self, File)> {
+    fn start(name: &str, files: Files) -> io::Result<(Self, File)> {
         let (orders, received) = mpsc::channel::<Order>();
         let (created, creation) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let file = unshare_network().map_err(io::Error::from).and_then(|()| File::open("/proc/thread-self/ns/net"));
-            if created.send(file).is_err() {
+            let (created_here, _machine) = match Self::unshare(files) {
+                Ok((file, machine)) => (Ok((file, gettid())), machine),
+                Err(error) => (Err(error), None),
+            };
+            if created.send(created_here).is_err() {
                 return;
             }
             for mut order in received {
@@ -201,8 +265,19 @@ impl Parent {
                 let _ = order.reply.send(order.command.spawn());
             }
         })?;
-        let file = creation.recv().map_err(io::Error::other)??;
-        Ok((Self { orders: Some(orders), thread: Some(thread) }, file))
+        let (file, id) = creation.recv().map_err(io::Error::other)??;
+        let root = format!("/proc/{}/task/{id}/root", process::id()).into();
+        Ok((Self { files, root, orders: Some(orders), thread: Some(thread) }, file))
+    }
+
+    fn unshare(files: Files) -> io::Result<(File, Option<OwnFiles>)> {
+        unshare_network()?;
+        let file = File::open("/proc/thread-self/ns/net")?;
+        let machine = match files {
+            Files::Shared => None,
+            Files::Own => Some(OwnFiles::set_up()?),
+        };
+        Ok((file, machine))
     }
 
     fn spawn(&self, command: Command) -> io::Result<Child> {

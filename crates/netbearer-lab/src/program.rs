@@ -3,7 +3,7 @@ use std::{
     fmt,
     io::{self, Read},
     os::fd::AsFd,
-    process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ impl<'a> NamespaceCommand<'a> {
         // setpriv asks for the death signal (a Rust process could do so only by unsafe code after the fork); the shell
         // closes the gap before it: when this process is dead already, the signal has come and gone unseen.
         command.args(["--pdeathsig", "KILL", "--", "sh", "-c", r#"[ "$PPID" = "$0" ] && exec "$@""#]);
-        command.arg(process::id().to_string());
+        command.arg(namespace.parent_of_programs().to_string());
         command.arg(locate(program).unwrap_or_else(|| program.into()));
         command.stdin(Stdio::null());
         Self { namespace, command, words: vec![program.to_owned()] }

@@ -9,6 +9,10 @@ use crate::{LabError, Namespace};
 
 /// Numbers that change by themselves, and the state of a check that ends by itself.
 const VOLATILE: [&str; 5] = ["valid_life_time", "preferred_life_time", "expires", "tentative", "optimistic"];
+/// NetworkManager's directory while it runs, or has run.
+const NETWORK_MANAGER: &str = "/run/NetworkManager/devices";
+/// The protocol that NetBearer's addresses, routes and rules are tagged with, as `ip` writes one without a name.
+const NETBEARER: &str = "110";
 
 /// The network state of a namespace at one moment: links, addresses, routes, rules and the sysctls of the interfaces,
 /// one fact a line. For assertions that something is "as before".
@@ -39,6 +43,27 @@ impl Snapshot {
             facts.extend(objects(rules).into_iter().map(|rule| fact(&format!("rule {family}"), rule)));
         }
         facts.extend(namespace.run(sysctls)?);
+        facts.sort();
+        Ok(Self { facts })
+    }
+
+    /// Takes a snapshot of what belongs to others than NetBearer: all but the addresses, routes and rules tagged as its
+    /// own, and also `/etc/resolv.conf` and, if NetworkManager runs there, what `nmcli` says of devices and profiles.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn of_others(namespace: &Namespace) -> Result<Self, LabError> {
+        let Self { mut facts } = Self::take(namespace)?;
+        let ours = format!("\"protocol\":\"{NETBEARER}\"");
+        facts.retain(|fact| !fact.contains(&ours));
+        let resolver = fs::read_to_string(namespace.path("/etc/resolv.conf")).unwrap_or_default();
+        facts.push(format!("resolv.conf {resolver:?}"));
+        if namespace.path(NETWORK_MANAGER).exists() {
+            for question in [["device", "show"], ["connection", "show"]] {
+                let answer = namespace.command("nmcli").args(["--terse", "--colors", "no"]).args(question).output()?;
+                facts.extend(answer.lines().map(|line| format!("nmcli {} {line}", question.join(" "))));
+            }
+        }
         facts.sort();
         Ok(Self { facts })
     }

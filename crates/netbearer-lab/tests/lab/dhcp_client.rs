@@ -25,14 +25,8 @@ pub(crate) struct DhcpClient {
 impl DhcpClient {
     pub(crate) fn new(lab: &Lab, access_point: &AccessPoint) -> Self {
         access_point.set_administratively_up(true).expect("plugged");
-        let socket = lab.machine().run(|| {
-            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-            socket.bind_device(Some(access_point.name().as_bytes()))?;
-            socket.set_broadcast(true)?;
-            socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).into())?;
-            Ok::<_, io::Error>(UdpSocket::from(socket))
-        });
-        Self { socket: socket.expect("a socket"), hardware_address: access_point.hardware_address(), transaction: 7 }
+        let socket = client_socket(lab, access_point);
+        Self { socket, hardware_address: access_point.hardware_address(), transaction: 7 }
     }
 
     /// Sends a message of that type and with these options; `current` is the client's address, if it has one.
@@ -80,4 +74,16 @@ impl DhcpClient {
     pub(crate) fn transaction(&self) -> u32 {
         self.transaction
     }
+}
+
+/// An ordinary socket on the machine's interface, for what servers send to clients.
+pub(crate) fn client_socket(lab: &Lab, access_point: &AccessPoint) -> UdpSocket {
+    let socket = lab.machine().run(|| {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.bind_device(Some(access_point.name().as_bytes()))?;
+        socket.set_broadcast(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).into())?;
+        Ok::<_, io::Error>(UdpSocket::from(socket))
+    });
+    socket.expect("a socket")
 }

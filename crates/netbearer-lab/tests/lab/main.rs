@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod address_resolution;
 mod cables;
+mod daemons;
 mod dhcp;
 mod dhcp_client;
+mod dhcp_faults;
 mod namespaces;
+mod neighbours;
+mod oracle;
+mod our_client;
 mod sudden_death;
 mod witnesses;
 
