@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use netbearer_types::{
-    AccessPointReport, Capabilities, CommandNumber, Configuration, Families, Family, Identifier, Interface, Kind,
-    Level, Lifetime, LinkLevel, Profile, Proxy, Purpose, SessionState, Stage, StateFlags, Target,
+    AccessPointReport, Capabilities, CommandNumber, Configuration, FailureReason, Families, Family, Identifier,
+    Interface, Kind, Level, Lifetime, LinkLevel, Profile, Proxy, Purpose, SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -85,6 +85,11 @@ impl AccessPoint {
     /// True if the engine has ended its work on the newest command, for better or worse.
     pub(crate) fn is_settled(&self) -> bool {
         matches!(self.stage(), Some(Stage::Reached | Stage::Failed(..)))
+    }
+
+    /// True if the engine could not even begin, because another process keeps the sessions: nothing of ours is there.
+    pub(crate) fn is_owned_elsewhere(&self) -> bool {
+        matches!(self.stage(), Some(Stage::Failed(FailureReason::OwnedByAnotherProcess(_), _)))
     }
 
     /// What the levels alone say, whatever we do with the access point.

@@ -1,4 +1,4 @@
-use netbearer_types::{AccessPointCommand, ManagerEvent, SessionEvent};
+use netbearer_types::{AccessPointCommand, Identifier, ManagerEvent, SessionEvent, SessionSnapshot};
 
 use crate::{ClientId, SessionId};
 
@@ -9,6 +9,8 @@ pub enum Action {
     Command(AccessPointCommand),
     /// Let the engines look at everything anew.
     Refresh,
+    /// Tell the engines that an absent access point is of no interest any more.
+    Forget(Identifier),
     /// Deliver an event to a session's holder.
     Tell {
         /// Whose session it is.
@@ -17,6 +19,8 @@ pub enum Action {
         session: SessionId,
         /// The event.
         event: SessionEvent,
+        /// The session right after it; later events may have been decided already.
+        snapshot: Box<SessionSnapshot>,
     },
     /// Deliver a manager's event to one client.
     Answer {

@@ -7,6 +7,7 @@ use crate::{
     ledger::Released,
     opening::engine_failure,
     phase::{Phase, Teardown},
+    publication::REMOVAL_TIMEOUT,
     session::Interest,
     timer::Timer,
 };
@@ -126,7 +127,10 @@ impl Core {
             return released;
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.interest = Interest::Watching;
+            session.interest = match session.interest {
+                Interest::Opening | Interest::Waiting => Interest::Failing,
+                _ => Interest::Watching,
+            };
             let user = session.user;
             self.usage.holder_watches(user);
         }
@@ -139,6 +143,9 @@ impl Core {
     fn close_own(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Released {
         let released = self.release(id, identifier, now);
         if released != Released::Nothing {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Watching;
+            }
             self.tell(id, SessionEvent::Closed);
         }
         released
@@ -181,10 +188,42 @@ impl Core {
         self.nothing_of_ours(identifier);
         self.serve_holders(identifier, now);
         if let (Some(stopper), Some(failure)) = (stopper, refused) {
-            // One that has opened again meanwhile has what it wants now, and an error would end it.
-            if self.sessions.get(&stopper).is_some_and(|session| !session.interest.holds()) {
-                self.tell_failure(stopper, failure, now);
+            self.tell_stopper(stopper, failure, now);
+        }
+    }
+
+    /// An engine takes too long for a removal. What is left is still ours, so the access point is not free before that is
+    /// gone, but nobody is kept waiting for it.
+    pub(crate) fn removal_timed_out(&mut self, identifier: &Identifier, now: Moment) {
+        let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
+            self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
+        for id in &failed {
+            self.release(*id, identifier, now);
+        }
+        for id in stay {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Waiting;
             }
+        }
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let failure = removal_timeout(&access_point.report.name);
+        let stopper = access_point.stopper.take();
+        self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, vec![Input::new("cause", &failure)]);
+        if let Some(access_point) = self.access_points.get_mut(identifier) {
+            access_point.timers.disarm(Timer::Removal);
+        }
+        for id in failed {
+            self.tell_failure(id, failure.clone(), now);
+        }
+        if let Some(stopper) = stopper {
+            self.tell_stopper(stopper, failure, now);
+        }
+    }
+
+    fn tell_stopper(&mut self, stopper: SessionId, failure: Failure, now: Moment) {
+        // One that has opened again meanwhile has what it wants now, and an error would end it.
+        if self.sessions.get(&stopper).is_some_and(|session| !session.interest.holds()) {
+            self.tell_failure(stopper, failure, now);
         }
     }
 
@@ -218,6 +257,16 @@ impl Core {
             Phase::Retreating => self.tell_states(identifier),
             Phase::Closing(_) | Phase::Lingering => {}
         }
+    }
+}
+
+fn removal_timeout(name: &str) -> Failure {
+    Failure {
+        error: SessionError::Unknown,
+        reason: FailureReason::EngineFailed,
+        message: format!(
+            "{name} could not be taken down within {REMOVAL_TIMEOUT:?}; what is left of it is removed by a reset once this process has ended"
+        ),
     }
 }
 

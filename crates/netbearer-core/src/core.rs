@@ -67,6 +67,8 @@ pub struct Core {
     pub(crate) actions: VecDeque<Action>,
     /// Access points whose public projection may have changed since it was last published.
     pub(crate) unpublished: BTreeSet<Identifier>,
+    /// When something was last done that the world may have to be told of.
+    pub(crate) unpublished_since: Option<Moment>,
     pub(crate) enumerated: bool,
     pub(crate) online: bool,
     /// Who asked for an update that has not ended, in the order of asking.
@@ -92,6 +94,7 @@ impl Core {
             journal: Journal::default(),
             actions: VecDeque::new(),
             unpublished: BTreeSet::new(),
+            unpublished_since: None,
             enumerated: false,
             online: false,
             updates: VecDeque::new(),
@@ -275,6 +278,9 @@ impl Core {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() {
+            self.announce_changes();
+        }
         self.actions.pop_front()
     }
 
@@ -298,7 +304,7 @@ impl Core {
         Some(SessionSnapshot {
             state: session.told,
             is_open: since.is_some(),
-            is_opening: matches!(session.interest, Interest::Opening | Interest::Waiting),
+            is_opening: matches!(session.interest, Interest::Opening | Interest::Waiting | Interest::Failing),
             interface: (session.told == SessionState::Connected)
                 .then(|| access_point.and_then(AccessPoint::interface).cloned())
                 .flatten(),
@@ -400,6 +406,7 @@ impl Core {
     /// The oldest update has ended. One asked for by a client that has gone since is answered to nobody, so that the
     /// others are still answered in turn.
     pub(crate) fn complete_update(&mut self) {
+        self.announce_changes();
         if let Some(client) = self.updates.pop_front().filter(|client| self.clients.contains_key(client)) {
             self.actions.push_back(Action::Answer { client, event: ManagerEvent::UpdateCompleted });
         }

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use netbearer_types::{
-    AccessPointCommand, CommandNumber, Failure, FailureReason, Identifier, Moment, SessionError, Stage, StateFlags,
-    Step, Target,
+    AccessPointCommand, CommandNumber, Failure, FailureReason, Identifier, Moment, Progress, SessionError, Stage,
+    StateFlags, Step, Target,
 };
 
 use crate::{
-    Action, Core, Input, Refusal, SessionId, Verdict, core::invalid_configuration, phase::Phase, session::Interest,
-    timer::Timer,
+    Action, Core, Input, Refusal, SessionId, Verdict, core::invalid_configuration, phase::Phase,
+    publication::REMOVAL_TIMEOUT, session::Interest, timer::Timer,
 };
 
 /// How long an open waits for the first enumeration (§2).
@@ -62,6 +62,7 @@ impl Core {
                 }
                 self.hold(id, &identifier, Interest::Opening, now);
                 if phase == Phase::Retreating {
+                    self.await_removal(&identifier, now);
                     self.tell_states(&identifier);
                 } else {
                     self.start(&identifier, now);
@@ -147,11 +148,12 @@ impl Core {
             }
             Timer::Connect => {
                 let timeout = access_point.profile.connect_timeout;
-                let leasing = matches!(access_point.stage(), Some(Stage::Working(Step::AcquiringLease)));
-                self.fail_start(identifier, connect_timeout(&name, timeout, leasing), now);
+                let failure = connect_timeout(&name, timeout, access_point.report.progress.as_ref());
+                self.fail_start(identifier, failure, now);
             }
             Timer::Regain => self.lose_link(identifier, "the lease was lost, and no other came in time", now),
             Timer::Linger => self.end_linger(identifier, "lingered long enough", now),
+            Timer::Removal => self.removal_timed_out(identifier, now),
             Timer::Retry => {
                 if access_point.flags() == StateFlags::Discovered && access_point.may_start() {
                     self.start(identifier, now);
@@ -274,6 +276,15 @@ impl Core {
         self.sessions.get(&id).is_some_and(|session| session.properties.reconnect())
     }
 
+    /// Somebody waits for a removal from now on, if nobody did.
+    fn await_removal(&mut self, identifier: &Identifier, now: Moment) {
+        if let Some(access_point) = self.access_points.get_mut(identifier)
+            && !access_point.timers.is_armed(Timer::Removal)
+        {
+            access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
+        }
+    }
+
     /// A session takes its hold on a link that is up.
     fn join(&mut self, id: SessionId, identifier: &Identifier, now: Moment) {
         self.hold(id, identifier, Interest::Opening, now);
@@ -316,9 +327,9 @@ fn too_many_sessions(limit: u32) -> Failure {
 /// What an engine could not do, as a session meets it.
 pub(crate) fn engine_failure(reason: FailureReason, message: String) -> Failure {
     let error = match reason {
-        FailureReason::MissingPrivilege(_) | FailureReason::OwnedByAnotherProcess(_) => {
-            SessionError::OperationNotSupported
-        }
+        FailureReason::MissingPrivilege(_)
+        | FailureReason::OwnedByAnotherProcess(_)
+        | FailureReason::ManagedElsewhere(_) => SessionError::OperationNotSupported,
         _ => SessionError::Unknown,
     };
     Failure { error, reason, message }
@@ -334,11 +345,18 @@ fn no_carrier(name: &str, timeout: Duration) -> Failure {
     }
 }
 
-fn connect_timeout(name: &str, timeout: Duration, leasing: bool) -> Failure {
-    let (reason, what) = if leasing {
-        (FailureReason::NoLease, "no DHCP server answered; check that the network has one")
-    } else {
-        (FailureReason::ConnectTimeout, "it took too long; raise connect_timeout in its profile if the network is slow")
+fn connect_timeout(name: &str, timeout: Duration, progress: Option<&Progress>) -> Failure {
+    let leasing = progress.is_some_and(|progress| progress.stage == Stage::Working(Step::AcquiringLease));
+    let obstacle = progress.and_then(|progress| progress.obstacle.as_deref());
+    let (reason, what) = match (leasing, obstacle) {
+        (true, Some(obstacle)) => (FailureReason::NoLease, obstacle),
+        (true, None) => {
+            (FailureReason::NoLease, "no DHCP server offered a lease that can be used; check that the network has one")
+        }
+        (false, _) => (
+            FailureReason::ConnectTimeout,
+            "it took too long; raise connect_timeout in its profile if the network is slow",
+        ),
     };
     Failure {
         error: SessionError::Unknown,

@@ -40,11 +40,11 @@ pub(crate) enum Phase {
     Waiting,
     /// Being taken down, and told so. Sessions that opened meanwhile are held and served afterwards.
     ///
-    /// → `Observed`, `Starting`, `Waiting` (target reached, or refused by the engine).
+    /// → `Observed`, `Starting`, `Waiting` (target reached, refused by the engine, or not reached in time).
     Closing(Teardown),
     /// What is left of a lost link, a failed start or an ended wait is cleared away; the public sees what will be after.
     ///
-    /// → `Observed`, `Starting`, `Waiting` (target reached, or refused by the engine).
+    /// → `Observed`, `Starting`, `Waiting` (target reached, refused by the engine, or not reached in time).
     Retreating,
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use netbearer_types::{
     Configuration, Failure, Identifier, Interface, InterfaceAddress, ManagerEvent, Moment, SessionEvent, SessionState,
     StateFlags, Target,
@@ -5,7 +7,11 @@ use netbearer_types::{
 
 use crate::{
     Action, Core, Input, SessionId, Subject, Verdict, access_point::AccessPoint, phase::Phase, session::Interest,
+    timer::Timer,
 };
+
+/// How long those who wait for a removal are kept waiting, so that nothing is Closing for ever.
+pub(crate) const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The projection of inner phases to what the world is told, and the choke points through which every change goes.
 impl Core {
@@ -24,6 +30,9 @@ impl Core {
         }
         access_point.phase = phase;
         access_point.timers.disarm_all();
+        if matches!(phase, Phase::Closing(_) | Phase::Retreating) {
+            access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
+        }
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
         self.direct(identifier);
         self.tell_states(identifier);
@@ -91,8 +100,9 @@ impl Core {
     }
 
     pub(crate) fn tell(&mut self, id: SessionId, event: SessionEvent) {
-        if let Some(session) = self.sessions.get(&id) {
-            self.actions.push_back(Action::Tell { client: session.client, session: id, event });
+        if let (Some(session), Some(snapshot)) = (self.sessions.get(&id), self.session(id)) {
+            let client = session.client;
+            self.actions.push_back(Action::Tell { client, session: id, event, snapshot: Box::new(snapshot) });
         }
     }
 
@@ -100,6 +110,9 @@ impl Core {
         self.record_session(id, Verdict::Failed(failure.message.clone()), now, Vec::new());
         if let Some(session) = self.sessions.get_mut(&id) {
             session.failure = Some(failure.clone());
+            if session.interest == Interest::Failing {
+                session.interest = Interest::Watching;
+            }
         }
         self.tell(id, SessionEvent::Error(failure));
     }
@@ -134,8 +147,15 @@ impl Core {
         self.ledger.holders(identifier).into_iter().any(opening)
     }
 
+    /// Has the world told what changed in public, once the sessions have been told and the engines commanded: those are
+    /// in a hurry, and this takes longer.
+    pub(crate) const fn publish(&mut self, now: Moment) {
+        self.unpublished_since = Some(now);
+    }
+
     /// Tells everybody what changed in public since the last time.
-    pub(crate) fn publish(&mut self, now: Moment) {
+    pub(crate) fn announce_changes(&mut self) {
+        let Some(now) = self.unpublished_since.take() else { return };
         let support = self.settings.session_support();
         for identifier in std::mem::take(&mut self.unpublished) {
             let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
@@ -171,10 +191,12 @@ fn adoption_inputs(interface: &Interface) -> Vec<Input> {
     vec![Input::new("carrier", "yes"), Input::new("addresses", addresses.join(" "))]
 }
 
-/// What a session cares for did not change: name, index, usable addresses, gateways, name servers.
+/// What a session sees of its interface did not change, but for addresses that cannot be used.
 fn same_for_sessions(one: &Interface, other: &Interface) -> bool {
     one.name == other.name
         && one.index == other.index
+        && one.hardware_address == other.hardware_address
+        && one.mtu == other.mtu
         && one.gateways == other.gateways
         && one.name_servers == other.name_servers
         && one.search_domains == other.search_domains

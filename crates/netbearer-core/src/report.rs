@@ -138,7 +138,8 @@ impl Core {
                     self.direct(identifier);
                     return;
                 }
-                let is_left_to_others = access_point.found_up || access_point.commanded.is_none();
+                let is_left_to_others =
+                    access_point.found_up || access_point.commanded.is_none() || access_point.is_owned_elsewhere();
                 let may_try = access_point.may_start() && !access_point.timers.is_armed(Timer::Retry);
                 if flags == StateFlags::Active && is_left_to_others {
                     // While the engine is at work, what makes it Active may still be ours.
@@ -207,6 +208,7 @@ impl Core {
         let subject = Subject::AccessPoint(identifier.clone());
         self.journal.record(now, subject, Verdict::Remove, vec![Input::new("reason", reason)]);
         self.unpublished.remove(&identifier);
+        self.actions.push_back(Action::Forget(identifier.clone()));
         if access_point.published.is_some() {
             self.actions.push_back(Action::Announce(ManagerEvent::ConfigurationRemoved { identifier }));
         }

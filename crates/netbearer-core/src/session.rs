@@ -16,7 +16,7 @@ pub(crate) struct Session {
     pub(crate) properties: Properties,
 }
 
-/// What a session wants. It holds in all but the first.
+/// What a session wants. It holds in all but the first and the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     /// Nothing; it watches.
@@ -38,11 +38,16 @@ pub(crate) enum Interest {
     ///
     /// → `Opening`, `Open` (discovered again); `Watching` (close, stop).
     Waiting,
+    /// Its opening has failed, and it is told so within the same call, after its state. Until then it counts as opening,
+    /// so that nobody sees an end without its cause.
+    ///
+    /// → `Watching` (told).
+    Failing,
 }
 
 impl Interest {
     pub(crate) const fn holds(self) -> bool {
-        !matches!(self, Self::Watching)
+        !matches!(self, Self::Watching | Self::Failing)
     }
 }
 

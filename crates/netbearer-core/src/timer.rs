@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     Linger,
     /// A failed start may be tried again.
     Retry,
+    /// An engine takes too long for a removal.
+    Removal,
 }
 
 #[derive(Debug, Default)]

@@ -39,6 +39,16 @@ pub trait Engine: Send {
     /// that has come to. Reports carry the number of the command they are about.
     fn command(&mut self, command: AccessPointCommand);
 
+    /// The core has no interest any more in an access point that was reported absent. It may come back under the same
+    /// identifier.
+    fn forget(&mut self, identifier: &Identifier);
+
+    /// Waits until no removal is under way. Events meanwhile are lost, so this is the last thing asked of an engine.
+    ///
+    /// # Errors
+    /// When the engine can do nothing more.
+    fn settle(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// Starts looking at everything anew. One [`EngineEvent::Refreshed`] follows each call.
     fn refresh(&mut self);
 

@@ -4,7 +4,7 @@ use netbearer_types::{ManagerEvent, SessionEvent, SessionSnapshot};
 /// Whom a client's events are delivered to. Called on the service's own task: an audience queues and returns, it never
 /// blocks and never calls back.
 pub trait Audience: Send + Sync {
-    /// A session was told something; `snapshot` is the session after it.
+    /// A session was told something; `snapshot` is the session right after it.
     fn session_event(&self, session: SessionId, event: SessionEvent, snapshot: SessionSnapshot);
 
     /// The manager tells something.

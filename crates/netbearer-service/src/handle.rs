@@ -52,12 +52,25 @@ impl ServiceHandle {
         &self,
         call: impl FnOnce(&mut Core, Moment) -> R + Send + 'static,
     ) -> Result<R, ServiceGone> {
+        self.call_then(call, |result| result).await
+    }
+
+    /// Runs `call` on the core, hands the events it caused to their audiences, and then runs `told` with its result on
+    /// the service's own task, before any other event.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn call_then<T: Send + 'static, R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Core, Moment) -> T + Send + 'static,
+        told: impl FnOnce(T) -> R + Send + 'static,
+    ) -> Result<R, ServiceGone> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Call(Box::new(move |core, now| {
             let result = call(core, now);
             Box::new(move || {
                 // A caller that has stopped waiting does not want the answer.
-                let _ = answer.send(result);
+                let _ = answer.send(told(result));
             })
         })))?;
         answered.await.map_err(|_| ServiceGone)

@@ -140,6 +140,31 @@ mod tests {
     }
 
     #[test]
+    fn what_dhcp_servers_are_told_is_checked_when_it_is_read() {
+        let with = |line: &str| read(&[("a.toml", &format!("[match]\ninterface = \"ap0\"\n[access_point]\n{line}\n"))]);
+        let told = "client_identifier = \"01:02:03\"\nhostname = \"gateway-7\"\nvendor_class = \"netbearer\"";
+        let profiles = with(told).unwrap();
+        let profile = profiles.profile("ap0");
+        assert_eq!(profile.client_identifier.as_ref().unwrap().octets(), [1, 2, 3]);
+        assert_eq!(profile.hostname.as_ref().unwrap().as_str(), "gateway-7");
+        assert_eq!(profile.vendor_class.as_ref().unwrap().octets(), b"netbearer");
+        assert!(profile.rapid_commit && !profile.ipv6_only);
+        for (key, wrong) in [
+            ("client_identifier", "\"laptop\""),
+            ("client_identifier", "\"01\""),
+            ("hostname", "\"two words\""),
+            ("vendor_class", "\"\""),
+            ("rapid_commit", "\"no\""),
+            ("announced_routes", "\"everywhere\""),
+        ] {
+            let error = with(&format!("{key} = {wrong}")).unwrap_err();
+            assert!(matches!(&error, ProfileError::Malformed { path, .. } if path.ends_with("a.toml")), "{error}");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains("line 4") && source.contains(key), "{source}");
+        }
+    }
+
+    #[test]
     fn two_files_about_one_interface_are_refused() {
         let text = "[match]\ninterface = \"ap0\"\n";
         let error = read(&[("a.toml", text), ("b.toml", text)]).unwrap_err();

@@ -82,18 +82,23 @@ impl<E: Engine, C: Clock> Service<E, C> {
         self.core.handle_shutdown(self.clock.now());
         self.carry_out();
         while !self.core.is_at_rest() {
-            let wake = tokio::select! {
-                event = self.engine.event() => Wake::Engine(event),
-                () = self.clock.sleep_until(deadline) => Wake::Timeout,
-            };
-            let Wake::Engine(event) = wake else {
-                tracing::warn!("links of ours are still up; the next start, or a reset, takes them down");
-                return;
+            let event = tokio::select! {
+                event = self.engine.event() => event,
+                () = self.clock.sleep_until(deadline) => return complain(),
             };
             if !self.heed(event) {
                 return;
             }
             self.carry_out();
+        }
+        // What the core has let go of may still be on its way out.
+        tokio::select! {
+            settled = self.engine.settle() => {
+                if let Err(error) = settled {
+                    tracing::error!("{}", chain(&error));
+                }
+            }
+            () = self.clock.sleep_until(deadline) => complain(),
         }
     }
 
@@ -147,10 +152,10 @@ impl<E: Engine, C: Clock> Service<E, C> {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Refresh => self.engine.refresh(),
-                Action::Tell { client, session, event } => {
-                    if let (Some(audience), Some(snapshot)) = (self.audiences.get(&client), self.core.session(session))
-                    {
-                        audience.session_event(session, event, snapshot);
+                Action::Forget(identifier) => self.engine.forget(&identifier),
+                Action::Tell { client, session, event, snapshot } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.session_event(session, event, *snapshot);
                     }
                 }
                 Action::Answer { client, event } => {
@@ -179,6 +184,10 @@ impl<E: Engine, C: Clock> Service<E, C> {
             self.next_decision = decision.number + 1;
         }
     }
+}
+
+fn complain() {
+    tracing::warn!("links of ours are still up; the next start, or a reset, takes them down");
 }
 
 async fn at<C: Clock>(clock: &C, deadline: Option<Moment>) {

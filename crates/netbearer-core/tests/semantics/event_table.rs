@@ -253,6 +253,25 @@ fn stop_that_the_engine_refuses_ends_with_the_link_as_it_is() {
 }
 
 #[test]
+fn a_removal_that_takes_too_long_keeps_nobody_waiting() {
+    let mut scene = link_down();
+    let (closer, opener) = (scene.open_session(1), scene.session(2));
+    scene.close(closer);
+    scene.open(opener);
+    scene.pass(10 * SECOND);
+    let too_long = Error(Unknown, FailureReason::EngineFailed);
+    assert_eq!(scene.told(closer), [Closed, State(Closing), State(Disconnected)]);
+    assert_eq!(scene.told(opener), [State(Closing), State(Disconnected), too_long.clone()]);
+    scene.open(opener);
+    scene.pass(10 * SECOND);
+    assert_eq!(scene.told(opener), [State(Connecting), State(Disconnected), too_long]);
+    assert!(!scene.core.is_at_rest(), "what is left is still ours");
+    scene.open(opener);
+    scene.settle();
+    assert_eq!(scene.told(opener), [State(Connecting), State(Connected), Opened]);
+}
+
+#[test]
 fn stop_of_an_inactive_link_does_nothing() {
     let mut scene = link_down();
     let caller = scene.session(1);
@@ -515,6 +534,27 @@ fn with_reconnect_failed_starts_back_off_without_an_error() {
     }
     scene.settle();
     assert_eq!(scene.told(session), [State(Connecting), State(Connected), Opened]);
+}
+
+/// The other process brings the link up meanwhile; found by the soak with seeds 48 and 413.
+#[test]
+fn with_reconnect_a_link_that_the_process_which_keeps_the_sessions_brings_up_is_adopted() {
+    let mut scene = link_down();
+    let (waits, watches) = (scene.session(1), scene.session(2));
+    scene.reconnect(waits);
+    scene.open(waits);
+    let refuse = |access_point: &mut Simulated| access_point.fail(FailureReason::OwnedByAnotherProcess(None));
+    // The start, and then the attempt to see the carrier.
+    scene.change(refuse);
+    scene.change(refuse);
+    assert_eq!(scene.told(waits), [State(Connecting), State(Disconnected)]);
+    assert_eq!(scene.told(watches), [State(Connecting), State(Disconnected)]);
+    scene.change(|access_point| {
+        bring_up_by_itself(access_point);
+        true
+    });
+    assert_eq!(scene.told(waits), [State(Connected), Opened]);
+    assert_eq!(scene.told(watches), [State(Connected)]);
 }
 
 #[test]

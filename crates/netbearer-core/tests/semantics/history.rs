@@ -469,6 +469,7 @@ impl History {
             let snapshot = self.scene.core.session(*id).expect("it exists");
             assert_eq!(snapshot.state, self.model.state(*id));
             assert_eq!(snapshot.is_open, self.model.is_open(*id));
+            assert_eq!(snapshot.is_opening, self.model.is_opening(*id) || self.model.is_waiting(*id));
             let failure = snapshot.failure.map(|failure| (failure.error, failure.reason));
             assert_eq!(failure, self.model.failure(*id));
         }

@@ -6,8 +6,8 @@
 //! - A link that was tried without carrier is Defined until a carrier is seen, its interface is replaced, or an update
 //!   ends.
 //! - An unplugged access point is remembered while a session object is about it.
-//! - What cannot be taken down (another process owns the ledger) is what its levels say again; nothing is Closing for
-//!   ever.
+//! - What cannot be taken down (another process owns the ledger) is what its levels say again. What is not taken down
+//!   within ten seconds is shown as it will be left, and who opens it fails after ten more; nothing is Closing for ever.
 //! - A lost lease may be regained for two seconds, if somebody holds it; nobody waits for it while it lingers.
 //! - With `Reconnect` any failed start goes on waiting; going away and coming back ends the row of failed starts. What
 //!   may not be started is waited for without touching it, until it is up by itself. Up by itself is what is up once
@@ -34,6 +34,7 @@ use crate::{
 
 const REGAIN: Duration = Duration::from_secs(2);
 const ENUMERATION: Duration = Duration::from_secs(10);
+const REMOVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -86,6 +87,8 @@ struct Place {
     was_found_up: bool,
     was_tried_without_carrier: bool,
     failed_starts: u32,
+    /// When a removal that is under way has taken too long.
+    removal_until: Option<Moment>,
     public: Option<Public>,
     interface_shown: Option<Interface>,
     /// Who asked for its stop, and hears if that is refused.
@@ -184,7 +187,8 @@ impl Place {
                 Some(until)
             }
             Doing::Waiting { retry } => retry,
-            Doing::Up | Doing::Closing(_) | Doing::ClearingAway => None,
+            Doing::Up => None,
+            Doing::Closing(_) | Doing::ClearingAway => self.removal_until,
         }
     }
 }
@@ -373,6 +377,8 @@ impl Model {
                 let is_clearing = place.doing == Doing::ClearingAway;
                 self.hold(id, Wish::Opening);
                 if is_clearing {
+                    let until = self.now + REMOVAL;
+                    self.place_mut(&identifier).removal_until.get_or_insert(until);
                     self.tell_states(&identifier);
                 } else {
                     self.start(&identifier);
@@ -573,7 +579,8 @@ impl Model {
                     self.start(identifier);
                 }
             }
-            Doing::Up | Doing::Closing(_) | Doing::ClearingAway => panic!("these have no deadline"),
+            Doing::Closing(_) | Doing::ClearingAway => self.leave_removal_to_itself(identifier),
+            Doing::Up => panic!("this has no deadline"),
         }
     }
 
@@ -632,6 +639,7 @@ impl Model {
                 was_found_up: false,
                 was_tried_without_carrier: false,
                 failed_starts: 0,
+                removal_until: None,
                 stopper: None,
                 public: None,
                 interface_shown: None,
@@ -705,7 +713,9 @@ impl Model {
                 self.enter(identifier, Doing::Waiting { retry: None });
             }
             Doing::Waiting { retry } => {
-                let is_left_to_others = place.was_found_up || place.asked.is_none();
+                let belongs_to_another =
+                    matches!(place.stage, Some(Stage::Failed(FailureReason::OwnedByAnotherProcess(_), _)));
+                let is_left_to_others = place.was_found_up || place.asked.is_none() || belongs_to_another;
                 let may_be_ours =
                     place.asked.is_some() && !matches!(place.stage, Some(Stage::Reached | Stage::Failed(..)));
                 if is_usable && is_left_to_others {
@@ -716,20 +726,45 @@ impl Model {
                     self.start(identifier);
                 }
             }
-            Doing::Closing(_) | Doing::ClearingAway => {
-                if matches!(place.stage, Some(Stage::Reached | Stage::Failed(..))) {
-                    place.asked = None;
-                    let (stage, stopper) = (place.stage.clone(), place.stopper.take());
-                    self.serve(identifier);
-                    if let (Some(Stage::Failed(reason, _)), Some(stopper)) = (stage, stopper) {
-                        self.hear_refusal(stopper, reason);
-                    }
-                }
-            }
+            Doing::Closing(_) | Doing::ClearingAway => match place.stage.clone() {
+                Some(Stage::Reached) => self.end_removal(identifier, None),
+                Some(Stage::Failed(reason, _)) => self.end_removal(identifier, Some(reason)),
+                Some(Stage::Working(_)) | None => {}
+            },
         }
     }
 
     // What follows from it.
+
+    fn leave_removal_to_itself(&mut self, identifier: &Identifier) {
+        let (stay, failed) = self.part(identifier);
+        for id in &failed {
+            self.give_back(*id);
+        }
+        for id in stay {
+            self.parties.get_mut(&id).expect("it holds").wish = Wish::Waiting;
+        }
+        self.enter(identifier, Doing::ClearingAway);
+        let place = self.place_mut(identifier);
+        place.removal_until = None;
+        let stopper = place.stopper.take();
+        for id in failed {
+            self.error(id, SessionError::Unknown, FailureReason::EngineFailed);
+        }
+        if let Some(stopper) = stopper {
+            self.hear_refusal(stopper, FailureReason::EngineFailed);
+        }
+    }
+
+    fn end_removal(&mut self, identifier: &Identifier, refused: Option<FailureReason>) {
+        let place = self.place_mut(identifier);
+        place.asked = None;
+        let stopper = place.stopper.take();
+        self.serve(identifier);
+        if let (Some(reason), Some(stopper)) = (refused, stopper) {
+            self.hear_refusal(stopper, reason);
+        }
+    }
 
     /// Those who hold get what they want, if it is to be had.
     fn serve(&mut self, identifier: &Identifier) {
@@ -855,6 +890,7 @@ impl Model {
             place.failed_starts = 0;
         }
         place.doing = doing;
+        place.removal_until = matches!(doing, Doing::Closing(_) | Doing::ClearingAway).then(|| self.now + REMOVAL);
         let wanted = match doing {
             Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } => None,
             Doing::Connecting { .. } | Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {

@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use netbearer_core::{Action, ClientId, Core, SessionId, Settings, UserId};
-use netbearer_types::{CommandNumber, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue};
+use netbearer_types::{
+    CommandNumber, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot,
+};
 
 use crate::{
     heard::{Heard, Told},
@@ -132,7 +134,13 @@ impl Scene {
                     access_point.command(&command);
                 }
                 Action::Refresh => self.heard.refreshes += 1,
-                Action::Tell { session, event, .. } => self.heard.tell(session, Told::from(event)),
+                Action::Tell { session, event, snapshot, .. } => {
+                    assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
+                    self.heard.tell(session, Told::from(event));
+                }
+                Action::Forget(identifier) => {
+                    assert!(self.core.configuration(&identifier).is_none(), "{identifier} is forgotten, and is there");
+                }
                 Action::Answer { client, event } => {
                     assert_eq!(event, ManagerEvent::UpdateCompleted);
                     self.heard.completed.push(client);
@@ -140,6 +148,18 @@ impl Scene {
                 Action::Announce(event) => self.heard.hear(event),
             }
         }
+    }
+}
+
+/// The snapshot is the session after this event, and not after those that follow it.
+fn agrees(event: &SessionEvent, snapshot: &SessionSnapshot) -> bool {
+    match event {
+        SessionEvent::StateChanged { state } => snapshot.state == *state,
+        SessionEvent::Opened => snapshot.is_open,
+        SessionEvent::Closed => !snapshot.is_open && !snapshot.is_opening,
+        SessionEvent::Error(failure) => snapshot.failure.as_ref() == Some(failure),
+        SessionEvent::InterfaceChanged { interface } => snapshot.interface.as_ref() == Some(interface),
+        _ => true,
     }
 }
 

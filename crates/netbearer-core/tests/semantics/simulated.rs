@@ -69,7 +69,9 @@ impl Simulated {
 
     pub(crate) fn report(&self) -> AccessPointReport {
         let progress = match (&self.engine.command, &self.engine.stage) {
-            (Some((number, _)), Some(stage)) => Some(Progress { number: *number, stage: stage.clone() }),
+            (Some((number, _)), Some(stage)) => {
+                Some(Progress { number: *number, stage: stage.clone(), obstacle: None })
+            }
             _ => self.engine.overtaken.clone(),
         };
         AccessPointReport {
@@ -207,7 +209,7 @@ impl Simulated {
 
     pub(crate) fn command(&mut self, command: &AccessPointCommand) {
         if let (Some((number, _)), Some(stage)) = (self.engine.command, self.engine.stage.take()) {
-            self.engine.overtaken = Some(Progress { number, stage });
+            self.engine.overtaken = Some(Progress { number, stage, obstacle: None });
         }
         self.engine.command = Some((command.number, command.target));
     }
