@@ -6,8 +6,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use netbearer_engine::{Engine, EngineError, EngineEvent};
-use netbearer_kernel::{BootClock, Changes, Link, Requests, WatchError, Watcher, missing_privileges};
+use netbearer_engine::{Clock, Engine, EngineError, EngineEvent};
+use netbearer_kernel::{
+    BootClock, Cache, Changes, Link, Requests, Resumptions, WatchError, Watcher, missing_privileges,
+};
+use netbearer_managers::Places;
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, BearerType, Failure, FailureReason, Identifier, Level, Progress,
     SessionError, Stage, Target,
@@ -18,14 +21,19 @@ use tokio::{
 };
 
 use crate::{
+    addresses::MachineAddresses,
+    carrier_watch::CarrierWatch,
     classification::{Classification, classify},
-    leftovers,
+    foreign::ForeignManagers,
+    installation::Standing,
+    learnt::Learnt,
+    leftovers::{self, Leftovers},
     notes::Notes,
     ownership::Ownership,
     remembered::RememberedLeases,
     reporting::{self, Names},
     spare_socket::SpareSocket,
-    steering::{Numbers, foreign_tables},
+    steering::{Numbers, tables_in_use},
     worker::{Context, LinkView, News, Order, Topic, Worker},
 };
 
@@ -36,6 +44,10 @@ pub struct NativeSettings {
     pub runtime_directory: PathBuf,
     /// For remembered leases.
     pub state_directory: PathBuf,
+    /// Where other network managers are to be found.
+    pub managers: Places,
+    /// Whose carrier is asked for all the time.
+    pub carrier_watch: CarrierWatch,
 }
 
 /// Why the engine could not start.
@@ -77,6 +89,9 @@ impl NativeSettings {
 /// The native engine. Watches the network namespace of the thread that started it.
 pub struct NativeEngine {
     watcher: Watcher,
+    managers: ForeignManagers,
+    resumptions: Resumptions,
+    carrier_watch: CarrierWatch,
     context: Arc<Context>,
     missing_privileges: Vec<&'static str>,
     access_points: BTreeMap<Identifier, Entry>,
@@ -90,6 +105,8 @@ pub struct NativeEngine {
     workers_have_news: bool,
     /// Interfaces came, went or changed since the watcher was told whose carrier matters.
     suspects_are_old: bool,
+    /// Why the kernel cannot be watched any more; told once everything seen before has been.
+    failure: Option<WatchError>,
     news: mpsc::UnboundedReceiver<News>,
     news_sender: mpsc::UnboundedSender<News>,
 }
@@ -105,10 +122,20 @@ struct Entry {
     names: Names,
     progress: Option<Progress>,
     link: watch::Sender<Option<LinkView>>,
+    /// For the worker, if there is one.
+    learnt: watch::Sender<Learnt>,
     worker: Option<WorkerHandle>,
     reported: Option<AccessPointReport>,
+    /// The worker has ended its work on the newest order.
+    settled: bool,
+    /// What of ours stands in the kernel, unless that is changing.
+    standing: Option<Standing>,
+    /// How often some of that was found missing.
+    interferences: u32,
     /// It is no access point any more; the worker clears away what is ours.
     departing: bool,
+    /// Its interface is gone, and the core has forgotten it.
+    forgotten: bool,
 }
 
 struct WorkerHandle {
@@ -122,10 +149,20 @@ impl Drop for WorkerHandle {
     }
 }
 
+/// What may have changed of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Everything,
+    /// Neither addresses nor routes. The loss of a carrier is no more than that, and sessions are waiting to be told.
+    Link,
+}
+
 /// What woke the engine.
 enum Wake {
     Kernel(Result<Changes, WatchError>),
     News(Option<News>),
+    Managers,
+    Resumed,
 }
 
 impl NativeEngine {
@@ -141,11 +178,14 @@ impl NativeEngine {
         let place = settings.place()?;
         let missing_privileges = missing_privileges().map_err(StartError::Privileges)?;
         let requests = Requests::open().map_err(StartError::Socket)?;
-        let mut watcher = Watcher::open(clock.clone()).await?;
+        let mut managers = ForeignManagers::open(&settings.managers, clock.clone());
+        let (watcher, ()) = tokio::join!(Watcher::open(clock.clone()), managers.first_answers());
+        let mut watcher = watcher?;
         if missing_privileges.is_empty() {
-            leftovers::clear_at_start(&mut watcher, &place, &requests).await?;
+            leftovers::clear_at_start(&mut watcher, &place, &requests, &managers).await?;
         }
         let (news_sender, news) = mpsc::unbounded_channel();
+        let resumptions = clock.resumptions();
         let context = Context {
             requests,
             clock,
@@ -154,6 +194,7 @@ impl NativeEngine {
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
             numbers: Numbers::default(),
             spare: SpareSocket::default(),
+            addresses: MachineAddresses::default(),
             boot: place.boot,
         };
         if missing_privileges.is_empty() {
@@ -161,6 +202,9 @@ impl NativeEngine {
         }
         let mut engine = Self {
             watcher,
+            managers,
+            resumptions,
+            carrier_watch: settings.carrier_watch,
             context: Arc::new(context),
             missing_privileges,
             access_points: BTreeMap::new(),
@@ -170,6 +214,7 @@ impl NativeEngine {
             refreshes: 0,
             workers_have_news: false,
             suspects_are_old: false,
+            failure: None,
             news,
             news_sender,
         };
@@ -182,21 +227,33 @@ impl NativeEngine {
     fn look(&mut self) {
         let present = self.watcher.cache().links().keys().copied();
         let known = self.access_points.values().filter_map(|entry| entry.index);
-        let interfaces = present.chain(known).chain(self.ignored.keys().copied()).collect();
-        self.look_at_each(interfaces);
+        let interfaces: BTreeSet<u32> = present.chain(known).chain(self.ignored.keys().copied()).collect();
+        self.look_at_each(interfaces.into_iter().map(|index| (index, Extent::Everything)));
     }
 
-    fn look_at_each(&mut self, interfaces: BTreeSet<u32>) {
-        for index in interfaces {
-            match self.watcher.cache().link(index).cloned() {
-                Some(link) => self.look_at(&link),
+    /// The same, after everything was read from the kernel anew.
+    async fn look_anew(&mut self) -> Result<(), EngineError> {
+        let changes = self.watcher.resync().await.map_err(Self::failed)?;
+        self.take_in(changes, None);
+        self.look();
+        Ok(())
+    }
+
+    fn look_at_each(&mut self, interfaces: impl Iterator<Item = (u32, Extent)>) {
+        for (index, extent) in interfaces {
+            let cache = self.watcher.cache();
+            if extent == Extent::Everything {
+                self.context.addresses.note(index, cache.addresses_of(index).map(|address| address.address).collect());
+            }
+            match cache.link(index).cloned() {
+                Some(link) => self.look_at(&link, extent),
                 None => self.notice_absence(index),
             }
         }
         self.suspects_are_old = true;
     }
 
-    fn look_at(&mut self, link: &Link) {
+    fn look_at(&mut self, link: &Link, extent: Extent) {
         let known = self.identifier_of(link.index);
         let device_type = self.device_types.entry(link.index).or_insert_with(|| device_type(link));
         match classify(link, device_type.as_deref()) {
@@ -208,12 +265,12 @@ impl NativeEngine {
                     self.events.push_back(EngineEvent::Ignored { interface_name: link.name.clone(), reason });
                 }
             }
-            Classification::AccessPoint(bearer_type) => self.meet(link, known, bearer_type, false),
-            Classification::Tunnel => self.meet(link, known, BearerType::Vpn, true),
+            Classification::AccessPoint(bearer_type) => self.meet(link, known, bearer_type, false, extent),
+            Classification::Tunnel => self.meet(link, known, BearerType::Vpn, true, extent),
         }
     }
 
-    fn meet(&mut self, link: &Link, known: Option<Identifier>, bearer_type: BearerType, tunnel: bool) {
+    fn meet(&mut self, link: &Link, known: Option<Identifier>, bearer_type: BearerType, tunnel: bool, extent: Extent) {
         self.ignored.remove(&link.index);
         let identifier = known.unwrap_or_else(|| self.name_access_point(link));
         let entry = self.access_points.entry(identifier.clone()).or_insert_with(|| Entry::new(link));
@@ -224,13 +281,17 @@ impl NativeEngine {
         entry.bearer_type = bearer_type;
         entry.tunnel = tunnel;
         entry.name.clone_from(&link.name);
-        let view = LinkView::new(link, bearer_type.family());
+        entry.forgotten = false;
+        let view = LinkView::new(link, bearer_type.family(), entry.interferences);
         let is_news = entry.link.borrow().as_ref() != Some(&view);
         if is_news {
             entry.link.send_replace(Some(view));
             self.workers_have_news |= entry.worker.is_some();
         }
-        self.report(&identifier);
+        if extent == Extent::Everything && entry.worker.is_some() {
+            entry.tell_what_was_learnt(self.watcher.cache(), link.index);
+        }
+        self.report(&identifier, extent);
     }
 
     fn notice_absence(&mut self, index: u32) {
@@ -241,8 +302,8 @@ impl NativeEngine {
             entry.index = None;
             entry.link.send_replace(None);
         }
-        self.report(&identifier);
-        self.forget_if_idle(&identifier);
+        self.report(&identifier, Extent::Everything);
+        self.drop_if_idle(&identifier);
     }
 
     /// An interface is no access point any more: the core is told at once, and the worker clears away what is ours.
@@ -253,26 +314,65 @@ impl NativeEngine {
         }
         entry.departing = true;
         self.events.push_back(EngineEvent::Removed(identifier.clone(), reason.to_owned()));
-        match &entry.worker {
-            Some(worker) => worker.orders.send_modify(|order| order.target = Target::Released),
-            None => {
-                self.access_points.remove(identifier);
+        if let Some(worker) = &entry.worker {
+            entry.settled = false;
+            worker.orders.send_modify(|order| {
+                order.number = None;
+                order.target = Target::Released;
+            });
+        }
+        self.drop_if_idle(identifier);
+    }
+
+    /// What nobody asks about any more goes when nothing of ours is left of it, and not before.
+    fn drop_if_idle(&mut self, identifier: &Identifier) {
+        let Some(entry) = self.access_points.get(identifier) else { return };
+        if !(entry.departing || entry.forgotten) || entry.has_something_of_ours() {
+            return;
+        }
+        let departed = entry.departing;
+        self.access_points.remove(identifier);
+        if departed {
+            // It may be one again by now.
+            self.look();
+        }
+    }
+
+    /// Has workers put back what is missing of ours. Where the link itself is no good, that is the core's to judge.
+    fn look_for_interference(&mut self) {
+        let cache = self.watcher.cache();
+        for entry in self.access_points.values_mut() {
+            let Some(link) = entry.index.and_then(|index| cache.link(index)) else { continue };
+            let Some(standing) = &entry.standing else { continue };
+            let has_address = cache.addresses_of(link.index).next().is_some();
+            if link.administratively_up && link.carrier && has_address && !standing.is_complete(cache) {
+                entry.interferences += 1;
+                // Until the worker says what stands again.
+                entry.standing = None;
+                let interferences = entry.interferences;
+                entry.link.send_modify(|link| {
+                    if let Some(link) = link {
+                        link.interferences = interferences;
+                    }
+                });
+                self.workers_have_news = true;
             }
         }
     }
 
-    /// An unplugged access point that nothing of ours is left of is no longer worth remembering.
-    fn forget_if_idle(&mut self, identifier: &Identifier) {
-        let idle = self.access_points.get(identifier).is_some_and(|entry| {
-            let at_rest = entry.progress.as_ref().is_none_or(|progress| progress.stage == Stage::Reached);
-            let wanted = entry
-                .worker
-                .as_ref()
-                .is_some_and(|worker| !matches!(worker.orders.borrow().target, Target::Released | Target::Stopped));
-            entry.index.is_none() && at_rest && !wanted
-        });
-        if idle {
-            self.access_points.remove(identifier);
+    /// Has routers say again what may have been missed, on links where something of ours is. Watching others touches
+    /// nothing.
+    fn ask_routers(&mut self) {
+        let unheard = self.watcher.cache().unheard().clone();
+        for interface in unheard {
+            let is_ours = |entry: &Entry| entry.index == Some(interface) && entry.has_something_of_ours();
+            if self.access_points.values().any(is_ours) {
+                // Without a link-local address yet, the kernel asks when there is one.
+                if let Err(error) = netbearer_kernel::solicit_routers(interface) {
+                    tracing::debug!(interface, "routers could not be solicited: {error}");
+                }
+                self.watcher.solicited(interface);
+            }
         }
     }
 
@@ -299,34 +399,70 @@ impl NativeEngine {
     /// Carrier changes matter on every access point that has one.
     fn name_suspects(&mut self) {
         let cache = self.watcher.cache();
-        let suspects = self
+        let up: BTreeMap<u32, &str> = self
             .access_points
             .values()
-            .filter_map(|entry| entry.index)
-            .filter(|index| cache.link(*index).is_some_and(|link| link.administratively_up))
+            .filter_map(|entry| cache.link(entry.index?))
+            .filter(|link| link.administratively_up)
+            .map(|link| (link.index, link.name.as_str()))
             .collect();
+        let watched = up.iter().filter(|(_, name)| self.carrier_watch.is_on(name)).map(|(index, _)| *index).collect();
+        let suspects = up.into_keys().collect();
         self.watcher.set_suspects(suspects);
+        self.watcher.set_watched(watched);
     }
 
-    fn report(&mut self, identifier: &Identifier) {
-        let missing = &self.missing_privileges;
+    fn report(&mut self, identifier: &Identifier, extent: Extent) {
+        let Some(entry) = self.access_points.get(identifier) else { return };
+        let cannot_start_and_stop = self.cannot_start_and_stop(entry);
         let Some(entry) = self.access_points.get_mut(identifier) else { return };
         if entry.departing {
             return;
         }
         let cache = self.watcher.cache();
         let link = entry.index.and_then(|index| cache.link(index));
+        let before = entry.reported.as_ref().map(|report| &report.level);
+        let level = match (link, before) {
+            (None, _) => Level::Absent,
+            (Some(link), Some(Level::Present(before)))
+                if extent == Extent::Link && before.interface.index == link.index =>
+            {
+                Level::Present(reporting::with_link(before.clone(), link))
+            }
+            (Some(link), _) => {
+                let names = entry.names.clone().joined(cache.announcements_of(link.index, self.context.clock.now()));
+                Level::Present(reporting::link_level(cache, link, &names))
+            }
+        };
         let report = AccessPointReport {
             identifier: identifier.clone(),
             name: entry.name.clone(),
             bearer_type: entry.bearer_type,
-            cannot_start_and_stop: cannot_start_and_stop(&entry.name, entry.tunnel, missing),
-            level: link.map_or(Level::Absent, |link| Level::Present(reporting::link_level(cache, link, &entry.names))),
+            cannot_start_and_stop,
+            level,
             progress: entry.progress.clone(),
         };
         if entry.reported.as_ref() != Some(&report) {
             entry.reported = Some(report.clone());
             self.events.push_back(EngineEvent::Report(Box::new(report)));
+        }
+    }
+
+    /// Whose it is to start and stop, if not ours. What is ours already stays ours, whoever comes later and wants it.
+    fn cannot_start_and_stop(&self, entry: &Entry) -> Option<Failure> {
+        let name = entry.name.as_str();
+        if entry.tunnel {
+            return Some(tunnel(name));
+        }
+        let claim = if entry.has_something_of_ours() { None } else { self.managers.claim(name) };
+        claim.map(|claim| claim.failure(name)).or_else(|| missing_privilege(name, &self.missing_privileges))
+    }
+
+    /// Other managers look after other interfaces than before.
+    fn report_owners(&mut self) {
+        let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
+        for identifier in identifiers {
+            self.report(&identifier, Extent::Link);
         }
     }
 
@@ -339,31 +475,74 @@ impl NativeEngine {
         if !news.is_empty() {
             // What the workers did shows in the kernel's messages, which are here already: they are read before the news
             // is told, so that progress never runs ahead of the levels.
-            if let Some(Ok(more)) = self.watcher.changed().now_or_never() {
-                changes += more;
+            match self.watcher.changed().now_or_never() {
+                Some(Ok(more)) => changes += more,
+                Some(Err(error)) => self.failure = Some(error),
+                None => {}
             }
         }
         let touched: BTreeSet<Identifier> = news.iter().map(|news| news.identifier.clone()).collect();
         for news in news {
             self.note(news);
         }
-        self.look_at_each(changes.interfaces());
+        let extent = |index: &u32| {
+            let parts = [&changes.addresses, &changes.routes, &changes.announcements];
+            let is_link_only = !parts.iter().any(|part| part.contains(index));
+            if is_link_only { Extent::Link } else { Extent::Everything }
+        };
+        self.look_at_each(changes.interfaces().into_iter().map(|index| (index, extent(&index))));
         for identifier in touched {
-            self.report(&identifier);
-            self.forget_if_idle(&identifier);
+            self.report(&identifier, Extent::Everything);
+            self.drop_if_idle(&identifier);
         }
+        if changes.rules || !changes.routes.is_empty() {
+            self.look_for_interference();
+        }
+        self.ask_routers();
+    }
+
+    /// Waits for something to take in.
+    async fn take_in_next(&mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.failure.take() {
+            return Err(Self::failed(error));
+        }
+        if std::mem::take(&mut self.suspects_are_old) {
+            self.name_suspects();
+        }
+        let wake = tokio::select! {
+            changes = self.watcher.changed() => Wake::Kernel(changes),
+            news = self.news.recv() => Wake::News(news),
+            () = self.managers.changed() => Wake::Managers,
+            _ = self.resumptions.resumed() => Wake::Resumed,
+        };
+        match wake {
+            Wake::Kernel(Ok(changes)) => self.take_in(changes, None),
+            Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
+            // There always is some, as we have a sender ourselves.
+            Wake::News(news) => self.take_in(Changes::default(), news),
+            Wake::Managers => self.report_owners(),
+            Wake::Resumed => self.look_anew().await?,
+        }
+        Ok(())
     }
 
     fn note(&mut self, news: News) {
         let News { identifier, topic } = news;
         let Some(entry) = self.access_points.get_mut(&identifier) else { return };
         match topic {
-            Topic::Progress(_, Stage::Reached | Stage::Failed(..)) if entry.departing => {
-                self.access_points.remove(&identifier);
-                // It may be one again by now.
-                self.look();
+            Topic::Progress(number, stage) => {
+                let is_newest = entry.worker.as_ref().is_some_and(|worker| worker.orders.borrow().number == number);
+                entry.settled |= is_newest && matches!(stage, Stage::Reached | Stage::Failed(..));
+                if let Some(number) = number {
+                    entry.progress = Some(Progress { number, stage, obstacle: None });
+                }
             }
-            Topic::Progress(number, stage) => entry.progress = Some(Progress { number, stage }),
+            Topic::Obstacle(obstacle) => {
+                if let Some(progress) = &mut entry.progress {
+                    progress.obstacle = Some(obstacle);
+                }
+            }
+            Topic::Standing(standing) => entry.standing = standing,
             Topic::Names(servers, search_domains) => entry.names = Names { servers, search_domains },
         }
     }
@@ -376,15 +555,37 @@ impl NativeEngine {
 impl Engine for NativeEngine {
     fn command(&mut self, command: AccessPointCommand) {
         let AccessPointCommand { identifier, number, target, profile } = command;
-        let foreign_tables = foreign_tables(self.watcher.cache());
-        let order = Order { number, target, profile, foreign_tables };
-        let Some(entry) = self.access_points.get_mut(&identifier) else { return };
-        if entry.departing {
-            return;
+        let cache = self.watcher.cache();
+        // With the lock in our hands, what carries our tag is our own.
+        let leftovers = match self.context.ownership.is_held() {
+            true => Leftovers::default(),
+            false => Leftovers::find(cache, &self.context.notes, &self.context.boot, &self.managers),
+        };
+        let order = Order {
+            number: Some(number),
+            target,
+            profile,
+            tables_in_use: tables_in_use(cache),
+            leftovers: Arc::new(leftovers),
+        };
+        // The core has not heard yet that it is gone.
+        let Some(entry) = self.access_points.get_mut(&identifier).filter(|entry| !entry.departing) else { return };
+        let is_free = !entry.has_something_of_ours();
+        let claim = self.managers.claim(&entry.name).filter(|_| is_free && target != Target::Released);
+        if let Some(claim) = claim {
+            // The core has not heard yet whose it is.
+            let failure = claim.failure(&entry.name);
+            let stage = Stage::Failed(failure.reason, failure.message);
+            entry.progress = Some(Progress { number, stage, obstacle: None });
+            return self.report(&identifier, Extent::Link);
         }
+        entry.settled = false;
         if let Some(worker) = &entry.worker {
             worker.orders.send_replace(order);
             return;
+        }
+        if let Some(index) = entry.index {
+            entry.tell_what_was_learnt(cache, index);
         }
         let (orders, receiver) = watch::channel(order);
         let worker = Worker::new(
@@ -392,10 +593,25 @@ impl Engine for NativeEngine {
             identifier,
             receiver,
             entry.link.subscribe(),
+            entry.learnt.subscribe(),
             self.news_sender.clone(),
         );
         let task = tokio::spawn(worker.run()).abort_handle();
         entry.worker = Some(WorkerHandle { orders, task });
+    }
+
+    fn forget(&mut self, identifier: &Identifier) {
+        if let Some(entry) = self.access_points.get_mut(identifier) {
+            entry.forgotten = entry.index.is_none();
+        }
+        self.drop_if_idle(identifier);
+    }
+
+    async fn settle(&mut self) -> Result<(), EngineError> {
+        while self.access_points.values().any(Entry::is_being_removed) {
+            self.take_in_next().await?;
+        }
+        Ok(())
     }
 
     fn refresh(&mut self) {
@@ -412,25 +628,12 @@ impl Engine for NativeEngine {
                 return Ok(event);
             }
             if self.refreshes > 0 {
-                self.watcher.resync().await.map_err(Self::failed)?;
+                self.look_anew().await?;
                 self.refreshes -= 1;
-                self.look();
                 self.events.push_back(EngineEvent::Refreshed);
                 continue;
             }
-            if std::mem::take(&mut self.suspects_are_old) {
-                self.name_suspects();
-            }
-            let wake = tokio::select! {
-                changes = self.watcher.changed() => Wake::Kernel(changes),
-                news = self.news.recv() => Wake::News(news),
-            };
-            match wake {
-                Wake::Kernel(Ok(changes)) => self.take_in(changes, None),
-                Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
-                // There always is some, as we have a sender ourselves.
-                Wake::News(news) => self.take_in(Changes::default(), news),
-            }
+            self.take_in_next().await?;
         }
     }
 }
@@ -445,15 +648,44 @@ impl Entry {
             names: Names::default(),
             progress: None,
             link: watch::Sender::new(None),
+            learnt: watch::Sender::new(Learnt::default()),
             worker: None,
             reported: None,
+            settled: true,
+            standing: None,
+            interferences: 0,
             departing: false,
+            forgotten: false,
         }
+    }
+
+    fn tell_what_was_learnt(&self, cache: &Cache, interface: u32) {
+        let learnt = Learnt::of(cache, interface);
+        self.learnt.send_if_modified(|known| {
+            let is_news = *known != learnt;
+            *known = learnt;
+            is_news
+        });
+    }
+
+    /// Its worker was told to let go of it, and has not ended that yet.
+    fn is_being_removed(&self) -> bool {
+        self.has_something_of_ours() && self.worker.as_ref().is_some_and(WorkerHandle::is_removing)
+    }
+
+    fn has_something_of_ours(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| !(self.settled && worker.is_removing()))
+    }
+}
+
+impl WorkerHandle {
+    fn is_removing(&self) -> bool {
+        matches!(self.orders.borrow().target, Target::Released | Target::Stopped)
     }
 }
 
 impl LinkView {
-    fn new(link: &Link, family: netbearer_types::BearerFamily) -> Self {
+    fn new(link: &Link, family: netbearer_types::BearerFamily, interferences: u32) -> Self {
         Self {
             index: link.index,
             name: link.name.clone(),
@@ -462,25 +694,29 @@ impl LinkView {
             carrier: link.carrier,
             carrier_losses: link.carrier_losses,
             family,
+            interferences,
         }
     }
 }
 
-fn cannot_start_and_stop(name: &str, tunnel: bool, missing: &[&'static str]) -> Option<Failure> {
-    let (reason, message) = if tunnel {
-        let program = "the program that made the tunnel".to_owned();
-        let message = format!("{name} is a tunnel: only {program} can start and stop it");
-        (FailureReason::ManagedElsewhere(program), message)
-    } else {
-        let first = missing.first()?;
-        let capabilities = missing.join(", ");
-        let grant = missing.join(",").to_lowercase();
-        let message = format!(
-            "starting and stopping {name} needs {capabilities}; run as root, or grant it with: setcap {grant}+ep PROGRAM"
-        );
-        (FailureReason::MissingPrivilege((*first).to_owned()), message)
-    };
-    Some(Failure { error: SessionError::OperationNotSupported, reason, message })
+fn tunnel(name: &str) -> Failure {
+    let program = "the program that made the tunnel".to_owned();
+    let message = format!("{name} is a tunnel: only {program} can start and stop it");
+    not_supported(FailureReason::ManagedElsewhere(program), message)
+}
+
+fn missing_privilege(name: &str, missing: &[&'static str]) -> Option<Failure> {
+    let first = missing.first()?;
+    let capabilities = missing.join(", ");
+    let grant = missing.join(",").to_lowercase();
+    let message = format!(
+        "starting and stopping {name} needs {capabilities}; run as root, or grant it with: setcap {grant}+ep PROGRAM"
+    );
+    Some(not_supported(FailureReason::MissingPrivilege((*first).to_owned()), message))
+}
+
+const fn not_supported(reason: FailureReason, message: String) -> Failure {
+    Failure { error: SessionError::OperationNotSupported, reason, message }
 }
 
 /// `DEVTYPE` of the device's uevent. Sysfs may show another namespace than ours, so the index must agree.

@@ -4,15 +4,14 @@ use std::pin::Pin;
 
 use futures_util::future::join_all;
 use netbearer_dhcp::Lease;
-use netbearer_kernel::{AddressKey, AddressSpec, RequestError, Requests, RouteSpec, RuleSpec};
-use netbearer_types::Moment;
+use netbearer_kernel::{AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
+use netbearer_types::{Moment, Profile};
 
 use crate::steering::{self, Steering};
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
 
-/// Everything of ours on one interface. Each thing is recorded before it is asked for, so that whatever happens in
-/// between, taking it away misses nothing.
+/// Everything of ours on one interface. What somebody else had made before is not ours, though it be the same.
 #[derive(Default)]
 pub(crate) struct Installation {
     rules: Vec<RuleSpec>,
@@ -21,6 +20,10 @@ pub(crate) struct Installation {
     routes: Vec<RouteSpec>,
     source_rule: Option<RuleSpec>,
     address: Option<AddressSpec>,
+    /// Rules for IPv6, in the order in which they came.
+    ipv6_rules: Vec<RuleSpec>,
+    /// Routes for IPv6 in our own table.
+    ipv6_routes: Vec<RouteSpec>,
 }
 
 impl Installation {
@@ -32,7 +35,26 @@ impl Installation {
         self.ruled = Some(Box::pin(async { join_all(asked).await.into_iter().find(is_unexpected).unwrap_or(Ok(())) }));
     }
 
-    /// Adds what a lease brings.
+    /// Puts other standing rules in the place of those there are.
+    pub(crate) async fn replace_standing_rules(
+        &mut self,
+        requests: &Requests,
+        rules: Vec<RuleSpec>,
+    ) -> Result<(), RequestError> {
+        let former = std::mem::take(&mut self.rules);
+        let removed: Vec<_> =
+            former.iter().filter(|rule| !rules.contains(rule)).map(|rule| requests.delete_rule(rule)).collect();
+        self.ask_for_standing_rules(requests, rules);
+        for answer in removed {
+            match answer.await {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        self.hear_rules().await
+    }
+
+    /// Adds what a lease brings, or prolongs it.
     pub(crate) async fn add_lease(
         &mut self,
         requests: &Requests,
@@ -40,25 +62,111 @@ impl Installation {
         wanted: LeaseParts,
         now: Moment,
     ) -> Result<(), RequestError> {
-        let LeaseParts { interface, lease, metric, default_route } = wanted;
+        let LeaseParts { interface, lease, metric, profile, source_rule } = wanted;
         let address = steering::address(interface, &lease, now);
-        let routes = steering.routes(interface, &lease, metric, default_route);
-        let source_rule = steering.source_rule(lease.address);
-        let added = requests.replace_address(&address);
-        let ruled = requests.add_rule(&source_rule);
-        let routed: Vec<_> = routes.iter().map(|route| requests.replace_route(route)).collect();
-        self.address = Some(address);
-        self.source_rule = Some(source_rule);
+        let is_renewed = self.address.as_ref().is_some_and(|ours| key(ours) == key(&address));
+        let added =
+            if is_renewed { requests.replace_address(&address).await } else { requests.add_address(&address).await };
+        match added {
+            Ok(()) => self.address = Some(address),
+            // Put there by somebody, who may want it longer than the lease lasts.
+            Err(error) if error.is_exists() => tracing::info!("{error}: it is there already, and left as it is"),
+            Err(error) => return Err(error),
+        }
+        self.hear_rules().await?;
+        if source_rule {
+            let rule = steering.source_rule(lease.address.into());
+            requests.add_rule(&rule).await.or_else(unless_exists)?;
+            self.source_rule = Some(rule);
+        }
+        let routes = steering.routes(interface, &lease, metric, &profile);
+        let asked: Vec<_> = routes.iter().map(|route| self.ask_for_route(requests, route)).collect();
+        // Recorded whatever comes of them: only what carries our tag is ever removed.
         self.routes = routes;
-        if let Some(answer) = self.ruled.take() {
-            answer.await?;
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// Puts back what somebody has removed.
+    pub(crate) async fn restore(&mut self, requests: &Requests) -> Result<(), RequestError> {
+        let rules = self.all_rules().map(|rule| requests.add_rule(rule));
+        for answer in join_all(rules).await {
+            answer.or_else(unless_exists)?;
         }
-        added.await?;
-        match ruled.await {
-            Err(error) if !error.is_exists() => return Err(error),
-            _ => {}
+        join_all(self.all_routes().map(|route| self.ask_for_route(requests, route))).await.into_iter().collect()
+    }
+
+    /// Makes the rules and routes for IPv6 these. What the kernel refuses is not there, and is tried again with the next
+    /// change: a link may go down under it, or have no IPv6.
+    pub(crate) async fn follow_ipv6(&mut self, requests: &Requests, rules: Vec<RuleSpec>, routes: Vec<RouteSpec>) {
+        // New ones first, so that nothing leaks in between; replacing is one step.
+        for route in &routes {
+            if !self.ipv6_routes.contains(route) {
+                self.note_route(requests.replace_route(route).await, route);
+            }
         }
-        join_all(routed).await.into_iter().collect()
+        for rule in &rules {
+            if !self.ipv6_rules.contains(rule) {
+                match requests.add_rule(rule).await.or_else(unless_exists) {
+                    Ok(()) => self.ipv6_rules.push(rule.clone()),
+                    Err(error) => tracing::debug!("left out: {error}"),
+                }
+            }
+        }
+        let unwanted =
+            self.ipv6_rules.extract_if(.., |rule| !rules.contains(rule)).map(|rule| requests.delete_rule(&rule));
+        let unwanted: Vec<_> = unwanted.collect();
+        let stale = self.ipv6_routes.extract_if(.., |route| !routes.contains(route));
+        let stale: Vec<_> = stale.map(|route| requests.delete_route(&route)).collect();
+        for error in join_all(unwanted).await.into_iter().chain(join_all(stale).await).filter_map(Result::err) {
+            // The kernel has removed what went with its link, or what it had expire.
+            tracing::debug!("{error}");
+        }
+    }
+
+    /// A route that was put in the place of another one is there, and the other is not.
+    fn note_route(&mut self, answer: Result<(), RequestError>, route: &RouteSpec) {
+        match answer {
+            Ok(()) => {
+                self.ipv6_routes.retain(|former| !is_in_place_of(route, former));
+                self.ipv6_routes.push(route.clone());
+            }
+            Err(error) => tracing::debug!("left out: {error}"),
+        }
+    }
+
+    /// True from the first lease on, or once there is a way by IPv6.
+    pub(crate) const fn has_routes(&self) -> bool {
+        !self.routes.is_empty() || !self.ipv6_routes.is_empty()
+    }
+
+    /// What is to be found in the kernel as long as nobody interferes.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { rules: self.all_rules().cloned().collect(), routes: self.all_routes().cloned().collect() }
+    }
+
+    fn all_rules(&self) -> impl Iterator<Item = &RuleSpec> {
+        self.rules.iter().chain(&self.source_rule).chain(&self.ipv6_rules)
+    }
+
+    fn all_routes(&self) -> impl Iterator<Item = &RouteSpec> {
+        self.routes.iter().chain(&self.ipv6_routes)
+    }
+
+    /// In the main table a route of somebody else may have the same destination and metric: that stays.
+    fn ask_for_route(&self, requests: &Requests, route: &RouteSpec) -> Answer {
+        if route.table == RouteSpec::MAIN_TABLE {
+            let asked = requests.add_route(route);
+            Box::pin(async { asked.await.or_else(unless_exists) })
+        } else {
+            Box::pin(requests.replace_route(route))
+        }
+    }
+
+    async fn hear_rules(&mut self) -> Result<(), RequestError> {
+        match self.ruled.take() {
+            Some(answer) => answer.await,
+            None => Ok(()),
+        }
     }
 
     /// Takes everything away that a lease brought; collects what the kernel refused, and goes on.
@@ -83,6 +191,7 @@ impl Installation {
         self.ruled = None;
         let rules: Vec<_> = self.rules.drain(..).map(|rule| requests.delete_rule(&rule)).collect();
         let mut refused = self.remove_lease(requests).await;
+        self.follow_ipv6(requests, Vec::new(), Vec::new()).await;
         refused.extend(join_all(rules).await.into_iter().filter_map(Result::err).filter(|error| !error.is_gone()));
         refused
     }
@@ -93,11 +202,55 @@ pub(crate) struct LeaseParts {
     pub(crate) interface: u32,
     pub(crate) lease: Lease,
     pub(crate) metric: u32,
-    pub(crate) default_route: bool,
+    pub(crate) profile: Profile,
+    /// Traffic from the address is steered; not if another interface has it, too.
+    pub(crate) source_rule: bool,
+}
+
+/// What of ours stands in the kernel beside the address.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    rules: Vec<RuleSpec>,
+    routes: Vec<RouteSpec>,
+}
+
+impl Standing {
+    /// True if all of it is there.
+    pub(crate) fn is_complete(&self, cache: &Cache) -> bool {
+        let is_there = |route: &RouteSpec| {
+            // In the main table one of somebody else's may stand in its place, and is left there.
+            let is_as_made = |found: &Route| {
+                route.table == RouteSpec::MAIN_TABLE
+                    || found.is_ours()
+                        && found.kind == route.kind
+                        && found.gateway() == route.gateway
+                        && route.interface.is_none_or(|interface| found.uses(interface))
+            };
+            cache.routes().any(|found| {
+                found.table == route.table
+                    && found.destination == route.destination
+                    && found.prefix_length == route.prefix_length
+                    && route.metric.is_none_or(|metric| metric == found.metric)
+                    && is_as_made(found)
+            })
+        };
+        let rules: Vec<RuleSpec> = cache.our_rules().map(RuleSpec::from).collect();
+        self.rules.iter().all(|rule| rules.contains(rule)) && self.routes.iter().all(is_there)
+    }
+}
+
+/// True if the kernel keeps only one of both.
+fn is_in_place_of(route: &RouteSpec, former: &RouteSpec) -> bool {
+    let place = |route: &RouteSpec| (route.table, route.destination, route.prefix_length, route.metric);
+    place(route) == place(former)
 }
 
 fn key(address: &AddressSpec) -> AddressKey {
     AddressKey { index: address.index, address: address.address, prefix_length: address.prefix_length, peer: None }
+}
+
+fn unless_exists(error: RequestError) -> Result<(), RequestError> {
+    if error.is_exists() { Ok(()) } else { Err(error) }
 }
 
 fn is_unexpected(answer: &Result<(), RequestError>) -> bool {

@@ -2,13 +2,12 @@
 
 use std::{
     future::pending,
-    hash::{BuildHasher, Hasher, RandomState},
     io,
     net::{Ipv4Addr, SocketAddrV4},
 };
 
 use netbearer_dhcp::{
-    Client, ClientConfiguration, Event, RememberedLease, Transmit,
+    Client, ClientConfiguration, Event, Transmit,
     frame::{self, ChecksumState},
 };
 use netbearer_engine::Clock;
@@ -25,7 +24,6 @@ const BUFFER_LENGTH: usize = 9_216;
 /// A lease being acquired and kept on one link.
 pub(crate) struct LeaseKeeper {
     interface: u32,
-    interface_name: String,
     client: Client,
     clock: BootClock,
     /// There while the interface has no address.
@@ -46,17 +44,12 @@ impl LeaseKeeper {
     /// Opens what is needed, and sends nothing yet. The link must be administratively up; its carrier may be on the way.
     pub(crate) fn open(
         interface: u32,
-        interface_name: &str,
-        hardware_address: [u8; 6],
-        remembered: Option<RememberedLease>,
+        configuration: ClientConfiguration,
         clock: BootClock,
         spare: &SpareSocket,
     ) -> io::Result<Self> {
-        let seed = RandomState::new().build_hasher().finish();
-        let configuration = ClientConfiguration { remembered, ..ClientConfiguration::new(hardware_address, seed) };
         Ok(Self {
             interface,
-            interface_name: interface_name.to_owned(),
             client: Client::new(configuration, clock.now()),
             clock,
             packets: Some(spare.open(interface)?),
@@ -110,6 +103,13 @@ impl LeaseKeeper {
         self.datagrams = None;
     }
 
+    /// Has the lease confirmed, if there is one; the question has been sent when this returns. False if there is none.
+    pub(crate) async fn confirm(&mut self) -> bool {
+        let asks = self.client.confirm(self.clock.now());
+        self.send_all().await;
+        asks
+    }
+
     /// Gives the lease back to its server. The address must still be installed.
     pub(crate) async fn release(&mut self) {
         self.client.release(self.clock.now());
@@ -161,7 +161,7 @@ impl LeaseKeeper {
             };
             // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.
             if let Err(error) = sent {
-                tracing::debug!(interface = self.interface_name, "a DHCP message could not be sent: {error}");
+                tracing::debug!(interface = self.interface, "a DHCP message could not be sent: {error}");
             }
         }
     }
@@ -183,7 +183,7 @@ impl LeaseKeeper {
                 // Not bound to the leased address: a server broadcasts its NAK (RFC 2131 §4.3.2), and only a socket bound
                 // to no address hears that. The device and its routes give the packets the leased address all the same.
                 let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
-                self.datagrams.insert(open_udp_socket(&self.interface_name, address)?)
+                self.datagrams.insert(open_udp_socket(self.interface, address)?)
             }
         };
         let destination = SocketAddrV4::new(transmit.destination, SERVER_PORT);

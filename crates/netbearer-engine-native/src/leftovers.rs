@@ -1,13 +1,17 @@
 //! What a process that was killed left behind, found by its tag in the kernel and by its notes.
 
+use std::path::PathBuf;
+
 use futures_util::future::join_all;
 use netbearer_kernel::{AddressKey, Cache, RequestError, Requests, RouteSpec, RuleSpec, WatchError, Watcher};
 use serde::Serialize;
 
 use crate::{
     engine::{NativeSettings, Place, StartError},
+    foreign::ForeignManagers,
     notes::{Note, Notes},
     ownership::OwnershipError,
+    settings::{self, ChangedSetting},
 };
 
 /// What was removed or restored.
@@ -21,6 +25,8 @@ pub struct Cleared {
     pub addresses: Vec<String>,
     /// Interfaces set administratively down again.
     pub interfaces_set_down: Vec<String>,
+    /// Kernel settings that have their old values again, as `ipv4 rp_filter of interface`.
+    pub settings_restored: Vec<String>,
     /// What the kernel refused to remove.
     pub refused: Vec<String>,
 }
@@ -63,9 +69,11 @@ pub async fn reset(settings: &NativeSettings) -> Result<Cleared, ResetError> {
     let place = settings.place()?;
     let _claim = place.ownership.claim()?;
     let clock = netbearer_kernel::BootClock::start().map_err(StartError::Socket)?;
+    let mut managers = ForeignManagers::open(&settings.managers, clock.clone());
+    managers.first_answers().await;
     let watcher = Watcher::open(clock).await.map_err(StartError::Watch)?;
     let requests = Requests::open().map_err(StartError::Socket)?;
-    Ok(clear(watcher.cache(), &place.notes, &place.boot, &requests).await)
+    Ok(Leftovers::find(watcher.cache(), &place.notes, &place.boot, &managers).clear(&requests, &place.notes).await)
 }
 
 /// Clears leftovers before the first enumeration, if there are any and nobody else uses the namespace.
@@ -73,66 +81,99 @@ pub(crate) async fn clear_at_start(
     watcher: &mut Watcher,
     place: &Place,
     requests: &Requests,
+    managers: &ForeignManagers,
 ) -> Result<(), WatchError> {
-    let nothing = leftovers(watcher.cache()).is_nothing() && place.notes.all().is_empty();
-    if nothing {
+    let leftovers = Leftovers::find(watcher.cache(), &place.notes, &place.boot, managers);
+    if !leftovers.are_noted() {
         return Ok(());
     }
     // Somebody who is alive keeps the ledger: then they are no leftovers.
     let Ok(_claim) = place.ownership.claim() else { return Ok(()) };
-    let cleared = clear(watcher.cache(), &place.notes, &place.boot, requests).await;
-    if !cleared.is_nothing() {
-        tracing::warn!(?cleared, "cleared what a killed process had left");
-    }
+    leftovers.clear(requests, &place.notes).await;
     watcher.resync().await.map(|_| ())
 }
 
-/// Everything that carries our tag.
-struct Leftovers {
+/// Everything that carries our tag or is told of in a note. Leftovers, if no process that is alive has the lock.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
     rules: Vec<RuleSpec>,
     routes: Vec<RouteSpec>,
-    addresses: Vec<AddressKey>,
+    /// With the names of their interfaces.
+    addresses: Vec<(AddressKey, String)>,
+    /// Interfaces that were found down, and are up.
+    up: Vec<(u32, String)>,
+    /// Settings that were changed, with the names of their interfaces.
+    settings: Vec<(String, Vec<ChangedSetting>)>,
+    /// Files of notes.
+    notes: Vec<PathBuf>,
 }
 
 impl Leftovers {
-    fn is_nothing(&self) -> bool {
-        self.rules.is_empty() && self.routes.is_empty() && self.addresses.is_empty()
-    }
-}
-
-fn leftovers(cache: &Cache) -> Leftovers {
-    Leftovers {
-        rules: cache.our_rules().map(RuleSpec::from).collect(),
-        routes: cache.our_routes().map(RouteSpec::from).collect(),
-        addresses: cache.our_addresses().map(netbearer_kernel::Address::key).collect(),
-    }
-}
-
-async fn clear(cache: &Cache, notes: &Notes, boot: &str, requests: &Requests) -> Cleared {
-    let Leftovers { rules, routes, addresses } = leftovers(cache);
-    let mut cleared = Cleared::default();
-    let mut refused: Vec<RequestError> = Vec::new();
-    let removed_rules = join_all(rules.iter().map(|rule| requests.delete_rule(rule))).await;
-    cleared.rules = count(removed_rules, &mut refused);
-    let removed_routes = join_all(routes.iter().map(|route| requests.delete_route(route))).await;
-    cleared.routes = count(removed_routes, &mut refused);
-    for key in addresses {
-        let interface = cache.link(key.index).map_or_else(|| key.index.to_string(), |link| link.name.clone());
-        if count(vec![requests.delete_address(key).await], &mut refused) == 1 {
-            cleared.addresses.push(format!("{}/{} on {interface}", key.address, key.prefix_length));
+    pub(crate) fn find(cache: &Cache, notes: &Notes, boot: &str, managers: &ForeignManagers) -> Self {
+        let name = |index| cache.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone());
+        let notes = notes.all();
+        let true_notes =
+            || notes.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| is_about(note, cache, boot));
+        let is_up = |index| cache.link(index).is_some_and(|link| link.administratively_up);
+        Self {
+            rules: cache.our_rules().map(RuleSpec::from).collect(),
+            routes: cache.our_routes().map(RouteSpec::from).collect(),
+            addresses: cache.our_addresses().map(|address| (address.key(), name(address.index))).collect(),
+            up: true_notes()
+                .filter(|note| !note.administratively_up && is_up(note.index))
+                .map(|note| (note.index, name(note.index)))
+                // One that somebody else has taken since is up for them now.
+                .filter(|(_, name)| managers.claim(name).is_none())
+                .collect(),
+            settings: true_notes()
+                .filter(|note| !note.settings.is_empty())
+                .map(|note| (name(note.index), note.settings.clone()))
+                .collect(),
+            notes: notes.into_iter().map(|(path, _)| path).collect(),
         }
     }
-    for note in notes.all() {
-        if is_about(&note, cache, boot) && !note.administratively_up {
-            match requests.set_link_up(note.index, false).await {
-                Ok(()) => cleared.interfaces_set_down.push(note.name.clone()),
+
+    /// True if there are notes of them here. A process notes before it changes anything, so what carries our tag without a
+    /// note is of one that has another runtime directory, and may be alive. Only a reset by hand removes that.
+    pub(crate) const fn are_noted(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
+    /// True if clearing sets this interface down.
+    pub(crate) fn sets_down(&self, index: u32) -> bool {
+        self.up.iter().any(|(up, _)| *up == index)
+    }
+
+    /// Removes and restores all of it; collects what the kernel refuses, and goes on.
+    pub(crate) async fn clear(&self, requests: &Requests, notes: &Notes) -> Cleared {
+        let mut cleared = Cleared::default();
+        let mut refused: Vec<RequestError> = Vec::new();
+        let removed_rules = join_all(self.rules.iter().map(|rule| requests.delete_rule(rule))).await;
+        cleared.rules = count(removed_rules, &mut refused);
+        let removed_routes = join_all(self.routes.iter().map(|route| requests.delete_route(route))).await;
+        cleared.routes = count(removed_routes, &mut refused);
+        for (key, interface) in &self.addresses {
+            if count(vec![requests.delete_address(*key).await], &mut refused) == 1 {
+                cleared.addresses.push(format!("{}/{} on {interface}", key.address, key.prefix_length));
+            }
+        }
+        for (index, name) in &self.up {
+            match requests.set_link_up(*index, false).await {
+                Ok(()) => cleared.interfaces_set_down.push(name.clone()),
                 Err(error) => refused.push(error),
             }
         }
-        notes.remove(note.index);
+        for (interface, changed) in &self.settings {
+            let restored = settings::restore(interface, changed);
+            cleared.settings_restored.extend(restored.iter().map(|setting| format!("{setting} of {interface}")));
+        }
+        notes.remove_files(&self.notes);
+        cleared.refused = refused.iter().map(ToString::to_string).collect();
+        if !cleared.is_nothing() {
+            tracing::warn!(?cleared, "cleared what a killed process had left");
+        }
+        cleared
     }
-    cleared.refused = refused.iter().map(ToString::to_string).collect();
-    cleared
 }
 
 fn count(answers: Vec<Result<(), RequestError>>, refused: &mut Vec<RequestError>) -> usize {
@@ -150,7 +191,5 @@ fn count(answers: Vec<Result<(), RequestError>>, refused: &mut Vec<RequestError>
 /// The note may outlive its boot or its interface; another one may have the index now.
 fn is_about(note: &Note, cache: &Cache, boot: &str) -> bool {
     note.boot == boot
-        && cache
-            .link(note.index)
-            .is_some_and(|link| link.administratively_up && link.hardware_address.to_string() == note.hardware_address)
+        && cache.link(note.index).is_some_and(|link| link.hardware_address.to_string() == note.hardware_address)
 }

@@ -6,19 +6,26 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod addresses;
+mod carrier_watch;
 mod classification;
 mod engine;
+mod foreign;
 mod installation;
+mod learnt;
 mod lease;
 mod leftovers;
 mod notes;
 mod ownership;
 mod remembered;
 mod reporting;
+mod settings;
 mod spare_socket;
 mod steering;
 mod worker;
 
+pub use carrier_watch::CarrierWatch;
 pub use engine::{NativeEngine, NativeSettings, StartError};
 pub use leftovers::{Cleared, ResetError, reset};
+pub use netbearer_managers::Places;
 pub use ownership::OwnershipError;

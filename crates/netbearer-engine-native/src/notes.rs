@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::ChangedSetting;
+
 /// How an interface was found. Only what we change and the kernel cannot tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub(crate) struct Note {
     pub(crate) hardware_address: String,
     /// It was administratively up.
     pub(crate) administratively_up: bool,
+    /// Settings that we have changed, or are about to; absent in older notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) settings: Vec<ChangedSetting>,
 }
 
 /// The notes of one network namespace, a file for each interface.
@@ -40,7 +45,11 @@ impl Notes {
         let path = self.path(note.index);
         let text = serde_json::to_vec(note)?;
         // Written in one piece, and before anything is changed: a process killed on the way leaves a note of nothing.
-        match File::create_new(&path).and_then(|mut file| file.write_all(&text)) {
+        let write = |mut file: File| {
+            // Half a note is none.
+            file.write_all(&text).inspect_err(|_| drop(fs::remove_file(&path)))
+        };
+        match File::create_new(&path).and_then(write) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let same = |old: &Note| old.boot == note.boot && old.hardware_address == note.hardware_address;
                 if read(&path).as_ref().is_some_and(same) { Ok(()) } else { fs::write(&path, &text) }
@@ -53,21 +62,38 @@ impl Notes {
         }
     }
 
+    /// Writes a note in the place of the one there is, in one piece.
+    pub(crate) fn rewrite(&self, note: &Note) -> io::Result<()> {
+        let path = self.path(note.index);
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(note)?)?;
+        fs::rename(new, path)
+    }
+
     pub(crate) fn remove(&self, index: u32) {
-        match fs::remove_file(self.path(index)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("the note about interface {index} could not be removed: {error}");
+        self.remove_files(&[self.path(index)]);
+    }
+
+    /// Removes files told by [`Notes::all`].
+    pub(crate) fn remove_files(&self, paths: &[PathBuf]) {
+        for path in paths {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("the note {} could not be removed: {error}", path.display());
+                }
+                _ => {}
             }
-            _ => {}
         }
         // Only succeeds when it was the last one.
         let _ = fs::remove_dir(&self.directory);
     }
 
-    /// Every note that can be read.
-    pub(crate) fn all(&self) -> Vec<Note> {
+    /// Every note's file, and what it says if it can be read.
+    pub(crate) fn all(&self) -> Vec<(PathBuf, Option<Note>)> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
-        entries.filter_map(|entry| read(&entry.ok()?.path())).collect()
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort_unstable();
+        paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
     }
 
     fn path(&self, index: u32) -> PathBuf {
@@ -90,6 +116,7 @@ mod tests {
             name: "ap0".into(),
             hardware_address: "02:00:00:00:00:01".into(),
             administratively_up,
+            settings: Vec::new(),
         }
     }
 
@@ -99,19 +126,40 @@ mod tests {
         let notes = Notes::new(directory.path().join("notes"));
         notes.write(&note(3, false)).unwrap();
         notes.write(&note(3, true)).unwrap();
-        assert_eq!(notes.all(), [note(3, false)]);
+        assert_eq!(read_all(&notes), [Some(note(3, false))]);
         notes.remove(3);
         assert!(notes.all().is_empty());
         assert!(!directory.path().join("notes").exists());
     }
 
     #[test]
-    fn a_note_of_another_boot_is_replaced_and_a_broken_one_is_passed_over() {
+    fn a_note_is_rewritten_with_more_and_an_older_one_is_still_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes = Notes::new(directory.path().to_owned());
+        notes.write(&note(3, false)).unwrap();
+        let text = fs::read_to_string(notes.path(3)).unwrap();
+        assert!(!text.contains("settings"), "{text}");
+        assert_eq!(read_all(&notes), [Some(note(3, false))]);
+        let settings = serde_json::from_str(r#"[{"name":"ipv4 rp_filter","old":1,"new":2}]"#).unwrap();
+        let more = Note { settings, ..note(3, false) };
+        notes.rewrite(&more).unwrap();
+        assert_eq!(read_all(&notes), [Some(more)]);
+    }
+
+    fn read_all(notes: &Notes) -> Vec<Option<Note>> {
+        notes.all().into_iter().map(|(_, note)| note).collect()
+    }
+
+    #[test]
+    fn a_note_of_another_boot_is_replaced_and_a_broken_one_is_told_of_to_be_removed() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path().to_owned());
         notes.write(&Note { boot: "zero".into(), ..note(3, true) }).unwrap();
         notes.write(&note(3, false)).unwrap();
         fs::write(directory.path().join("interface-4.json"), "{").unwrap();
-        assert_eq!(notes.all(), [note(3, false)]);
+        assert_eq!(read_all(&notes), [Some(note(3, false)), None]);
+        let paths: Vec<PathBuf> = notes.all().into_iter().map(|(path, _)| path).collect();
+        notes.remove_files(&paths);
+        assert!(!directory.path().exists());
     }
 }

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Why this process may not change the namespace.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,14 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Claim {
     held: Arc<Mutex<Held>>,
+    took_the_lock: bool,
+}
+
+impl Claim {
+    /// True if the lock was free before: whatever of ours is in the kernel was left by a process that is gone.
+    pub(crate) const fn took_the_lock(&self) -> bool {
+        self.took_the_lock
+    }
 }
 
 impl Ownership {
@@ -61,16 +70,24 @@ impl Ownership {
     /// Takes the lock, unless this process has it already.
     pub(crate) fn claim(&self) -> Result<Claim, OwnershipError> {
         let mut held = lock(&self.held);
-        if held.file.is_none() {
+        let took_the_lock = held.file.is_none();
+        if took_the_lock {
             held.file = Some(self.take()?);
         }
         held.claims += 1;
-        Ok(Claim { held: Arc::clone(&self.held) })
+        Ok(Claim { held: Arc::clone(&self.held), took_the_lock })
+    }
+
+    /// True if this process has the lock.
+    pub(crate) fn is_held(&self) -> bool {
+        lock(&self.held).file.is_some()
     }
 
     fn open(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // The runtime directory may be writable by others, who must not choose which file we write to.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         match (options.open(&self.path), self.path.parent()) {
             (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(directory)?;
@@ -151,6 +168,27 @@ mod tests {
         drop(claim);
         assert!(second.claim().is_ok());
         drop(copy);
+    }
+
+    #[test]
+    fn only_the_claim_that_takes_the_lock_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let ownership = Ownership::new(directory.path().join("netns-1.lock"));
+        assert!(!ownership.is_held());
+        let (first, second) = (ownership.claim().unwrap(), ownership.claim().unwrap());
+        assert_eq!([first.took_the_lock(), second.took_the_lock(), ownership.is_held()], [true, false, true]);
+        drop((first, second));
+        assert!(ownership.claim().unwrap().took_the_lock());
+    }
+
+    #[test]
+    fn a_symbolic_link_in_its_place_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (victim, path) = (directory.path().join("victim"), directory.path().join("netns-1.lock"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(matches!(Ownership::new(path).claim(), Err(OwnershipError::Unwritable { .. })));
+        assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
     }
 
     #[test]

@@ -25,16 +25,16 @@ impl RememberedLeases {
 
     /// The lease last had on this access point, if it has not ended.
     pub(crate) fn get(&self, identifier: &Identifier) -> Option<RememberedLease> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).copied();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
         known.or_else(|| read(&self.path(identifier))).filter(|lease| lease.is_valid(SystemTime::now()))
     }
 
     /// Keeps a lease. The file is written on another thread: nobody waits for a disk.
     pub(crate) fn put(&self, identifier: &Identifier, lease: RememberedLease) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), lease);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), lease.clone());
         let path = self.path(identifier);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&path, lease) {
+            if let Err(error) = write(&path, &lease) {
                 tracing::debug!("the lease could not be written to {}: {error}", path.display());
             }
         });
@@ -55,11 +55,11 @@ fn read(path: &Path) -> Option<RememberedLease> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn write(path: &Path, lease: RememberedLease) -> io::Result<()> {
+fn write(path: &Path, lease: &RememberedLease) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
     let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(&lease)?)?;
+    fs::write(&new, serde_json::to_vec(lease)?)?;
     fs::rename(new, path)
 }

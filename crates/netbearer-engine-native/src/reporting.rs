@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use netbearer_kernel::{Cache, Link, Route, RouteKind, RouteSpec};
+use netbearer_kernel::{Announcement, Cache, Link, Route, RouteKind, RouteSpec, RouterOption};
 use netbearer_types::{Families, Interface, InterfaceAddress, LinkLevel};
 
 /// Name servers and search domains learnt on a link.
@@ -10,6 +10,26 @@ use netbearer_types::{Families, Interface, InterfaceAddress, LinkLevel};
 pub(crate) struct Names {
     pub(crate) servers: Vec<IpAddr>,
     pub(crate) search_domains: Vec<String>,
+}
+
+impl Names {
+    /// These first, then what routers announce and is not among them.
+    pub(crate) fn joined<'a>(mut self, announcements: impl Iterator<Item = &'a Announcement>) -> Self {
+        for announcement in announcements {
+            match &announcement.option {
+                RouterOption::RecursiveServer(server) => add(&mut self.servers, IpAddr::V6(*server)),
+                RouterOption::SearchDomain(domain) => add(&mut self.search_domains, domain.clone()),
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
 }
 
 pub(crate) fn link_level(cache: &Cache, link: &Link, names: &Names) -> LinkLevel {
@@ -40,6 +60,28 @@ pub(crate) fn link_level(cache: &Cache, link: &Link, names: &Names) -> LinkLevel
     }
     let mut gateways: Vec<(u32, IpAddr)> = gateways.into_iter().map(|(gateway, metric)| (metric, gateway)).collect();
     gateways.sort_unstable();
+    let level = LinkLevel {
+        administratively_up: false,
+        carrier: false,
+        carrier_losses: 0,
+        interface: Interface {
+            name: String::new(),
+            index: link.index,
+            hardware_address: String::new(),
+            mtu: 0,
+            addresses,
+            gateways: gateways.into_iter().map(|(_, gateway)| gateway).collect(),
+            name_servers: names.servers.clone(),
+            search_domains: names.search_domains.clone(),
+        },
+        routed: families(routes.iter().copied()),
+        default_route: families(defaults().copied().filter(|route| route.table == RouteSpec::MAIN_TABLE)),
+    };
+    with_link(level, link)
+}
+
+/// The same addresses and routes on the link as it is now.
+pub(crate) fn with_link(level: LinkLevel, link: &Link) -> LinkLevel {
     LinkLevel {
         administratively_up: link.administratively_up,
         carrier: link.carrier,
@@ -49,13 +91,9 @@ pub(crate) fn link_level(cache: &Cache, link: &Link, names: &Names) -> LinkLevel
             index: link.index,
             hardware_address: link.hardware_address.to_string(),
             mtu: link.mtu,
-            addresses,
-            gateways: gateways.into_iter().map(|(_, gateway)| gateway).collect(),
-            name_servers: names.servers.clone(),
-            search_domains: names.search_domains.clone(),
+            ..level.interface
         },
-        routed: families(routes.iter().copied()),
-        default_route: families(defaults().copied().filter(|route| route.table == RouteSpec::MAIN_TABLE)),
+        ..level
     }
 }
 

@@ -2,14 +2,16 @@
 //! Pure but for the register of numbers in use.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use netbearer_dhcp::{Lease, Route};
 use netbearer_kernel::{AddressLifetime, AddressSpec, Cache, RouteSpec, RuleAction, RuleSpec};
-use netbearer_types::{BearerFamily, Family, Moment};
+use netbearer_types::{AnnouncedRoutes, BearerFamily, Family, Moment, Profile};
+
+use crate::learnt::Learnt;
 
 /// Tables are this plus the access point's number.
 const FIRST_TABLE: u32 = 21_000;
@@ -19,6 +21,8 @@ const MARK_SHIFT: u32 = 24;
 /// A value in the same place that another program's marks are known to have.
 const FOREIGN_MARK: u8 = 0x6d;
 const LAST_NUMBER: u8 = 0x7f;
+/// The metric of the most preferred IPv6 route to a destination in a table of ours: the kernel's own default.
+const FIRST_METRIC: u32 = 1_024;
 
 /// Sockets bound to the interface.
 const BOUND_PRIORITY: u32 = 5_100;
@@ -43,11 +47,13 @@ pub(crate) struct Steering {
 }
 
 impl Numbers {
-    /// Reserves the lowest number that is neither used by us nor met in somebody else's tables.
-    pub(crate) fn reserve(&self, foreign: &BTreeSet<u32>) -> Option<Steering> {
+    /// Reserves the lowest number that is neither used by us nor has a table that is met in the kernel.
+    pub(crate) fn reserve(&self, tables_in_use: &BTreeSet<u32>) -> Option<Steering> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let number = (1..=LAST_NUMBER).find(|number| {
-            *number != FOREIGN_MARK && !used.contains(number) && !foreign.contains(&(FIRST_TABLE + u32::from(*number)))
+            *number != FOREIGN_MARK
+                && !used.contains(number)
+                && !tables_in_use.contains(&(FIRST_TABLE + u32::from(*number)))
         })?;
         used.insert(number);
         Some(Steering { number, numbers: self.clone() })
@@ -60,10 +66,10 @@ impl Drop for Steering {
     }
 }
 
-/// Tables that hold routes or are looked up by rules of somebody else.
-pub(crate) fn foreign_tables(cache: &Cache) -> BTreeSet<u32> {
-    let routes = cache.routes().filter(|route| !route.is_ours()).map(|route| route.table);
-    let rules = cache.rules().filter(|rule| !rule.is_ours()).filter_map(|rule| match rule.action {
+/// Tables that hold routes or are looked up by rules, whoever made them: what carries our tag may be another process's.
+pub(crate) fn tables_in_use(cache: &Cache) -> BTreeSet<u32> {
+    let routes = cache.routes().map(|route| route.table);
+    let rules = cache.rules().filter_map(|rule| match rule.action {
         RuleAction::Table(table) => Some(table),
         _ => None,
     });
@@ -89,31 +95,86 @@ impl Steering {
         ]
     }
 
-    /// The rule for traffic from a leased address.
-    pub(crate) fn source_rule(&self, address: Ipv4Addr) -> RuleSpec {
+    /// The rule for traffic from an address of the access point.
+    pub(crate) fn source_rule(&self, address: IpAddr) -> RuleSpec {
+        let family = Family::of(address);
+        let length = if family == Family::V4 { 32 } else { 128 };
         RuleSpec {
-            source: Some((IpAddr::V4(address), 32)),
-            ..RuleSpec::new(Family::V4, SOURCE_PRIORITY, RuleAction::Table(self.table()))
+            source: Some((address, length)),
+            ..RuleSpec::new(family, SOURCE_PRIORITY, RuleAction::Table(self.table()))
         }
     }
 
+    /// What the kernel has learnt of a link, for our own table; the main one has it already. Of several routes to one
+    /// destination each gets a metric of its own, in the order of the kernel's preference: with the same one, ours would
+    /// become one route with several ways.
+    pub(crate) fn learnt_routes(&self, interface: u32, learnt: &Learnt) -> Vec<RouteSpec> {
+        let mut metrics: BTreeMap<(IpAddr, u8), u32> = BTreeMap::new();
+        let mirrored = learnt.routes.iter().map(|route| {
+            let metric = metrics.entry((route.destination, route.prefix_length)).or_insert(FIRST_METRIC);
+            *metric += 1;
+            RouteSpec {
+                table: self.table(),
+                gateway: route.gateway,
+                metric: Some(*metric - 1),
+                ..RouteSpec::new(route.destination, route.prefix_length, interface)
+            }
+        });
+        mirrored.collect()
+    }
+
     /// The routes of a lease: in our own table, and in the main one with a metric. Of the classless routes (option 121)
-    /// only the default one goes to the main table: what a network announces must not pull other programs' traffic to it.
-    pub(crate) fn routes(&self, interface: u32, lease: &Lease, metric: u32, default_route: bool) -> Vec<RouteSpec> {
+    /// only the default one goes to the main table, unless the profile says otherwise: what a network announces must not pull other programs' traffic to it.
+    /// For the same reason an implausibly large public network stays out of it.
+    pub(crate) fn routes(&self, interface: u32, lease: &Lease, metric: u32, profile: &Profile) -> Vec<RouteSpec> {
         let source = Some(IpAddr::V4(lease.address));
         let own = |route: RouteSpec| RouteSpec { table: self.table(), preferred_source: source, ..route };
         let main = |route: RouteSpec| RouteSpec { metric: Some(metric), preferred_source: source, ..route };
         let network = IpAddr::V4(network(lease.address, lease.prefix_length));
         let on_link = RouteSpec::new(network, lease.prefix_length, interface);
-        let announced: Vec<RouteSpec> = lease.routes().iter().map(|route| via(route, interface, lease)).collect();
+        let announced: Vec<RouteSpec> = lease
+            .routes()
+            .iter()
+            .filter(|route| !has_hidden_router(route, lease))
+            .map(|route| via(route, interface, lease))
+            .collect();
         // Several default routes differ in nothing that a table tells apart, so the most preferred one is taken.
         let default = announced.iter().find(|route| route.prefix_length == 0);
         let others = announced.iter().filter(|route| route.prefix_length > 0 && route.destination != network);
-        let mut routes = vec![own(on_link.clone()), main(on_link)];
-        routes.extend(default.into_iter().chain(others).cloned().map(own));
-        routes.extend(default.filter(|_| default_route).cloned().map(main));
+        let mut routes = vec![own(on_link.clone())];
+        routes.extend((!is_implausible(lease.address, lease.prefix_length)).then(|| main(on_link)));
+        routes.extend(default.into_iter().chain(others.clone()).cloned().map(own));
+        routes.extend(default.filter(|_| profile.default_route).cloned().map(main));
+        let is_wanted_everywhere = profile.announced_routes == AnnouncedRoutes::Main;
+        routes.extend(others.filter(|_| is_wanted_everywhere).cloned().map(main));
         routes
     }
+}
+
+/// No network of one link is this large, unless it lies in a private block (RFC 1918, RFC 6598) as a whole. A route to it
+/// would beat default routes elsewhere.
+fn is_implausible(address: Ipv4Addr, prefix_length: u8) -> bool {
+    const SHORTEST_PUBLIC: u8 = 16;
+    const PRIVATE: [(Ipv4Addr, u8); 4] = [
+        (Ipv4Addr::new(10, 0, 0, 0), 8),
+        (Ipv4Addr::new(172, 16, 0, 0), 12),
+        (Ipv4Addr::new(192, 168, 0, 0), 16),
+        (Ipv4Addr::new(100, 64, 0, 0), 10),
+    ];
+    let is_within = |(block, length): (Ipv4Addr, u8)| prefix_length >= length && network(address, length) == block;
+    prefix_length < SHORTEST_PUBLIC && !PRIVATE.into_iter().any(is_within)
+}
+
+/// The router lies behind another router, where no kernel looks for it.
+fn has_hidden_router(route: &Route, lease: &Lease) -> bool {
+    let Some(router) = route.gateway else { return false };
+    let contains = |destination: Ipv4Addr, length| network(router, length) == network(destination, length);
+    let routes = lease.routes();
+    let narrowest = routes.iter().filter(|other| contains(other.destination, other.prefix_length));
+    let narrowest = narrowest.max_by_key(|other| other.prefix_length);
+    !contains(lease.address, lease.prefix_length)
+        && narrowest
+            .is_some_and(|other| other.prefix_length > 0 && other.gateway.is_some_and(|gateway| gateway != router))
 }
 
 fn via(route: &Route, interface: u32, lease: &Lease) -> RouteSpec {
@@ -182,6 +243,17 @@ mod tests {
         let all: Vec<Steering> = std::iter::from_fn(|| numbers.reserve(&BTreeSet::new())).collect();
         assert_eq!(all.len(), usize::from(LAST_NUMBER) - 1);
         assert!(all.iter().all(|steering| steering.number != FOREIGN_MARK && steering.number > 0));
+    }
+
+    #[test]
+    fn only_private_networks_may_be_larger_than_any_link() {
+        let judged = |networks: &[([u8; 4], u8)]| -> Vec<bool> {
+            networks.iter().map(|(address, length)| is_implausible((*address).into(), *length)).collect()
+        };
+        let implausible = [([10, 0, 0, 5], 1), ([100, 64, 0, 5], 1), ([192, 168, 1, 5], 8), ([8, 8, 8, 8], 15)];
+        assert_eq!(judged(&implausible), [true; 4]);
+        let plausible = [([10, 0, 0, 5], 8), ([172, 20, 0, 5], 12), ([100, 64, 0, 5], 10), ([8, 8, 8, 8], 24)];
+        assert_eq!(judged(&plausible), [false; 4]);
     }
 
     #[test]

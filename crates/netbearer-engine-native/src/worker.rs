@@ -1,19 +1,35 @@
 //! Brings one access point to its target, from wherever it is.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
-use netbearer_dhcp::{Event, Lease, LossReason, RememberedLease};
+use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError, RememberedLease};
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, RequestError, Requests};
-use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
-use tokio::sync::{mpsc, watch};
+use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, Sysctl};
+use netbearer_types::{
+    BearerFamily, CommandNumber, FailureReason, Family, Identifier, Moment, Profile, Stage, Step, Target,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
-    installation::{Installation, LeaseParts},
+    addresses::MachineAddresses,
+    installation::{Installation, LeaseParts, Standing},
+    learnt::Learnt,
     lease::LeaseKeeper,
+    leftovers::Leftovers,
     notes::{Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
     remembered::RememberedLeases,
+    settings,
     spare_socket::SpareSocket,
     steering::{self, Numbers, Steering},
 };
@@ -27,16 +43,20 @@ pub(crate) struct Context {
     pub(crate) remembered: RememberedLeases,
     pub(crate) numbers: Numbers,
     pub(crate) spare: SpareSocket,
+    pub(crate) addresses: MachineAddresses,
     pub(crate) boot: String,
 }
 
 /// Where a worker shall go.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    pub(crate) number: CommandNumber,
+    /// The command it comes from; none if the engine itself wants it.
+    pub(crate) number: Option<CommandNumber>,
     pub(crate) target: Target,
     pub(crate) profile: Profile,
-    pub(crate) foreign_tables: std::collections::BTreeSet<u32>,
+    pub(crate) tables_in_use: BTreeSet<u32>,
+    /// What is to be cleared if the lock turns out to be free.
+    pub(crate) leftovers: Arc<Leftovers>,
 }
 
 /// What a worker sees of its link; none while the interface is gone.
@@ -49,6 +69,8 @@ pub(crate) struct LinkView {
     pub(crate) carrier: bool,
     pub(crate) carrier_losses: u32,
     pub(crate) family: BearerFamily,
+    /// How often something of ours was found missing in the kernel.
+    pub(crate) interferences: u32,
 }
 
 /// What a worker has to say.
@@ -60,8 +82,12 @@ pub(crate) struct News {
 
 #[derive(Debug)]
 pub(crate) enum Topic {
-    /// How far it is.
-    Progress(CommandNumber, Stage),
+    /// How far it is with an order.
+    Progress(Option<CommandNumber>, Stage),
+    /// What stands in the way of going further than was told last.
+    Obstacle(String),
+    /// What of ours stands in the kernel from now on; none while that changes.
+    Standing(Option<Standing>),
     /// Name servers and search domains of the lease; none when there is no lease.
     Names(Vec<IpAddr>, Vec<String>),
 }
@@ -71,6 +97,8 @@ pub(crate) struct Worker {
     identifier: Identifier,
     orders: watch::Receiver<Order>,
     link: watch::Receiver<Option<LinkView>>,
+    /// What the kernel has learnt from the routers there.
+    learnt: watch::Receiver<Learnt>,
     news: mpsc::UnboundedSender<News>,
     /// Held from before the first change until everything of ours is gone.
     claim: Option<Claim>,
@@ -78,7 +106,13 @@ pub(crate) struct Worker {
     installation: Installation,
     /// The interface as it was found, once we have changed it.
     found: Option<Note>,
+    /// Settings are being changed on another thread; the note as it is afterwards.
+    adjusting: Option<JoinHandle<Note>>,
     lease: Option<LeaseKeeper>,
+    /// Suspends since the last bring-up began.
+    resumptions: Resumptions,
+    /// When something of ours was found missing, not long ago.
+    interferences: VecDeque<Moment>,
 }
 
 /// Why a target cannot be reached.
@@ -100,7 +134,17 @@ pub(crate) enum WorkError {
     Gone,
     #[error("{0}, and no other lease came in time")]
     LeaseLost(LossReason),
+    #[error(
+        "another program keeps removing the routes or rules of {interface}; find it with `ip monitor`, and keep it from this interface"
+    )]
+    Contested { interface: String },
 }
+
+/// So often may something of ours be put back within [`CONTEST_WINDOW`].
+const CONTEST_LIMIT: usize = 10;
+const CONTEST_WINDOW: Duration = Duration::from_secs(60);
+
+const IPV6_ONLY: &str = "the network wants hosts to live on IPv6 alone, and ipv6_only in its profile allows it";
 
 impl Worker {
     pub(crate) fn new(
@@ -108,19 +152,24 @@ impl Worker {
         identifier: Identifier,
         orders: watch::Receiver<Order>,
         link: watch::Receiver<Option<LinkView>>,
+        learnt: watch::Receiver<Learnt>,
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
         Self {
+            resumptions: context.clock.resumptions(),
             context,
             identifier,
             orders,
             link,
+            learnt,
             news,
             claim: None,
             steering: None,
             installation: Installation::default(),
             found: None,
+            adjusting: None,
             lease: None,
+            interferences: VecDeque::new(),
         }
     }
 
@@ -170,7 +219,8 @@ impl Worker {
     async fn sense(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.drop_lease().await;
-        let link = self.prepare()?;
+        self.installation.follow_ipv6(&self.context.requests, Vec::new(), Vec::new()).await;
+        let link = self.prepare(order).await?;
         self.set_up(&link).await?;
         self.tell(order.number, Stage::Reached);
         std::future::pending().await
@@ -178,51 +228,92 @@ impl Worker {
 
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
-        let link = self.prepare()?;
+        self.resumptions = self.context.clock.resumptions();
+        let link = self.prepare(order).await?;
         self.set_up(&link).await?;
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
             // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
             // done meanwhile.
-            let prepared = self.open_lease(&link)?;
+            let prepared = self.open_lease(&order.profile, &link)?;
             let link = carrier(&mut self.link).await?;
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
-            let lease = if prepared.interface() == link.index { prepared } else { self.open_lease(&link)? };
+            let lease =
+                if prepared.interface() == link.index { prepared } else { self.open_lease(&order.profile, &link)? };
             self.lease.insert(lease).start().await;
             self.ask_for_rules(order, &link)?;
+            self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
             let mut watched = self.link.clone();
             tokio::select! {
-                lease = self.first_lease(&link) => return self.keep(order, &link, lease?).await,
+                first = self.first_way(link.clone()) => {
+                    let (link, lease) = first?;
+                    return self.keep(order, link, lease).await;
+                }
                 // Perhaps it is another network now.
                 () = lost(&mut watched, link.carrier_losses) => self.drop_lease().await,
             }
         }
     }
 
-    async fn first_lease(&mut self, link: &LinkView) -> Result<Lease, WorkError> {
+    /// Waits for the first way to the network: a lease, or without one what routers have announced.
+    async fn first_way(&mut self, mut link: LinkView) -> Result<(LinkView, Option<Lease>), WorkError> {
         loop {
-            if let Event::Acquired(lease) = self.lease_event(link).await? {
-                return Ok(lease);
+            if self.learnt.borrow_and_update().is_sufficient() {
+                return Ok((link, None));
+            }
+            match self.happening(&mut link).await? {
+                Some(Event::Acquired(lease)) => return Ok((link, Some(lease))),
+                Some(Event::Refused { server, reason }) => {
+                    pass_over(&link, server, reason);
+                    self.say(Topic::Obstacle(no_acceptable_offer(server, reason)));
+                }
+                Some(Event::Ipv6Only { .. }) => self.say(Topic::Obstacle(IPV6_ONLY.to_owned())),
+                _ => {}
             }
         }
     }
 
-    /// Installs the lease, and keeps it for as long as the core lets it. A loss of carrier is the core's to judge.
-    async fn keep(&mut self, order: &Order, link: &LinkView, lease: Lease) -> Result<Never, WorkError> {
-        self.install(order, link, lease).await?;
+    /// Installs the first way, then all that comes, and keeps it for as long as the core lets it. A loss of carrier is the
+    /// core's to judge.
+    async fn keep(&mut self, order: &Order, mut link: LinkView, lease: Option<Lease>) -> Result<Never, WorkError> {
+        if let Some(lease) = lease {
+            self.install(order, &link, lease).await?;
+            // Somebody waits for what this makes possible; the rest can wait for them.
+            tokio::task::yield_now().await;
+            self.follow_routers(&link).await;
+        } else {
+            self.tell(order.number, Stage::Working(Step::Configuring));
+            self.follow_routers(&link).await;
+            self.tell(order.number, Stage::Reached);
+            tokio::task::yield_now().await;
+        }
+        self.adjust_settings(order, &link).await;
         loop {
-            match self.lease_event(link).await? {
-                Event::Acquired(lease) => self.install(order, link, lease).await?,
-                Event::Renewed { lease, changed } => {
+            match self.happening(&mut link).await? {
+                None => self.follow_routers(&link).await,
+                // A lease that is kept has less time left than the kernel thinks, which does not count suspend.
+                Some(Event::Acquired(lease) | Event::Kept(lease)) => self.install(order, &link, lease).await?,
+                Some(Event::Renewed { lease, changed }) => {
                     if changed {
+                        self.say(Topic::Standing(None));
                         complain(&self.identifier, self.installation.remove_lease(&self.context.requests).await);
                     }
-                    self.install(order, link, lease).await?;
+                    self.install(order, &link, lease).await?;
                 }
-                Event::Lost(reason) => {
-                    self.tell(order.number, Stage::Working(Step::AcquiringLease));
+                Some(Event::Refused { server, reason }) => pass_over(&link, server, reason),
+                // Nothing is installed before a lease is granted, and IPv4 is never forgone: see
+                // `ClientConfiguration::ipv6_only`.
+                Some(Event::NotConfirmed(_) | Event::Ipv6Only { .. }) => {}
+                Some(Event::Lost(reason)) => {
+                    // One family is enough, and the other may come back.
+                    let is_way_left = self.learnt.borrow().is_sufficient();
+                    if !is_way_left {
+                        self.tell(order.number, Stage::Working(Step::AcquiringLease));
+                    }
                     self.remove_lease_parts().await;
-                    if reason == LossReason::Expired {
+                    if is_way_left {
+                        self.say(Topic::Standing(Some(self.installation.standing())));
+                    } else if reason == LossReason::Expired {
                         return Err(WorkError::LeaseLost(reason));
                     }
                 }
@@ -230,9 +321,80 @@ impl Worker {
         }
     }
 
-    async fn lease_event(&mut self, link: &LinkView) -> Result<Event, WorkError> {
-        let Some(lease) = self.lease.as_mut() else { return Err(WorkError::Gone) };
-        lease.event().await.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
+    /// Brings our rules and routes for IPv6 to what the kernel has learnt.
+    async fn follow_routers(&mut self, link: &LinkView) {
+        let Some(steering) = &self.steering else { return };
+        let learnt = self.learnt.borrow_and_update().clone();
+        let is_here_only = |address: &IpAddr| !self.context.addresses.is_elsewhere(*address, link.index);
+        let sources = learnt.addresses.iter().copied().map(IpAddr::V6).filter(is_here_only);
+        let mut rules = steering.standing_rules(Family::V6, &link.name);
+        rules.extend(sources.map(|address| steering.source_rule(address)));
+        let routes = steering.learnt_routes(link.index, &learnt);
+        self.say(Topic::Standing(None));
+        self.installation.follow_ipv6(&self.context.requests, rules, routes).await;
+        self.say(Topic::Standing(Some(self.installation.standing())));
+    }
+
+    /// Waits for what becomes of the lease, or, told by none, for the kernel to learn something else from routers. Meanwhile
+    /// the link may be renamed, and others may remove what is ours.
+    async fn happening(&mut self, link: &mut LinkView) -> Result<Option<Event>, WorkError> {
+        let mut watched = self.link.clone();
+        loop {
+            let Some(lease) = self.lease.as_mut() else { return Err(WorkError::Gone) };
+            let view = tokio::select! {
+                event = lease.event() => {
+                    let event = event.map_err(|source| WorkError::Socket { interface: link.name.clone(), source });
+                    return event.map(Some);
+                }
+                Ok(()) = self.learnt.changed() => return Ok(None),
+                view = differing(&mut watched, link) => view,
+                _ = self.resumptions.resumed() => {
+                    self.confirm_lease().await;
+                    continue;
+                }
+            };
+            let (renamed, interfered) = (view.name != link.name, view.interferences != link.interferences);
+            *link = view;
+            if renamed {
+                self.follow_name(link).await?;
+            }
+            if interfered {
+                self.restore(link).await?;
+            }
+        }
+    }
+
+    /// The machine was suspended: where it is now, only servers can tell.
+    async fn confirm_lease(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        if lease.confirm().await {
+            let number = self.orders.borrow().number;
+            self.tell(number, Stage::Working(Step::AcquiringLease));
+        }
+    }
+
+    /// A rule names its interface; renamed, it means another one, or none.
+    async fn follow_name(&mut self, link: &LinkView) -> Result<(), WorkError> {
+        let Some(steering) = &self.steering else { return Ok(()) };
+        let rules = steering.standing_rules(Family::V4, &link.name);
+        self.installation.replace_standing_rules(&self.context.requests, rules).await?;
+        if self.installation.has_routes() {
+            self.follow_routers(link).await;
+        }
+        Ok(())
+    }
+
+    async fn restore(&mut self, link: &LinkView) -> Result<(), WorkError> {
+        let now = self.context.clock.now();
+        self.interferences.retain(|then| now - *then < CONTEST_WINDOW);
+        self.interferences.push_back(now);
+        if self.interferences.len() > CONTEST_LIMIT {
+            return Err(WorkError::Contested { interface: link.name.clone() });
+        }
+        tracing::warn!(identifier = %self.identifier, "routes or rules of ours were removed by another program, and are put back");
+        self.installation.restore(&self.context.requests).await?;
+        self.say(Topic::Standing(Some(self.installation.standing())));
+        Ok(())
     }
 
     async fn install(&mut self, order: &Order, link: &LinkView, lease: Lease) -> Result<(), WorkError> {
@@ -242,11 +404,17 @@ impl Worker {
             interface: link.index,
             lease: lease.clone(),
             metric: steering::metric(link.family, order.profile.preference, steering),
-            default_route: order.profile.default_route,
+            profile: order.profile.clone(),
+            // What comes from an address that another interface has is that interface's.
+            source_rule: !self.context.addresses.is_elsewhere(IpAddr::V4(lease.address), link.index),
         };
         self.tell_names(&lease);
-        self.tell(order.number, Stage::Working(Step::Configuring));
+        // Who has come by IPv6 need not know that there is more to come.
+        if !self.installation.has_routes() {
+            self.tell(order.number, Stage::Working(Step::Configuring));
+        }
         self.installation.add_lease(&self.context.requests, steering, parts, now).await?;
+        self.say(Topic::Standing(Some(self.installation.standing())));
         if let Some(keeper) = &mut self.lease {
             keeper.address_installed();
         }
@@ -260,11 +428,10 @@ impl Worker {
     }
 
     /// Takes the lock and notes how the interface was found, before the first change.
-    fn prepare(&mut self) -> Result<LinkView, WorkError> {
+    async fn prepare(&mut self, order: &Order) -> Result<LinkView, WorkError> {
+        self.claim(order).await?;
+        self.hear_settings().await;
         let link = self.link.borrow_and_update().clone().ok_or(WorkError::Gone)?;
-        if self.claim.is_none() {
-            self.claim = Some(self.context.ownership.claim()?);
-        }
         if self.found.as_ref().is_none_or(|found| found.index != link.index) {
             let note = Note {
                 boot: self.context.boot.clone(),
@@ -272,14 +439,68 @@ impl Worker {
                 name: link.name.clone(),
                 hardware_address: hexadecimal(&link.hardware_address),
                 administratively_up: link.administratively_up,
+                settings: settings::to_be_changed(&link.name, &settings::before_the_link_goes_up()),
             };
             let written = self.context.notes.write(&note);
             written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+            settings::change(&link.name, &note.settings);
             if let Some(former) = self.found.replace(note) {
                 self.context.notes.remove(former.index);
             }
         }
         Ok(link)
+    }
+
+    /// Notes and changes settings that cannot wait. Most machines have them already.
+    fn adjust_at_once(&mut self, link: &LinkView, wanted: &[(Sysctl, i64)]) {
+        if let Some(found) = self.found.take() {
+            self.found = Some(adjust(&self.context.notes, link, found, wanted));
+        }
+    }
+
+    /// Notes and changes the settings that nobody waits for, on another thread: some thirty files take longer than all of
+    /// the bring-up.
+    async fn adjust_settings(&mut self, order: &Order, link: &LinkView) {
+        self.hear_settings().await;
+        let (Some(steering), Some(found)) = (&self.steering, &self.found) else { return };
+        let wanted =
+            settings::for_neighbours_and_routers(steering::metric(link.family, order.profile.preference, steering));
+        let (link, note, notes) = (link.clone(), found.clone(), self.context.notes.clone());
+        self.adjusting = Some(tokio::task::spawn_blocking(move || {
+            let note = adjust(&notes, &link, note, &wanted);
+            ask_routers(&link);
+            note
+        }));
+    }
+
+    /// Waits until the other thread has changed the settings, and takes over what it noted.
+    async fn hear_settings(&mut self) {
+        if let Some(adjusting) = &mut self.adjusting {
+            // An error means that it panicked; what it changed is in the file of the note.
+            if let Ok(note) = adjusting.await {
+                self.found = Some(note);
+            }
+            self.adjusting = None;
+        }
+    }
+
+    /// Takes the lock, unless it is there. Who takes it anew clears what a process that was killed has left.
+    async fn claim(&mut self, order: &Order) -> Result<(), WorkError> {
+        if self.claim.is_some() {
+            return Ok(());
+        }
+        let claim = self.context.ownership.claim()?;
+        if claim.took_the_lock() && order.leftovers.are_noted() {
+            order.leftovers.clear(&self.context.requests, &self.context.notes).await;
+            let index = self.link.borrow().as_ref().map(|link| link.index);
+            if index.is_some_and(|index| order.leftovers.sets_down(index)) {
+                // How the interface is found is how it is now, not as the killed process had it.
+                let is_down = |link: &Option<LinkView>| link.as_ref().is_none_or(|link| !link.administratively_up);
+                self.link.wait_for(is_down).await.map_err(|_| WorkError::Gone)?;
+            }
+        }
+        self.claim = Some(claim);
+        Ok(())
     }
 
     fn set_up(&self, link: &LinkView) -> impl Future<Output = Result<(), RequestError>> + use<> {
@@ -294,7 +515,7 @@ impl Worker {
 
     fn ask_for_rules(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
         if self.steering.is_none() {
-            let steering = self.context.numbers.reserve(&order.foreign_tables).ok_or(WorkError::NoTable)?;
+            let steering = self.context.numbers.reserve(&order.tables_in_use).ok_or(WorkError::NoTable)?;
             let rules = steering.standing_rules(Family::V4, &link.name);
             self.installation.ask_for_standing_rules(&self.context.requests, rules);
             self.steering = Some(steering);
@@ -302,21 +523,23 @@ impl Worker {
         Ok(())
     }
 
-    fn open_lease(&self, link: &LinkView) -> Result<LeaseKeeper, WorkError> {
+    fn open_lease(&self, profile: &Profile, link: &LinkView) -> Result<LeaseKeeper, WorkError> {
         let hardware_address: [u8; 6] = link
             .hardware_address
             .as_slice()
             .try_into()
             .map_err(|_| WorkError::NoHardwareAddress { interface: link.name.clone() })?;
-        let remembered = self.context.remembered.get(&self.identifier);
-        let keeper = LeaseKeeper::open(
-            link.index,
-            &link.name,
-            hardware_address,
-            remembered,
-            self.context.clock.clone(),
-            &self.context.spare,
-        );
+        let seed = RandomState::new().build_hasher().finish();
+        let configuration = ClientConfiguration {
+            remembered: self.context.remembered.get(&self.identifier),
+            client_identifier: profile.client_identifier.clone(),
+            host_name: profile.hostname.clone(),
+            vendor_class: profile.vendor_class.clone(),
+            rapid_commit: profile.rapid_commit,
+            ipv6_only: profile.ipv6_only,
+            ..ClientConfiguration::new(hardware_address, seed)
+        };
+        let keeper = LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare);
         keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
     }
 
@@ -327,6 +550,7 @@ impl Worker {
     }
 
     async fn remove_lease_parts(&mut self) {
+        self.say(Topic::Standing(None));
         complain(&self.identifier, self.installation.remove_lease(&self.context.requests).await);
         if let Some(keeper) = &mut self.lease {
             keeper.address_removed();
@@ -337,14 +561,16 @@ impl Worker {
     /// Removes everything of ours and restores the administrative state; for Stopped, sets the link down in any case.
     /// Collects errors and goes on.
     async fn release(&mut self, order: &Order) -> Result<(), WorkError> {
-        if order.target == Target::Stopped && self.claim.is_none() {
-            self.claim = Some(self.context.ownership.claim()?);
+        if order.target == Target::Stopped {
+            self.claim(order).await?;
         }
+        self.say(Topic::Standing(None));
         let lease = self.lease.take();
         if let Some(mut lease) = lease.filter(|_| order.profile.dhcp_release) {
             lease.release().await;
             self.context.remembered.forget(&self.identifier);
         }
+        self.hear_settings().await;
         let link = self.link.borrow_and_update().clone();
         let found = self.found.take();
         let set_down = order.target == Target::Stopped || found.as_ref().is_some_and(|note| !note.administratively_up);
@@ -356,6 +582,9 @@ impl Worker {
             complain(&self.identifier, answer.err().into_iter().filter(|error| !error.is_gone()).collect());
         }
         if let Some(note) = found {
+            if let Some(link) = link.filter(|link| link.index == note.index) {
+                settings::restore(&link.name, &note.settings);
+            }
             self.context.notes.remove(note.index);
         }
         self.steering = None;
@@ -364,11 +593,11 @@ impl Worker {
         Ok(())
     }
 
-    fn tell(&self, number: CommandNumber, stage: Stage) {
+    fn tell(&self, number: Option<CommandNumber>, stage: Stage) {
         self.say(Topic::Progress(number, stage));
     }
 
-    fn tell_failure(&self, number: CommandNumber, error: &WorkError) {
+    fn tell_failure(&self, number: Option<CommandNumber>, error: &WorkError) {
         let reason = match error {
             WorkError::Ownership(OwnershipError::Owned { process }) => FailureReason::OwnedByAnotherProcess(*process),
             WorkError::Request(refused) if refused.is_permission() => {
@@ -396,6 +625,35 @@ impl Worker {
     }
 }
 
+/// Changes settings that differ, after they were noted. Returns the note as it is then.
+fn adjust(notes: &Notes, link: &LinkView, found: Note, wanted: &[(Sysctl, i64)]) -> Note {
+    let changed = settings::to_be_changed(&link.name, wanted);
+    if changed.is_empty() {
+        return found;
+    }
+    let mut note = found.clone();
+    settings::merge(&mut note.settings, &changed);
+    match notes.rewrite(&note) {
+        Ok(()) => {
+            settings::change(&link.name, &changed);
+            note
+        }
+        // What could not be put back is not changed. Without it the link still works.
+        Err(error) => {
+            tracing::warn!(interface = link.name, "the kernel's settings are left as they are: {error}");
+            found
+        }
+    }
+}
+
+/// The kernel waits with that for duplicate address detection, a second or two (`addrconf_dad_completed` of
+/// `net/ipv6/addrconf.c`), and then asks anyway.
+fn ask_routers(link: &LinkView) {
+    if let Err(error) = netbearer_kernel::solicit_routers(link.index) {
+        tracing::debug!(interface = link.name, "routers could not be solicited: {error}");
+    }
+}
+
 /// For what only ends by failing.
 enum Never {}
 
@@ -415,6 +673,28 @@ async fn lost(link: &mut watch::Receiver<Option<LinkView>>, carrier_losses: u32)
     if link.wait_for(other).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// Returns when the link has another name than it had, or something of ours is missing.
+async fn differing(link: &mut watch::Receiver<Option<LinkView>>, before: &LinkView) -> LinkView {
+    let other = |link: &Option<LinkView>| {
+        link.as_ref().is_some_and(|link| {
+            link.index == before.index && (link.name != before.name || link.interferences != before.interferences)
+        })
+    };
+    let seen = link.wait_for(other).await.ok().and_then(|link| link.clone());
+    match seen {
+        Some(view) => view,
+        None => std::future::pending().await,
+    }
+}
+
+fn pass_over(link: &LinkView, server: Ipv4Addr, reason: PacketError) {
+    tracing::debug!(interface = link.name, %server, "an answer of a DHCP server was refused: {reason}");
+}
+
+fn no_acceptable_offer(server: Ipv4Addr, reason: PacketError) -> String {
+    format!("offers came, but none was acceptable: {reason} (the last one, from the DHCP server {server})")
 }
 
 fn complain(identifier: &Identifier, refused: Vec<RequestError>) {

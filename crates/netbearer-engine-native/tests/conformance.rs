@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use netbearer_engine::conformance;
-use netbearer_engine_native::{NativeEngine, NativeSettings};
+use netbearer_engine_native::{CarrierWatch, NativeEngine, NativeSettings, Places};
 use netbearer_kernel::BootClock;
 use netbearer_lab::{AccessPointPlan, Dhcp, Lab};
 use netbearer_types::Identifier;
@@ -20,6 +20,8 @@ async fn the_native_engine_keeps_the_promises_of_the_port() {
     let settings = NativeSettings {
         runtime_directory: directory.path().join("runtime"),
         state_directory: directory.path().join("state"),
+        managers: Places::below(directory.path()),
+        carrier_watch: CarrierWatch::default(),
     };
     let engine = NativeEngine::start(settings, BootClock::start().unwrap()).await.unwrap();
     let access_point = Identifier::new("native-ap0");
