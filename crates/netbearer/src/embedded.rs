@@ -1,8 +1,11 @@
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
-use netbearer_engine_native::{Cleared, NativeEngine, NativeSettings, ResetError};
-use netbearer_kernel::BootClock;
+use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
+use netbearer_kernel::{BootClock, InjectedSuspends};
 use netbearer_service::{Directories, Service, read_profiles};
 use netbearer_types::Profile;
 use tokio::sync::oneshot;
@@ -19,13 +22,21 @@ const CLIENT: ClientId = ClientId(1);
 #[derive(Clone, Debug)]
 pub struct Embedded {
     directories: Directories,
+    managers: Places,
     profiles: Vec<(String, Profile)>,
     limits: Limits,
+    suspends: Option<mpsc::Sender<InjectedSuspends>>,
 }
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { directories: Directories::from_environment(), profiles: Vec::new(), limits: Limits::default() }
+        Self {
+            directories: Directories::from_environment(),
+            managers: Places::of_this_machine(),
+            profiles: Vec::new(),
+            limits: Limits::default(),
+            suspends: None,
+        }
     }
 }
 
@@ -34,6 +45,13 @@ impl Embedded {
     #[must_use]
     pub fn directories(mut self, directories: Directories) -> Self {
         self.directories = directories;
+        self
+    }
+
+    /// Where other network managers are to be found, whose interfaces are left to them.
+    #[must_use]
+    pub fn managers(mut self, managers: Places) -> Self {
+        self.managers = managers;
         self
     }
 
@@ -51,6 +69,15 @@ impl Embedded {
         self
     }
 
+    /// For tests: sends the means to let the service's time jump as a suspend does, before [`Embedded::start`] returns. The
+    /// machine's clock stays as it is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn injected_suspends(mut self, suspends: mpsc::Sender<InjectedSuspends>) -> Self {
+        self.suspends = Some(suspends);
+        self
+    }
+
     /// Removes by hand what a killed process left in the network namespace of the calling thread, as the next start would.
     ///
     /// # Errors
@@ -59,7 +86,7 @@ impl Embedded {
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
     pub async fn reset(&self) -> Result<Cleared, ResetError> {
-        netbearer_engine_native::reset(&native_settings(&self.directories)).await
+        netbearer_engine_native::reset(&self.native_settings()).await
     }
 
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
@@ -67,29 +94,48 @@ impl Embedded {
     /// # Errors
     /// When the network cannot be looked at, or a profile is malformed.
     pub async fn start(self) -> Result<Manager, ManagerError> {
+        let mut native = self.native_settings();
         let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
         profiles.by_interface.extend(self.profiles);
+        native.carrier_watch = carrier_watch(&profiles);
         let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };
-        let native = native_settings(&self.directories);
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
-            .spawn(move || serve(settings, native, started))
+            .spawn(move || serve(settings, native, self.suspends, started))
             .map_err(ManagerError::Thread)?;
         let (parts, enumerated) = has_started.await.map_err(|_| ManagerError::ServiceGone)??;
         let connection = Connection::new(parts, ServiceThread::new(thread));
         enumerated.await.map_err(|_| ManagerError::ServiceGone)?;
         Ok(Manager::new(connection))
     }
+
+    fn native_settings(&self) -> NativeSettings {
+        NativeSettings {
+            runtime_directory: self.directories.runtime.clone(),
+            state_directory: self.directories.state.clone(),
+            managers: self.managers.clone(),
+            carrier_watch: CarrierWatch::default(),
+        }
+    }
 }
 
-fn native_settings(directories: &Directories) -> NativeSettings {
-    NativeSettings { runtime_directory: directories.runtime.clone(), state_directory: directories.state.clone() }
+fn carrier_watch(profiles: &Profiles) -> CarrierWatch {
+    let named = profiles.by_interface.iter();
+    CarrierWatch {
+        default: profiles.default.carrier_watch,
+        by_interface: named.map(|(interface, profile)| (interface.clone(), profile.carrier_watch)).collect(),
+    }
 }
 
 type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
 
-fn serve(settings: Settings, native: NativeSettings, started: oneshot::Sender<Started>) {
+fn serve(
+    settings: Settings,
+    native: NativeSettings,
+    suspends: Option<mpsc::Sender<InjectedSuspends>>,
+    started: oneshot::Sender<Started>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -98,7 +144,7 @@ fn serve(settings: Settings, native: NativeSettings, started: oneshot::Sender<St
         }
     };
     runtime.block_on(async {
-        match assemble(settings, native).await {
+        match assemble(settings, native, suspends).await {
             Ok((service, parts, enumerated)) => {
                 let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
@@ -124,9 +170,14 @@ impl Drop for Ending {
 async fn assemble(
     settings: Settings,
     native: NativeSettings,
+    suspends: Option<mpsc::Sender<InjectedSuspends>>,
 ) -> Result<(Service<NativeEngine, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
     let engine_failed = |error: Box<dyn std::error::Error + Send + Sync>| ManagerError::Engine(error);
-    let clock = BootClock::start().map_err(|error| engine_failed(error.into()))?;
+    let (clock, injected) = BootClock::start_with_injected_suspends().map_err(|error| engine_failed(error.into()))?;
+    if let Some(suspends) = suspends {
+        // A test that does not listen has no use for them.
+        let _ = suspends.send(injected);
+    }
     let engine = NativeEngine::start(native, clock.clone()).await.map_err(|error| engine_failed(error.into()))?;
     let (service, handle, enumerated) = Service::new(settings, engine, clock.clone());
     let reception = Arc::new(Reception::default());

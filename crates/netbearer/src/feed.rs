@@ -46,47 +46,52 @@ impl<T: Clone> Feed<T> {
     }
 
     /// Queues an event for every reader, in the order they came. `current` is what a reader who has fallen behind gets
-    /// instead of all it has not read: a mark, and what holds now.
-    pub(crate) fn push(&mut self, event: &T, current: impl Fn() -> Vec<T>) {
+    /// instead of all it has not read: a mark, and what holds right after this event.
+    pub(crate) fn push(&mut self, event: &T, current: impl Fn() -> Vec<T>) -> Wakers {
+        let mut wakers = Wakers::default();
         self.readers.retain(|reader| {
             let Some(queue) = reader.upgrade() else { return false };
-            let waker = {
-                let mut queue = lock(&queue);
-                if queue.events.len() >= CAPACITY {
-                    queue.events = current().into();
-                } else {
-                    queue.events.push_back(event.clone());
-                }
-                queue.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
+            let mut queue = lock(&queue);
+            if queue.events.len() >= CAPACITY {
+                queue.events = current().into();
+            } else {
+                queue.events.push_back(event.clone());
             }
+            wakers.0.extend(queue.waker.take());
             true
         });
+        wakers
+    }
+}
+
+/// Readers to be woken once no lock is held: what runs then is theirs, and may call anything.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
     }
 }
 
 impl<T> Feed<T> {
     /// Nothing more will come.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self) -> Wakers {
         self.ended = true;
+        let mut wakers = Wakers::default();
         for queue in self.readers.drain(..).filter_map(|reader| reader.upgrade()) {
-            let waker = {
-                let mut queue = lock(&queue);
-                queue.ended = true;
-                queue.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            let mut queue = lock(&queue);
+            queue.ended = true;
+            wakers.0.extend(queue.waker.take());
         }
+        wakers
     }
 }
 
 impl<T> Drop for Feed<T> {
     fn drop(&mut self) {
-        self.end();
+        self.end().wake();
     }
 }
 
@@ -138,7 +143,7 @@ mod tests {
         let mut feed = Feed::default();
         let (mut one, mut other) = (feed.subscribe(), feed.subscribe());
         for event in 0..10 {
-            feed.push(&event, Vec::new);
+            feed.push(&event, Vec::new).wake();
         }
         for events in [&mut one, &mut other] {
             assert!((0..10).map(Some).eq((0..10).map(|_| events.try_next())));
@@ -151,11 +156,11 @@ mod tests {
         let mut feed = Feed::default();
         let mut events = feed.subscribe();
         for event in 0..=CAPACITY {
-            feed.push(&event, || vec![1_000_000]);
+            feed.push(&event, || vec![1_000_000]).wake();
         }
         assert_eq!(events.try_next(), Some(1_000_000));
         assert_eq!(events.try_next(), None);
-        feed.push(&7, Vec::new);
+        feed.push(&7, Vec::new).wake();
         assert_eq!(events.try_next(), Some(7));
     }
 
@@ -163,8 +168,8 @@ mod tests {
     fn the_end_is_heard_after_the_last_event_also_by_those_who_come_later() {
         let mut feed = Feed::default();
         let mut early = feed.subscribe();
-        feed.push(&1, Vec::new);
-        feed.end();
+        feed.push(&1, Vec::new).wake();
+        feed.end().wake();
         let mut late = feed.subscribe();
         // None if it would wait.
         let next = |events: &mut Events<i32>| events.next().now_or_never();

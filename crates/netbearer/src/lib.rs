@@ -38,12 +38,15 @@ pub use error::{CallError, FindError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
 pub use netbearer_core::{Decision, Input, Limits, SessionId, Subject, Verdict};
-pub use netbearer_engine_native::{Cleared, OwnershipError, ResetError};
+pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError};
+#[doc(hidden)]
+pub use netbearer_kernel::InjectedSuspends;
 pub use netbearer_kernel::missing_privileges;
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
-    AddressScope, BearerFamily, BearerType, Capabilities, Configuration, Failure, FailureReason, Families, Family,
-    Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey, PropertyValue,
-    Proxy, Purpose, SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags,
+    AddressScope, AnnouncedRoutes, BearerFamily, BearerType, Capabilities, ClientIdentifier, ClientIdentifierError,
+    Configuration, Failure, FailureReason, Families, Family, HostName, HostNameError, Identifier, Interface,
+    InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey, PropertyValue, Proxy, Purpose,
+    SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags, VendorClass, VendorClassError,
 };
 pub use session::Session;

@@ -84,17 +84,20 @@ impl Audience for Reception {
     }
 
     fn manager_event(&self, event: ManagerEvent) {
-        lock(&self.feed).push(&event, || vec![ManagerEvent::Lagged]);
+        let wakers = lock(&self.feed).push(&event, || vec![ManagerEvent::Lagged]);
+        wakers.wake();
     }
 }
 
 impl Reception {
     /// The service has ended: nothing more will come.
     pub(crate) fn end(&self) {
-        for session in lock(&self.sessions).values().filter_map(Weak::upgrade) {
+        let sessions: Vec<Arc<Shared>> = lock(&self.sessions).values().filter_map(Weak::upgrade).collect();
+        for session in sessions {
             session.end();
         }
-        lock(&self.feed).end();
+        let wakers = lock(&self.feed).end();
+        wakers.wake();
     }
 }
 

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use netbearer_core::SessionId;
+use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_engine::Clock;
 use netbearer_types::{
-    Configuration, Failure, Interface, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
+    Configuration, Failure, Interface, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
@@ -57,7 +57,7 @@ impl Shared {
         }
         inner.snapshot = snapshot;
         let Inner { snapshot, feed, .. } = &mut *inner;
-        feed.push(event, || {
+        let wakers = feed.push(event, || {
             let state = SessionEvent::StateChanged { state: snapshot.state };
             let interest = if snapshot.is_open {
                 Some(SessionEvent::Opened)
@@ -66,10 +66,20 @@ impl Shared {
             };
             [SessionEvent::Lagged, state].into_iter().chain(interest).collect()
         });
+        drop(inner);
+        wakers.wake();
+    }
+
+    /// Takes over what a call has changed without an event: that it is opening now, and that its last failure is past.
+    fn refresh(&self, snapshot: Option<SessionSnapshot>) {
+        if let Some(snapshot) = snapshot {
+            lock(&self.inner).snapshot = snapshot;
+        }
     }
 
     pub(crate) fn end(&self) {
-        lock(&self.inner).feed.end();
+        let wakers = lock(&self.inner).feed.end();
+        wakers.wake();
     }
 }
 
@@ -84,8 +94,7 @@ impl Session {
     /// # Errors
     /// When the call itself is refused: a limit is reached, or the link is down and this process may not bring it up.
     pub async fn open(&self) -> Result<(), CallError> {
-        let id = self.id;
-        Ok(self.connection.service.call(move |core, now| core.open(id, now)).await??)
+        self.ask(Core::open).await
     }
 
     /// Gives the network back; the last one to do so takes the link down. Closing a session that is not open changes
@@ -94,8 +103,7 @@ impl Session {
     /// # Errors
     /// [`CallError::ServiceGone`].
     pub async fn close(&self) -> Result<(), CallError> {
-        let id = self.id;
-        Ok(self.connection.service.call(move |core, now| core.close(id, now)).await??)
+        self.ask(Core::close).await
     }
 
     /// Takes the link down, whoever uses it.
@@ -103,8 +111,24 @@ impl Session {
     /// # Errors
     /// When this process may not do that.
     pub async fn stop(&self) -> Result<(), CallError> {
-        let id = self.id;
-        Ok(self.connection.service.call(move |core, now| core.stop(id, now)).await??)
+        self.ask(Core::stop).await
+    }
+
+    /// Asks the core, and knows what came of it before anybody can ask for it.
+    async fn ask(
+        &self,
+        call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static,
+    ) -> Result<(), CallError> {
+        let (id, shared) = (self.id, Arc::clone(&self.shared));
+        let call = move |core: &mut Core, now| {
+            let result = call(core, id, now);
+            (result, core.session(id))
+        };
+        let told = move |(result, snapshot)| {
+            shared.refresh(snapshot);
+            result
+        };
+        Ok(self.connection.service.call_then(call, told).await??)
     }
 
     /// Waits until the session is open: true at once if it is, false at once if it is not opening, false as soon as
@@ -123,8 +147,14 @@ impl Session {
             while let Some(event) = events.next().await {
                 match event {
                     SessionEvent::Opened => return Ok(true),
-                    SessionEvent::Error(_) | SessionEvent::Closed => return Ok(false),
-                    SessionEvent::Lagged if !self.snapshot().is_opening => return Ok(self.is_open()),
+                    SessionEvent::Closed => return Ok(false),
+                    // An error of something else, a refused stop for instance, does not end the opening.
+                    SessionEvent::Error(_) | SessionEvent::Lagged => {
+                        let snapshot = self.snapshot();
+                        if !snapshot.is_opening {
+                            return Ok(snapshot.is_open);
+                        }
+                    }
                     _ => {}
                 }
             }

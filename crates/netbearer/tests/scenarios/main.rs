@@ -4,11 +4,20 @@
 
 mod adoption;
 mod availability;
+mod carrier_watch;
 mod closing;
+mod dhcp_faults;
+mod hotplug;
+mod interference;
+mod ipv6;
 mod leases;
 mod loss;
+mod managers;
 mod opening;
 mod routing;
+mod settings;
 mod stage;
+mod steering;
 mod stopping;
+mod suspend;
 mod waiting;

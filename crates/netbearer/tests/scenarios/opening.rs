@@ -147,3 +147,25 @@ fn a_refused_remembered_lease_is_replaced_by_a_new_one() {
     session.expect(&["Connecting", "Connected", "Opened"]);
     session.assert_up();
 }
+
+/// Who does not read in time is told what holds, and from then on every event once.
+#[test]
+fn a_reader_who_falls_behind_is_told_no_event_twice() {
+    let stage = Stage::with_dnsmasq();
+    stage.configure_by_hand();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    for _ in 0..201 {
+        session.open();
+        session.close();
+    }
+    session.open();
+    let told: Vec<String> = std::iter::from_fn(|| session.try_next()).collect();
+    let (current, later) = told.split_at(3);
+    assert_eq!(current[..2], ["Lagged", "Connected"], "{told:?}");
+    let turns = std::iter::successors(Some(current[2].as_str()), |last| {
+        Some(if *last == "Opened" { "Closed" } else { "Opened" })
+    });
+    assert!(later.iter().eq(turns.skip(1).take(later.len())), "{told:?}");
+    assert_eq!(told.last().unwrap(), "Opened");
+}

@@ -2,11 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
+    path::Path,
     time::Duration,
 };
 
 use netbearer::{
-    Directories, Embedded, Profile, PropertyKey, PropertyValue, SessionEvent, SessionState,
+    Directories, Embedded, Places, Profile, PropertyKey, PropertyValue, SessionEvent, SessionState,
     blocking::{Events, Manager, Session},
 };
 use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET, Lab, LabBuilder, Snapshot};
@@ -21,6 +22,8 @@ pub(crate) const AP0: &str = "ap0";
 pub(crate) struct Stage {
     pub(crate) lab: Lab,
     directory: TempDir,
+    /// Where this lab's machine has other network managers.
+    managers: Places,
     /// The machine's configuration before NetBearer was there.
     before: Snapshot,
 }
@@ -33,11 +36,26 @@ impl Stage {
 
     /// These access points; the calling thread moves to the lab's machine.
     pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
-        let builder = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point);
+        Self::build(Lab::builder(), plans, |_, directory| Places::below(directory))
+    }
+
+    /// The same on a machine with files of its own, on which other network managers can run.
+    pub(crate) fn with_own_files(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+        Self::build(Lab::builder().own_files(), plans, |lab, _| Places::below(lab.machine().path("/")))
+    }
+
+    fn build(
+        builder: LabBuilder,
+        plans: impl IntoIterator<Item = AccessPointPlan>,
+        managers: impl FnOnce(&Lab, &Path) -> Places,
+    ) -> Self {
+        let builder = plans.into_iter().fold(builder, LabBuilder::access_point);
         let lab = builder.build().expect("the lab is built");
         lab.machine().enter().expect("this thread moves to the lab's machine");
         let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
-        Self { lab, directory: TempDir::new().expect("a temporary directory"), before }
+        let directory = TempDir::new().expect("a temporary directory");
+        let managers = managers(&lab, directory.path());
+        Self { lab, directory, managers, before }
     }
 
     /// What is there now is what shall be there in the end.
@@ -53,8 +71,9 @@ impl Stage {
         self.start(|embedded| embedded.profile(AP0, profile))
     }
 
-    fn start(&self, adjust: impl FnOnce(Embedded) -> Embedded) -> Manager {
-        let embedded = Embedded::default().directories(Directories::below(self.directory.path()));
+    pub(crate) fn start(&self, adjust: impl FnOnce(Embedded) -> Embedded) -> Manager {
+        let embedded =
+            Embedded::default().directories(Directories::below(self.directory.path())).managers(self.managers.clone());
         Manager::start(adjust(embedded)).expect("the service starts")
     }
 
@@ -83,6 +102,32 @@ impl Stage {
         self.lab.machine().command("ip").args(arguments.split(' ')).output().expect("ip does what it is told");
     }
 
+    /// All policy rules for IPv4, as `ip` tells them.
+    pub(crate) fn rules(&self) -> String {
+        self.told_by_ip("rule show")
+    }
+
+    pub(crate) fn rules_of_ours(&self) -> usize {
+        self.rules().lines().filter(|line| line.starts_with("51")).count()
+    }
+
+    /// All routes for IPv4 but the kernel's own, sorted.
+    pub(crate) fn routes(&self) -> Vec<String> {
+        let mut routes: Vec<String> = self.told_by_ip("route show table all").lines().map(str::to_owned).collect();
+        routes.sort_unstable();
+        routes
+    }
+
+    /// The IPv4 address of an interface with its prefix length.
+    pub(crate) fn address_of(&self, interface: &str) -> Option<String> {
+        let told = self.told_by_ip(&format!("-brief -4 address show dev {interface}"));
+        told.split_whitespace().nth(2).map(str::to_owned)
+    }
+
+    fn told_by_ip(&self, arguments: &str) -> String {
+        self.lab.machine().command("ip").args(arguments.split(' ')).output().expect("ip tells")
+    }
+
     fn wait_for_carrier(&self) {
         let has_carrier = || Ok(self.lab.machine().has_carrier(AP0)?.then_some(()));
         self.lab.machine().wait_until("carrier on ap0", DEADLINE, has_carrier).expect("there is carrier");
@@ -103,7 +148,12 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(manager: &Manager) -> Self {
-        let configuration = manager.find(Some(AP0)).expect("the access point is known");
+        Self::on(manager, AP0)
+    }
+
+    /// A session on the access point of this name.
+    pub(crate) fn on(manager: &Manager, access_point: &str) -> Self {
+        let configuration = manager.find(Some(access_point)).expect("the access point is known");
         let session = manager.session(&configuration).expect("a session");
         let events = session.events();
         Self { session, events }
@@ -151,11 +201,22 @@ impl Watched {
         event.as_ref().map(describe).expect("an event should come in time")
     }
 
+    /// The next event if there is one already.
+    pub(crate) fn try_next(&mut self) -> Option<String> {
+        self.events.try_next().as_ref().map(describe)
+    }
+
     /// Nothing more has been told. The service is asked something first, so that what it was doing is done; if it has
     /// ended, that holds as well.
     pub(crate) fn expect_silence(&mut self) {
         let _ = self.session.property(PropertyKey::Reconnect);
         let event = self.events.try_next();
+        assert_eq!(event.as_ref().map(describe), None, "nothing should be told");
+    }
+
+    /// Nothing is told for so long.
+    pub(crate) fn expect_silence_for(&mut self, duration: Duration) {
+        let event = self.events.next_within(duration);
         assert_eq!(event.as_ref().map(describe), None, "nothing should be told");
     }
 

@@ -30,6 +30,35 @@ fn wait_for_opened_waits_as_long_as_it_takes() {
     session.expect(&["Connecting", "Connected", "Opened"]);
 }
 
+/// Scenario 15: also for a session that joins a link which another one is bringing up, or which is being taken down; and
+/// an accepted open is no place for the failure before.
+#[test]
+fn wait_for_opened_waits_for_a_link_that_others_are_bringing_up() {
+    let stage = scripted(Fault::Delay(Duration::from_millis(300)));
+    let connect_timeout = Duration::from_millis(100);
+    let manager = stage.manager_with(Profile { connect_timeout, ..Profile::default() });
+    let (first, joining) = (Watched::new(&manager), Watched::new(&manager));
+    for session in [&first, &joining] {
+        session.open();
+        assert_eq!(session.session.error(), None);
+        assert!(session.session.snapshot().is_opening);
+    }
+    for session in [&first, &joining] {
+        assert_eq!(session.session.wait_for_opened(None), Ok(false));
+        assert!(session.session.error().is_some());
+    }
+    stage.ap0().dhcp_server().unwrap().heal();
+    for session in [&first, &joining] {
+        session.open();
+        assert_eq!(session.session.error(), None);
+    }
+    assert_eq!(joining.session.wait_for_opened(None), Ok(true));
+    first.close();
+    joining.close();
+    first.open();
+    assert_eq!(first.session.wait_for_opened(None), Ok(true));
+}
+
 /// Scenario 15: it honours its timeout, and that is no error.
 #[test]
 fn wait_for_opened_honours_its_timeout() {

@@ -1,0 +1,215 @@
+//! Interfaces that are renamed, unplugged or enslaved while a session uses them.
+
+use netbearer::SessionState;
+use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, Exchange, MessageType, Namespace, Program};
+
+use crate::{
+    leases::{server, short_leases, wait_for_renewal},
+    stage::{AP0, DEADLINE, Stage, Watched, plain_connection},
+};
+
+/// Part of scenario 43: unplugged under an open session and plugged in again with another index, again and again.
+#[test]
+fn an_interface_that_was_unplugged_in_use_leaves_nothing_and_can_be_opened_again() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    for round in 0..20 {
+        session.open();
+        session.expect_last("Opened");
+        stage.ap0().unplug().unwrap();
+        // The kernel sets down what it removes, and that may be seen before it is gone.
+        let lost = session.next();
+        session.expect(&["Error(SessionAborted)", "Closed"]);
+        if lost == "Disconnected" {
+            session.expect(&["NotAvailable"]);
+        }
+        stage.ap0().plug_with_index(600 + round).unwrap();
+        session.expect(&["Disconnected"]);
+    }
+    stage.ap0().unplug().unwrap();
+    session.expect(&["NotAvailable"]);
+    // Everything that was on the interface went with it; what is left to see are rules and routes elsewhere.
+    let no_rules = || Ok((stage.rules_of_ours() == 0).then_some(()));
+    stage.lab.machine().wait_until("no rule of ours", DEADLINE, no_rules).unwrap();
+    drop(session);
+    manager.shutdown();
+    stage.ap0().plug_with_index(700).unwrap();
+    assert!(!stage.lab.machine().is_administratively_up(AP0).unwrap());
+}
+
+/// Part of scenario 43: its rules and its lease go with the interface, whatever it is called.
+#[test]
+fn an_interface_that_is_renamed_in_use_keeps_its_rules_and_its_lease() {
+    let stage = short_leases(std::time::Duration::from_secs(2));
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    let mut conversation = session.assert_up();
+    stage.ip(&format!("link set {AP0} name uplink0"));
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("uplink0"), "{event}");
+    let named = || Ok(stage.rules().contains("oif uplink0 ").then_some(()));
+    stage.lab.machine().wait_until("a rule of the new name", DEADLINE, named).unwrap();
+    assert!(!stage.rules().contains("detached"), "{}", stage.rules());
+    for _ in 0..2 {
+        wait_for_renewal(server(&stage));
+    }
+    let before = server(&stage).exchanges().mark();
+    let is_ack = |exchange: &Exchange| exchange.kind == MessageType::Ack;
+    server(&stage).exchanges().wait_for_since(before, "a renewed lease", DEADLINE, is_ack).unwrap();
+    session.expect_silence();
+    crate::stage::assert_alive(&mut conversation);
+    stage.ip(&format!("link set uplink0 name {AP0}"));
+    session.next();
+    session.close();
+    session.expect_last("Disconnected");
+    drop(session);
+    manager.shutdown();
+    stage.assert_as_before();
+}
+
+/// What we put on an interface goes when it becomes a port, also if we end right after.
+#[test]
+fn an_interface_that_becomes_a_port_in_use_is_cleared_before_the_end() {
+    let stage = Stage::with_dnsmasq();
+    stage.ip("link add br0 type bridge");
+    for _ in 0..10 {
+        let manager = stage.manager();
+        let mut session = Watched::opened(&manager);
+        stage.ip(&format!("link set {AP0} master br0"));
+        session.expect(&["Invalid", "Error(InvalidConfiguration)", "Closed"]);
+        manager.shutdown();
+        assert_eq!((stage.rules_of_ours(), stage.address_of(AP0)), (0, None));
+        assert!(!stage.lab.machine().is_administratively_up(AP0).unwrap());
+        stage.ip(&format!("link set {AP0} nomaster"));
+    }
+    stage.ip("link delete br0");
+    stage.assert_as_before();
+}
+
+/// Part of scenario 43: the session goes on, as does its lease; who opens anew asks with the new address.
+#[test]
+fn an_interface_whose_hardware_address_changes_in_use_keeps_its_session() {
+    let stage = short_leases(std::time::Duration::from_secs(2));
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    let identifier = session.session.configuration().identifier.clone();
+    stage.ip(&format!("link set {AP0} address 02:00:5e:10:00:99"));
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("02:00:5e:10:00:99"), "{event}");
+    // As a switch would, the far end forgets where the address was.
+    let forget = ["neigh", "flush", "dev", "port0"];
+    stage.ap0().namespace().command("ip").args(forget).output().unwrap();
+    for _ in 0..2 {
+        wait_for_renewal(server(&stage));
+    }
+    session.expect_silence();
+    session.assert_up();
+    assert_eq!(session.session.interface().unwrap().hardware_address, "02:00:5e:10:00:99");
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    let before = server(&stage).exchanges().mark();
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    let asks = |exchange: &Exchange| exchange.kind == MessageType::Request;
+    let request = server(&stage).exchanges().wait_for_since(before, "a REQUEST", DEADLINE, asks).unwrap();
+    assert_eq!(request.message.chaddr(), [2, 0, 0x5e, 0x10, 0, 0x99]);
+    session.assert_up();
+    assert_eq!(manager.find(Some(AP0)).unwrap().identifier, identifier);
+}
+
+/// Part of scenario 43: to this machine it is unplugged, whatever becomes of it, and plugged in when it comes back.
+#[test]
+fn an_interface_that_is_moved_to_another_namespace_in_use_is_lost_until_it_comes_back() {
+    let stage = Stage::with_dnsmasq();
+    let elsewhere = Namespace::new("elsewhere").unwrap();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    let [here, there] = [stage.lab.machine(), &elsewhere].map(resident);
+    for _ in 0..3 {
+        session.open();
+        session.expect_last("Opened");
+        session.assert_up();
+        move_to(stage.lab.machine(), &there);
+        let lost = session.next();
+        session.expect(&["Error(SessionAborted)", "Closed"]);
+        if lost == "Disconnected" {
+            session.expect(&["NotAvailable"]);
+        }
+        assert_eq!(session.session.state(), SessionState::NotAvailable);
+        move_to(&elsewhere, &here);
+        session.expect(&["Disconnected"]);
+    }
+    drop(session);
+    manager.shutdown();
+    stage.assert_as_before();
+}
+
+/// A program that does nothing but live in the namespace.
+fn resident(namespace: &Namespace) -> Program {
+    namespace.command("sleep").arg("infinity").spawn().unwrap()
+}
+
+fn move_to(from: &Namespace, program: &Program) {
+    let target = program.id().to_string();
+    from.command("ip").args(["link", "set", AP0, "netns", &target]).output().unwrap();
+}
+
+/// Part of scenario 43: the pair of rules by which wg-quick sends everything but its own packets through its tunnel
+/// (`wg-quick(8)`), here one to ap1. Whichever comes first, it or we, other programs stay in the tunnel, and a session's
+/// own sockets leave by the access point they were opened through.
+#[test]
+fn a_full_tunnel_is_not_bypassed_by_programs_that_know_nothing_of_sessions() {
+    let other = AccessPointPlan::new("ap1");
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Dnsmasq), other]);
+    configure_tunnel(&stage);
+    let manager = stage.manager();
+    let rules = ["rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"];
+    let by = |access_point: &str| {
+        let conversation = Conversation::over(plain_connection().unwrap(), DEADLINE).unwrap();
+        assert_eq!(conversation.access_point(), access_point);
+    };
+
+    // The tunnel comes while a session is open, and goes again.
+    let mut session = Watched::opened(&manager);
+    let mut before = session.assert_up();
+    by(AP0);
+    rules.iter().for_each(|rule| stage.ip(rule));
+    by("ap1");
+    session.connect();
+    crate::stage::assert_alive(&mut before);
+    delete_tunnel_rules(&stage);
+    by(AP0);
+    session.expect_silence();
+    session.assert_up();
+    session.close();
+    session.expect_last("Disconnected");
+
+    // It is there before the session.
+    rules.iter().for_each(|rule| stage.ip(rule));
+    let standing = stage.rules();
+    session.open();
+    session.expect_last("Opened");
+    by("ap1");
+    session.assert_up();
+    session.close();
+    session.expect_last("Disconnected");
+    assert_eq!(stage.rules(), standing, "the tunnel's rules are as they were");
+    by("ap1");
+    delete_tunnel_rules(&stage);
+}
+
+fn configure_tunnel(stage: &Stage) {
+    let tunnel = stage.lab.access_point("ap1").unwrap();
+    let subnet = tunnel.subnet();
+    stage.ip(&format!("address add {}/24 dev ap1", subnet.host(50)));
+    stage.ip("link set ap1 up");
+    let has_carrier = || Ok(stage.lab.machine().has_carrier("ap1")?.then_some(()));
+    stage.lab.machine().wait_until("carrier on ap1", DEADLINE, has_carrier).unwrap();
+    stage.ip(&format!("route add default via {} dev ap1 table 51820", subnet.gateway()));
+}
+
+fn delete_tunnel_rules(stage: &Stage) {
+    stage.ip("rule delete not fwmark 51820 table 51820");
+    stage.ip("rule delete table main suppress_prefixlength 0");
+}
