@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Show(Named),
     /// Open a session, and hold it until interrupted
     #[command(
-        after_help = "Ctrl-C, SIGTERM and SIGHUP close the session in order; a second one ends the program at once.\n\n\
+        after_help = "Ctrl-C, SIGTERM and SIGHUP close the session in order; a second later they end the program at once.\n\n\
             Examples:\n  bearerctl open                    the default configuration\n  \
             bearerctl open ap0 --timeout 5s   give up if it is not open by then\n  \
             bearerctl open ap0 --json         one object for each event"

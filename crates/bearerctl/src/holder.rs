@@ -1,6 +1,9 @@
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
-use netbearer::{CallError, Events, Manager, Session, SessionEvent, SessionState};
+use netbearer::{CallError, Events, Manager, PropertyKey, Session, SessionEvent, SessionState};
 
 use crate::{
     command::Context,
@@ -13,6 +16,9 @@ use crate::{
 
 /// After this time people are told what is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Signals so near to the first are part of it: some programs send theirs to the process and to its group.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 
 /// A session that this program holds, whose events are told as they come.
 #[derive(Debug)]
@@ -71,11 +77,13 @@ impl<'a> Holder<'a> {
                 other => other.into(),
             });
         }
-        let opened = self.wait_for_opened(timeout).await?;
+        if self.wait_for_opened(timeout).await? {
+            // What has come after Opened, a loss perhaps, is for whoever waits next.
+            return Ok(());
+        }
         self.tell_what_came()?;
         let snapshot = self.session.snapshot();
         match (snapshot.failure, timeout) {
-            _ if opened => Ok(()),
             (Some(failure), _) => Err(Error::NotOpened(name, failure)),
             (None, Some(within)) => Err(Error::NotOpenInTime { name, within }),
             (None, None) => Err(CallError::ServiceGone.into()),
@@ -100,7 +108,16 @@ impl<'a> Holder<'a> {
                         return Ok(true);
                     }
                 }
-                opened = &mut opened => return Ok(opened?),
+                opened = &mut opened => {
+                    let opened = opened?;
+                    while opened && let Some(event) = events.try_next() {
+                        timeline.tell(&event, session.interface().as_ref())?;
+                        if event == SessionEvent::Opened {
+                            break;
+                        }
+                    }
+                    return Ok(opened);
+                }
                 () = &mut patience, if is_patient => {
                     is_patient = false;
                     context.output.hint(&format!(
@@ -158,6 +175,8 @@ impl<'a> Holder<'a> {
                 Err(_) => return Err(Error::NotStoppedInTime { name, within }),
             }
         }
+        // A refusal is told right after the state; an answer of the service comes after both.
+        self.session.property(PropertyKey::ActiveConfiguration).await?;
         self.tell_what_came()?;
         match self.session.error() {
             Some(failure) => Err(Error::NotStopped(name, failure)),
@@ -165,7 +184,8 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Gives the session back in order, telling the events of that. A second signal ends the program at once.
+    /// Gives the session back in order, telling the events of that. Another signal ends the program at once, if it comes
+    /// later than a second after.
     pub(crate) async fn close(mut self) -> Result<(), Error> {
         // A service that is gone has nothing to close.
         let _ = self.session.close().await;
@@ -176,11 +196,15 @@ impl<'a> Holder<'a> {
     async fn shut_down(&mut self) -> Result<(), Error> {
         let Self { context, manager, session, events, timeline, signals, .. } = self;
         let mut told = Ok(());
+        let begun = Instant::now();
         let mut down = pin!(manager.shutdown());
         loop {
             tokio::select! {
                 biased;
                 signal = signals.next() => {
+                    if !is_impatient(begun.elapsed()) {
+                        continue;
+                    }
                     context.output.hint("ended at once; what is left is cleaned up by: bearerctl reset");
                     ExitCode::of_signal(signal.number()).exit();
                 }
@@ -201,6 +225,22 @@ impl<'a> Holder<'a> {
     }
 }
 
+const fn is_impatient(since_the_first: Duration) -> bool {
+    since_the_first.as_nanos() >= IMPATIENCE.as_nanos()
+}
+
 fn nobody_reads() -> Error {
     Error::Output(std::io::ErrorKind::BrokenPipe.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_right_after_the_first_is_no_impatience() {
+        assert!(!is_impatient(Duration::from_micros(3)));
+        assert!(!is_impatient(IMPATIENCE - Duration::from_nanos(1)));
+        assert!(is_impatient(IMPATIENCE));
+    }
 }

@@ -26,5 +26,6 @@ fn describe(cleared: &Cleared) -> Vec<String> {
     let mut lines: Vec<String> = counted.map(|(what, count)| format!("removed {what}: {count}")).collect();
     lines.extend(cleared.addresses.iter().map(|address| format!("removed address: {address}")));
     lines.extend(cleared.interfaces_set_down.iter().map(|interface| format!("set down: {interface}")));
+    lines.extend(cleared.settings_restored.iter().map(|setting| format!("restored: {setting}")));
     lines
 }

@@ -1,8 +1,8 @@
 //! SIGKILL leaves only what a reset or the next start cleans up.
 
-use netbearer_lab::Signal;
+use netbearer_lab::{AccessPointPlan, Dhcp, Signal};
 
-use crate::stage::Stage;
+use crate::stage::{DEADLINE, Stage};
 
 #[test]
 fn reset_removes_what_a_killed_process_has_left_and_says_what() {
@@ -12,7 +12,14 @@ fn reset_removes_what_a_killed_process_has_left_and_says_what() {
     let ended = stage.run(&["reset"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     let output = ended.output.join("\n");
-    for told in ["removed rules: ", "removed routes: ", "removed address: 10.10.0.", "/24 on ap0", "set down: ap0"] {
+    for told in [
+        "removed rules: ",
+        "removed routes: ",
+        "removed address: 10.10.0.",
+        "/24 on ap0",
+        "set down: ap0",
+        "restored: ipv6 optimistic_dad of ap0",
+    ] {
         assert!(output.contains(told), "{output}");
     }
     stage.assert_as_before();
@@ -40,5 +47,28 @@ fn the_next_start_removes_what_a_killed_process_has_left() {
     let ended = stage.run(&["list"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.errors.iter().any(|line| line.contains("cleared what a killed process had left")), "{ended:?}");
+    stage.assert_as_before();
+}
+
+/// A process that was there before the other was killed takes over nothing of it: not its link, its table or its mark.
+#[test]
+fn a_process_that_only_watched_clears_what_a_killed_one_has_left_before_it_opens() {
+    let stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
+    let open = stage.opened();
+    let manager = stage.manager();
+    let second = manager.session(&manager.find(Some("ap1")).unwrap()).unwrap();
+    assert_eq!(open.end_by(Signal::KILL).code, 137);
+    stage.assert_changed();
+    second.open().unwrap();
+    assert_eq!(second.wait_for_opened(Some(DEADLINE)), Ok(true));
+    assert!(!stage.lab.machine().is_administratively_up("ap0").unwrap());
+    let rules = stage.lab.machine().command("ip").args(["rule", "show"]).output().unwrap();
+    assert!(rules.contains("oif ap1") && !rules.contains("oif ap0"), "{rules}");
+    // The other access point is as good as new.
+    let first = manager.session(&manager.find(Some("ap0")).unwrap()).unwrap();
+    first.open().unwrap();
+    assert_eq!(first.wait_for_opened(Some(DEADLINE)), Ok(true));
+    drop((first, second));
+    manager.shutdown();
     stage.assert_as_before();
 }

@@ -10,6 +10,7 @@ mod killing;
 mod listing;
 mod monitoring;
 mod opening;
+mod overrun;
 mod running;
 mod stage;
 mod stopping;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use netbearer::{Directories, Embedded, blocking::Manager};
 use netbearer_lab::{AccessPointPlan, Dhcp, Lab, LabBuilder, NamespaceCommand, Program, Record, Signal, Snapshot};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -112,6 +113,13 @@ impl Stage {
             .env("NETBEARER_RUNTIME_DIR", directory("runtime"))
             .env("NETBEARER_STATE_DIR", directory("state"))
             .stdout(Stdio::piped())
+    }
+
+    /// The library in this process, on the lab's machine and with the program's directories. The calling thread moves there.
+    pub(crate) fn manager(&self) -> Manager {
+        self.lab.machine().enter().expect("this thread moves to the lab's machine");
+        let directories = Directories::below(self.directory.path());
+        Manager::start(Embedded::default().directories(directories)).expect("the service starts")
     }
 
     /// Starts `open ap0`, and waits until it is open.
