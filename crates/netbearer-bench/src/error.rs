@@ -22,6 +22,8 @@ pub(crate) enum BenchError {
     Call(#[from] CallError),
     #[error("the session could not be opened: {0}")]
     Session(Failure),
+    #[error("the DHCP server was to send {expected}, but its log has {offers} OFFER(s)")]
+    OtherMessages { expected: &'static str, offers: usize },
     #[error("{what} was not told within {within:?}")]
     NotTold { what: &'static str, within: Duration },
 }

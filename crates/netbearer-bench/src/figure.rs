@@ -11,10 +11,17 @@ pub(crate) enum FigureName {
     WarmOpen,
     /// From link down to Opened, with DHCP's four messages against dnsmasq.
     ColdOpen,
+    /// The same with a server that needs two messages only (RFC 4039).
+    ColdOpenRapidCommit,
+    /// The same with the address of the lease before, which takes two messages (RFC 2131 §3.2).
+    ColdOpenRememberedLease,
     /// From the last close() until Disconnected is delivered, the lease given back.
     LastClose,
-    /// From the loss of carrier on an ordinary virtual cable until StateChanged is delivered.
+    /// From the loss of carrier on an ordinary virtual cable until StateChanged is delivered to a reader's thread. The floor
+    /// is a listener that hands the kernel's word over to a reader.
     CarrierLoss,
+    /// The same losses beside a listener that is its own reader.
+    CarrierLossBesideALoneListener,
     /// The same on a cable that the kernel treats as a card, flaps of two milliseconds included.
     CardLikeCarrierLoss,
     /// The same on a quiet machine while another network namespace uses up the kernel's link events.
@@ -23,11 +30,14 @@ pub(crate) enum FigureName {
 
 impl FigureName {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::WarmOpen,
         Self::ColdOpen,
+        Self::ColdOpenRapidCommit,
+        Self::ColdOpenRememberedLease,
         Self::LastClose,
         Self::CarrierLoss,
+        Self::CarrierLossBesideALoneListener,
         Self::CardLikeCarrierLoss,
         Self::CardLikeCarrierLossWithEventsElsewhere,
     ];

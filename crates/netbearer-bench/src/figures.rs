@@ -20,8 +20,14 @@ pub(crate) fn measure(options: &OpenOptions) -> Result<Vec<Figure>, BenchError> 
     if [FigureName::WarmOpen, FigureName::ColdOpen, FigureName::LastClose].iter().any(|name| options.wants(*name)) {
         figures.extend(opening::measure(rounds)?);
     }
-    if options.wants(FigureName::CarrierLoss) {
-        figures.push(carrier_loss::on_an_ordinary_cable(rounds)?);
+    if options.wants(FigureName::ColdOpenRapidCommit) {
+        figures.push(opening::rapid_commit(rounds)?);
+    }
+    if options.wants(FigureName::ColdOpenRememberedLease) {
+        figures.push(opening::remembered_lease(rounds)?);
+    }
+    if [FigureName::CarrierLoss, FigureName::CarrierLossBesideALoneListener].iter().any(|name| options.wants(*name)) {
+        figures.extend(carrier_loss::on_an_ordinary_cable(rounds)?);
     }
     if options.wants(FigureName::CardLikeCarrierLoss) {
         figures.push(carrier_loss::on_a_card(rounds)?);

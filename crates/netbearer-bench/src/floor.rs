@@ -10,4 +10,5 @@ mod floor_machine;
 mod netlink_socket;
 
 pub(crate) use channel::EchoThread;
+pub(crate) use dhcp_socket::Acquisition;
 pub(crate) use floor_machine::FloorMachine;

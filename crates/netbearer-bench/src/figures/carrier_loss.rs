@@ -33,30 +33,40 @@ const ELSEWHERE: Duration = Duration::from_millis(200);
 const MACHINES: u32 = 4;
 
 /// On an ordinary virtual cable, whose losses the kernel tells at once.
-pub(super) fn on_an_ordinary_cable(rounds: u32) -> Result<Figure, BenchError> {
+pub(super) fn on_an_ordinary_cable(rounds: u32) -> Result<[Figure; 2], BenchError> {
     let plan = || AccessPointPlan::new(ACCESS_POINT);
     let ours = OurMachine::adopting(plan())?;
     let mut floor = FloorMachine::new(plan())?;
     floor.set_up(true)?;
     let mut flapping = Flapping::new(&ours)?;
-    let [mut losses, mut floor_losses] = [const { Samples::new() }; 2];
+    let [mut losses, mut heard, mut handed_over] = [const { Samples::new() }; 3];
     repeat(rounds, |counts| {
         let loss = flapping.flap(Hold::UntilTold)?;
         let floor_loss = floor.lose_carrier()?;
         if counts {
             losses.push(loss);
-            floor_losses.push(floor_loss);
+            heard.push(floor_loss.heard);
+            handed_over.push(floor_loss.handed_over);
         }
         Ok(())
     })?;
-    Ok(Figure {
+    let told = Figure {
         name: FigureName::CarrierLoss,
-        ours: losses,
-        floor: Some(floor_losses),
+        ours: losses.clone(),
+        floor: Some(handed_over),
         known_floor: Some(known_floors::CARRIER_LOSS),
         target: Some(Target::MedianTimesFloor(2.0)),
         flaps: Some(flapping.flaps()),
-    })
+    };
+    let beside_a_lone_listener = Figure {
+        name: FigureName::CarrierLossBesideALoneListener,
+        ours: losses,
+        floor: Some(heard),
+        known_floor: None,
+        target: None,
+        flaps: None,
+    };
+    Ok([told, beside_a_lone_listener])
 }
 
 /// On a cable that the kernel treats as a card: right after one another and with gaps, until told and for a moment only.

@@ -27,7 +27,7 @@ const ACKNOWLEDGEMENT: u8 = 5;
 const RELEASE: u8 = 7;
 
 /// What a lease says, as far as it is needed here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lease {
     pub(super) address: Ipv4Addr,
     pub(super) server: Ipv4Addr,
@@ -41,6 +41,40 @@ pub(super) struct DhcpSocket {
     hardware_address: [u8; 6],
     transaction: u32,
     buffer: Vec<u8>,
+    /// What [`Acquisition::Remembered`] asks for again.
+    former: Option<Lease>,
+}
+
+/// How a lease is got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquisition {
+    /// In four messages (RFC 2131 §3.1).
+    FourMessages,
+    /// In two, from a server that does so (RFC 4039).
+    RapidCommit,
+    /// In two, for the address of the lease before (RFC 2131 §3.2); the first time in four.
+    Remembered,
+}
+
+/// What is sent to the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Question {
+    Discover,
+    RapidDiscover,
+    Request(Lease),
+    Reboot(Lease),
+    Release(Lease),
+}
+
+impl Question {
+    /// The message type (RFC 2132 §9.6).
+    const fn kind(self) -> u8 {
+        match self {
+            Self::Discover | Self::RapidDiscover => DISCOVER,
+            Self::Request(_) | Self::Reboot(_) => REQUEST,
+            Self::Release(_) => RELEASE,
+        }
+    }
 }
 
 impl DhcpSocket {
@@ -50,26 +84,33 @@ impl DhcpSocket {
         socket.set_broadcast(true)?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT).into())?;
-        Ok(Self { socket: socket.into(), hardware_address, transaction: 0, buffer: vec![0; 1_500] })
+        Ok(Self { socket: socket.into(), hardware_address, transaction: 0, buffer: vec![0; 1_500], former: None })
     }
 
-    /// The four messages of RFC 2131 §3.1.
-    pub(super) fn acquire(&mut self) -> io::Result<Lease> {
+    pub(super) fn acquire(&mut self, acquisition: Acquisition) -> io::Result<Lease> {
         self.transaction += 1;
-        let offer = self.ask(DISCOVER, None, OFFER)?;
-        self.ask(REQUEST, Some(offer), ACKNOWLEDGEMENT)
+        match (acquisition, self.former) {
+            (Acquisition::RapidCommit, _) => self.ask(Question::RapidDiscover, ACKNOWLEDGEMENT),
+            (Acquisition::Remembered, Some(lease)) => self.ask(Question::Reboot(lease), ACKNOWLEDGEMENT),
+            _ => {
+                let offer = self.ask(Question::Discover, OFFER)?;
+                let lease = self.ask(Question::Request(offer), ACKNOWLEDGEMENT)?;
+                self.former = Some(lease);
+                Ok(lease)
+            }
+        }
     }
 
     /// Gives a lease back; nobody answers (RFC 2131 §4.4.6).
     pub(super) fn release(&mut self, lease: Lease) -> io::Result<()> {
         self.transaction += 1;
-        self.send(RELEASE, Some(lease), lease.server)
+        self.send(Question::Release(lease), lease.server)
     }
 
-    fn ask(&mut self, question: u8, offer: Option<Lease>, wanted: u8) -> io::Result<Lease> {
+    fn ask(&mut self, question: Question, wanted: u8) -> io::Result<Lease> {
         let give_up = Instant::now() + 8 * PATIENCE;
         while Instant::now() < give_up {
-            self.send(question, offer, Ipv4Addr::BROADCAST)?;
+            self.send(question, Ipv4Addr::BROADCAST)?;
             let deadline = Instant::now() + PATIENCE;
             while wait_readable(&self.socket, deadline)? {
                 let (_, length) = recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?;
@@ -82,24 +123,30 @@ impl DhcpSocket {
         Err(io::ErrorKind::TimedOut.into())
     }
 
-    fn send(&self, kind: u8, lease: Option<Lease>, destination: Ipv4Addr) -> io::Result<()> {
+    fn send(&self, question: Question, destination: Ipv4Addr) -> io::Result<()> {
         let mut message = vec![1, 1, 6, 0];
         message.extend(self.transaction.to_be_bytes());
         // Seconds, and the flag that asks for broadcasts.
         message.extend([0, 0, 0x80, 0]);
-        let client_address = lease.filter(|_| kind == RELEASE).map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
+        let client_address = match question {
+            Question::Release(lease) => lease.address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
         message.extend(client_address.octets());
         message.resize(28, 0);
         message.extend(self.hardware_address);
         message.resize(OPTIONS - MAGIC.len(), 0);
         message.extend(MAGIC);
         // The message type, and the same parameters as ours ask for, so that the server has the same work.
-        message.extend([53, 1, kind, 55, 12, 1, 121, 3, 6, 15, 26, 28, 51, 54, 58, 59, 119]);
-        if let Some(lease) = lease {
-            if kind == REQUEST {
-                message.extend([50, 4]);
-                message.extend(lease.address.octets());
-            }
+        message.extend([53, 1, question.kind(), 55, 12, 1, 121, 3, 6, 15, 26, 28, 51, 54, 58, 59, 119]);
+        if question == Question::RapidDiscover {
+            message.extend([80, 0]);
+        }
+        if let Question::Request(lease) | Question::Reboot(lease) = question {
+            message.extend([50, 4]);
+            message.extend(lease.address.octets());
+        }
+        if let Question::Request(lease) | Question::Release(lease) = question {
             message.extend([54, 4]);
             message.extend(lease.server.octets());
         }

@@ -1,12 +1,14 @@
 use std::{
     io,
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
-use netbearer_lab::{AccessPoint, AccessPointPlan, Lab};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Lab, Record};
 
 use super::{
-    dhcp_socket::{DhcpSocket, Lease},
+    dhcp_socket::{Acquisition, DhcpSocket, Lease},
     netlink_socket::{Change, NetlinkSocket},
 };
 use crate::{
@@ -26,6 +28,14 @@ pub(crate) struct FloorMachine {
     lease: Option<Lease>,
     index: u32,
     lab: Lab,
+}
+
+/// How long the floor took to know of a loss.
+pub(crate) struct FloorLoss {
+    /// Until the thread that listens to the kernel knew.
+    pub(crate) heard: Duration,
+    /// Until another thread, that waited for that one, knew.
+    pub(crate) handed_over: Duration,
 }
 
 impl FloorMachine {
@@ -49,13 +59,12 @@ impl FloorMachine {
         Ok(self.lab.access_point(ACCESS_POINT)?)
     }
 
-    /// What Opened means, and nothing else: link up, carrier, four DHCP messages, address, routes, rules. How long that
-    /// took.
-    pub(crate) fn open(&mut self) -> Result<Duration, BenchError> {
+    /// What Opened means, and nothing else: link up, carrier, DHCP messages, address, routes, rules. How long that took.
+    pub(crate) fn open(&mut self, acquisition: Acquisition) -> Result<Duration, BenchError> {
         self.links.drain();
         let start = Instant::now();
         self.set_up(true)?;
-        let lease = self.dhcp.acquire()?;
+        let lease = self.dhcp.acquire(acquisition)?;
         self.requests.add_address(self.index, lease.address, lease.prefix_length)?;
         self.requests.add_default_route(self.index, lease.gateway)?;
         self.requests.steer(Change::Add, self.index, INTERFACE, lease)?;
@@ -64,12 +73,14 @@ impl FloorMachine {
         Ok(took)
     }
 
-    /// The lease given back, rules, routes, address, link down. How long that took.
-    pub(crate) fn close(&mut self) -> Result<Duration, BenchError> {
+    /// The lease given back or remembered, rules, routes, address, link down. How long that took.
+    pub(crate) fn close(&mut self, acquisition: Acquisition) -> Result<Duration, BenchError> {
         self.links.drain();
         let start = Instant::now();
         if let Some(lease) = self.lease.take() {
-            self.dhcp.release(lease)?;
+            if acquisition != Acquisition::Remembered {
+                self.dhcp.release(lease)?;
+            }
             self.requests.steer(Change::Remove, self.index, INTERFACE, lease)?;
             self.requests.delete_default_route(self.index, lease.gateway)?;
             self.requests.delete_address(self.index, lease.address, lease.prefix_length)?;
@@ -79,21 +90,43 @@ impl FloorMachine {
         Ok(start.elapsed())
     }
 
+    /// The log of its DHCP server.
+    pub(crate) fn dhcp_log(&self) -> Result<&Record<String>, BenchError> {
+        Ok(self.access_point()?.dhcp_log()?)
+    }
+
     /// Sets the link up and waits for its carrier.
     pub(crate) fn set_up(&mut self, carrier: bool) -> Result<(), BenchError> {
         self.requests.set_link_up(self.index, true)?;
         Ok(self.links.wait_for_carrier(self.index, carrier, DEADLINE)?)
     }
 
-    /// Cuts the carrier and waits for the kernel to tell. How long that took; the carrier is back afterwards.
-    pub(crate) fn lose_carrier(&mut self) -> Result<Duration, BenchError> {
+    /// Cuts the carrier while one thread listens to the kernel and another waits for what it hears, as the readers of
+    /// events do. The carrier is back afterwards.
+    pub(crate) fn lose_carrier(&mut self) -> Result<FloorLoss, BenchError> {
         self.links.drain();
         let (index, links, access_point) = (self.index, &mut self.links, self.lab.access_point(ACCESS_POINT)?);
-        let (start, told) =
-            cut_under(access_point, None, || links.wait_for_carrier(index, false, DEADLINE).map(|()| Instant::now()))?;
-        let took = told? - start;
+        let (hand_over, handed_over) = mpsc::channel();
+        let (read, is_read) = mpsc::channel::<()>();
+        let (start, [heard, handed_over]) = thread::scope(|scope| {
+            scope.spawn(move || {
+                let heard = links.wait_for_carrier(index, false, DEADLINE).map(|()| Instant::now());
+                // A reader that is gone has failed, and says so itself.
+                let _ = hand_over.send(heard);
+                // The end of a thread is work for the kernel, on a processor that the reader may need.
+                let _ = is_read.recv();
+            });
+            let cut = cut_under(access_point, None, || {
+                let heard = handed_over.recv();
+                (heard, Instant::now())
+            });
+            drop(read);
+            let (start, (heard, handed_over)) = cut?;
+            let heard = heard.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
+            Ok::<_, BenchError>((start, [heard, handed_over]))
+        })?;
         self.access_point()?.restore()?;
         self.links.wait_for_carrier(self.index, true, DEADLINE)?;
-        Ok(took)
+        Ok(FloorLoss { heard: heard - start, handed_over: handed_over - start })
     }
 }
