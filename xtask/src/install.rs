@@ -1,24 +1,41 @@
 //! What the tests need and a bare machine does not have.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::command::{TaskError, answers, cargo, program, run};
 
 /// A program of Debian's, where it may be, and the package it comes in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("dnsmasq", "dnsmasq-base"),
     ("tcpdump", "tcpdump"),
     ("ethtool", "ethtool"),
+    ("strace", "strace"),
     ("setpriv", "util-linux"),
+    ("dbus-daemon", "dbus"),
+    ("NetworkManager", "network-manager"),
+    ("connmand", "connman"),
+    ("systemd-networkd", "systemd"),
+    ("dhcpcd", "dhcpcd-base"),
+    ("ifup", "ifupdown"),
 ];
-const DIRECTORIES: [&str; 5] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"];
+const DIRECTORIES: [&str; 7] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/usr/lib/systemd", "/lib/systemd"];
+
+/// Packages that come with services, and those services. The lab runs the programs in namespaces of its own; on the
+/// machine itself they are not to run, now or after the next start.
+const SERVICES: [(&str, &[&str]); 2] = [
+    ("network-manager", &["NetworkManager", "NetworkManager-dispatcher", "NetworkManager-wait-online"]),
+    ("connman", &["connman", "connman-wait-online"]),
+];
+/// Says to Debian's packages whether their services may start (`invoke-rc.d(8)`).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Tools of cargo's.
 const CARGO_TOOLS: [&str; 2] = ["deny", "fuzz"];
 
-/// Installs what is missing. dnsmasq-base has the program without the service, so nothing starts on the machine.
+/// Installs what is missing. No service starts on the machine.
 pub(crate) fn everything() -> Result<(), TaskError> {
     if !rustix::process::geteuid().is_root() {
         let wrong = "the tests make network namespaces and need root: sudo -E env PATH=\"$PATH\" cargo xtask test";
@@ -50,13 +67,34 @@ fn debian_packages() -> Result<(), TaskError> {
     let mut update = program("apt-get", &["update", "--quiet"]);
     run(&mut update)?;
     let mut install = program("apt-get", &["install", "--quiet", "--yes", "--no-install-recommends"]);
-    run(install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    without_services(&missing, || run(install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive")))?;
     let still: Vec<&str> = PROGRAMS.into_iter().filter(|(name, _)| !is_installed(name)).map(|(name, _)| name).collect();
     if still.is_empty() {
         Ok(())
     } else {
         Err(TaskError::Wrong(format!("{} still missing after the installation", still.join(", "))))
     }
+}
+
+/// Forbids services to start while packages are installed, and those of these packages to start later.
+fn without_services(packages: &[&str], install: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
+    let system = |source| TaskError::System { what: format!("{POLICY} cannot be written"), source };
+    let foreign = Path::new(POLICY).exists();
+    if !foreign {
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n").map_err(system)?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).map_err(system)?;
+    }
+    let installed = install();
+    if !foreign {
+        fs::remove_file(POLICY).map_err(system)?;
+    }
+    installed?;
+    for (_, services) in SERVICES.into_iter().filter(|(package, _)| packages.contains(package)) {
+        if is_installed("systemctl") {
+            run(program("systemctl", &["disable", "--quiet"]).args(services))?;
+        }
+    }
+    Ok(())
 }
 
 fn is_installed(program: &str) -> bool {

@@ -24,7 +24,7 @@ enum Task {
     Test(test::Arguments),
     /// Run the shell blocks of README.md, in order, as a newcomer would
     Readme(readme::Arguments),
-    /// Run the long counts: random histories of the core by the hundred thousand
+    /// Run the long counts: random histories of the core by the million, and of faults on real interfaces by the thousand
     Soak(soak::Arguments),
 }
 

@@ -1,5 +1,7 @@
 //! The long counts.
 
+use std::process::Command;
+
 use clap::Args;
 
 use crate::command::{self, TaskError, cargo};
@@ -12,12 +14,38 @@ pub(crate) struct Arguments {
     /// Seeds of the scenarios that have seeds
     #[arg(long, default_value_t = 100_000)]
     rounds: u64,
+    /// Random fault histories on real interfaces
+    #[arg(long, default_value_t = 1_000)]
+    count: u64,
+    /// Seed of the first fault history; if it is given, nothing but fault histories is run
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
+    let mut faults = fault_histories(arguments.seed.unwrap_or_default(), arguments.count);
+    if arguments.seed.is_some() {
+        return command::run(&mut faults);
+    }
     let mut model = cargo(&["test", "--release", "--package", "netbearer-core", "--", "--nocapture"]);
     command::run(model.env("NETBEARER_HISTORIES", arguments.histories.to_string()))?;
     let mut scenarios =
         cargo(&["test", "--release", "--package", "netbearer", "--test", "scenarios", "--", "stopping"]);
-    command::run(scenarios.env("NETBEARER_ROUNDS", arguments.rounds.to_string()))
+    command::run(scenarios.env("NETBEARER_ROUNDS", arguments.rounds.to_string()))?;
+    command::run(&mut faults)?;
+    command::run(&mut idle(60))
+}
+
+/// A process that nothing happens to, watched for so many seconds.
+pub(crate) fn idle(seconds: u64) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "idle"]);
+    command.args(["--seconds", &seconds.to_string()]);
+    command
+}
+
+/// Random fault histories, one after another. Not optimised, so that what tests have built is used.
+pub(crate) fn fault_histories(seed: u64, count: u64) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "run"]);
+    command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
+    command
 }

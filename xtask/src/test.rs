@@ -10,12 +10,17 @@ use clap::Args;
 
 use crate::{
     command::{self, TaskError, cargo, root, show},
-    install,
+    install, soak,
 };
 
 /// Seconds each fuzz target runs for.
 const FUZZING_TIME: &str = "-max_total_time=15";
-const FUZZ_TARGETS: [&str; 2] = ["dhcp_client", "dhcp_frame"];
+/// A third of what `cargo xtask soak` takes.
+const IDLE_SECONDS: u64 = 20;
+/// A tenth of what `cargo xtask soak` runs.
+const FAULT_HISTORIES: u64 = 100;
+const FUZZ_TARGETS: [&str; 6] =
+    ["dhcp_client", "dhcp_frame", "dhcp_options", "arp", "router_options", "netlink_messages"];
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -43,6 +48,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
         ("model", model),
         ("tests", cargo(&["test", "--workspace", "--exclude", "netbearer-core", "--quiet"])),
+        ("faults", soak::fault_histories(0, FAULT_HISTORIES)),
+        ("trace", cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "trace"])),
+        ("idle", soak::idle(IDLE_SECONDS)),
         ("documentation", documentation),
     ];
     for target in FUZZ_TARGETS {
