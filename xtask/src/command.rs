@@ -33,7 +33,11 @@ pub(crate) fn program(program: &str, arguments: &[&str]) -> Command {
 
 /// Cargo, as it runs us.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments)
+    program(&cargo_path(), arguments)
+}
+
+pub(crate) fn cargo_path() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
 pub(crate) fn run(command: &mut Command) -> Result<(), TaskError> {

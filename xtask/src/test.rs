@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    command::{self, TaskError, cargo, root, show},
+    command::{self, TaskError, cargo, cargo_path, program, root, show},
     install, soak,
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
         ("licences", cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
         ("model", model),
-        ("tests", cargo(&["test", "--workspace", "--exclude", "netbearer-core", "--quiet"])),
+        ("tests", tests()),
         ("faults", soak::fault_histories(0, FAULT_HISTORIES)),
         ("trace", cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "trace"])),
         ("idle", soak::idle(IDLE_SECONDS)),
@@ -60,6 +60,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     let bench = "run --release --quiet --package netbearer-bench -- open --rounds 10 --show-only";
     steps.push(("bench", cargo(&bench.split(' ').collect::<Vec<_>>())));
     run_all(arguments, steps)
+}
+
+/// With the signals that a shell without job control has its background programs ignore: programs keep ignored what they
+/// find ignored, and here they are to be ended by them.
+fn tests() -> Command {
+    let mut command = program("env", &["--default-signal=HUP,INT,QUIT"]);
+    command.arg(cargo_path()).args(["test", "--workspace", "--exclude", "netbearer-core", "--quiet"]);
+    command
 }
 
 /// Finds go to a scratch folder; the committed corpus is only read. Without a sanitizer the stable toolchain will do.
