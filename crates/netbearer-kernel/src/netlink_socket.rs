@@ -17,10 +17,11 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 use rustix::net::sockopt;
+use socket2::{SockFilter, SockRef};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
-    Address, BootClock, Change, Dump, Link, Part, Route, RouterAnnouncement, Rule, address::packet_family,
+    Address, BootClock, Change, Dump, Link, Part, Route, RouterAnnouncement, Rule, address::packet_family, filter_code,
     registration::register,
 };
 
@@ -109,6 +110,9 @@ impl NetlinkSocket {
         if sockopt::set_socket_recv_buffer_size_force(&socket, buffer_size).is_err() {
             sockopt::set_socket_recv_buffer_size(&socket, buffer_size)?;
         }
+        if !groups.is_empty() {
+            SockRef::from(&socket).attach_filter(&without_local_routes())?;
+        }
         let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
         socket.bind(&SocketAddr::new(0, mask))?;
         let mut address = SocketAddr::new(0, 0);
@@ -194,6 +198,28 @@ impl NetlinkSocket {
         self.socket.get_ref().send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         Ok(self.sequence)
     }
+}
+
+/// Leaves out news of the local route table, which repeats the addresses ([`Cache`](crate::Cache)): a third of what the kernel
+/// says to a bring-up. Each piece of news has a datagram of its own; dumps have not, so this is for sockets that hear news.
+fn without_local_routes() -> [SockFilter; 7] {
+    use filter_code::{JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, RETURN};
+    /// `RT_TABLE_LOCAL` of `linux/rtnetlink.h`.
+    const LOCAL_TABLE: u32 = 255;
+    /// Where `struct nlmsghdr` has the type, and where `struct rtmsg` behind it has the table.
+    const TYPE: u32 = 4;
+    const TABLE: u32 = 16 + 4;
+    // Filters read in network order, netlink writes in the machine's.
+    let kind = |kind: u16| u32::from(u16::from_be_bytes(kind.to_ne_bytes()));
+    [
+        SockFilter::new(LOAD_HALF, 0, 0, TYPE),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, kind(message_type::NEW_ROUTE)),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 2, kind(message_type::DELETE_ROUTE)),
+        SockFilter::new(LOAD_BYTE, 0, 0, TABLE),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, LOCAL_TABLE),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
 }
 
 /// Statistics are half of a link message, and nobody here wants them.

@@ -1,5 +1,5 @@
 use std::{
-    future::{self, Future},
+    future::{self, Future, Ready},
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -71,14 +71,14 @@ impl Requests {
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
         message.header.change_mask = LinkFlags::Up;
         let direction = if up { "up" } else { "down" };
-        self.submit(format!("set interface {index} {direction}"), RouteNetlinkMessage::SetLink(message), 0)
+        self.submit(|| format!("set interface {index} {direction}"), RouteNetlinkMessage::SetLink(message), 0)
     }
 
     /// Sets the maximum transmission unit of a link, in bytes.
     pub fn set_mtu(&self, index: u32, mtu: u32) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         let mut message = link(index);
         message.attributes = vec![LinkAttribute::Mtu(mtu)];
-        self.submit(format!("set the MTU of interface {index} to {mtu}"), RouteNetlinkMessage::SetLink(message), 0)
+        self.submit(|| format!("set the MTU of interface {index} to {mtu}"), RouteNetlinkMessage::SetLink(message), 0)
     }
 
     /// Says how the link-local IPv6 address of a link is made, from the next time it goes up.
@@ -95,7 +95,7 @@ impl Requests {
         message.attributes =
             vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])])];
         self.submit(
-            format!("set the IPv6 address generation of interface {index} to {generation:?}"),
+            || format!("set the IPv6 address generation of interface {index} to {generation:?}"),
             RouteNetlinkMessage::SetLink(message),
             0,
         )
@@ -104,7 +104,7 @@ impl Requests {
     /// Adds an address; [`RequestError::is_exists`] if the interface has it.
     pub fn add_address(&self, address: &AddressSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("add address {}/{} to interface {}", address.address, address.prefix_length, address.index),
+            || format!("add address {}/{} to interface {}", address.address, address.prefix_length, address.index),
             RouteNetlinkMessage::NewAddress(address.message()),
             NLM_F_CREATE | NLM_F_EXCL,
         )
@@ -116,7 +116,7 @@ impl Requests {
         address: &AddressSpec,
     ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("set address {}/{} of interface {}", address.address, address.prefix_length, address.index),
+            || format!("set address {}/{} of interface {}", address.address, address.prefix_length, address.index),
             RouteNetlinkMessage::NewAddress(address.message()),
             NLM_F_CREATE | NLM_F_REPLACE,
         )
@@ -129,7 +129,7 @@ impl Requests {
             message.attributes = vec![AddressAttribute::Local(key.address), AddressAttribute::Address(peer)];
         }
         self.submit(
-            format!("remove address {}/{} from interface {}", key.address, key.prefix_length, key.index),
+            || format!("remove address {}/{} from interface {}", key.address, key.prefix_length, key.index),
             RouteNetlinkMessage::DelAddress(message),
             0,
         )
@@ -138,7 +138,7 @@ impl Requests {
     /// Adds a route; [`RequestError::is_exists`] if the table has one to the same destination with the same metric.
     pub fn add_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("add {}", words(route)),
+            || format!("add {}", words(route)),
             RouteNetlinkMessage::NewRoute(route.message()),
             NLM_F_CREATE | NLM_F_EXCL,
         )
@@ -148,7 +148,7 @@ impl Requests {
     /// between. Whose that was is not asked: in tables that are not ours use [`Requests::add_route`].
     pub fn replace_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("set {}", words(route)),
+            || format!("set {}", words(route)),
             RouteNetlinkMessage::NewRoute(route.message()),
             NLM_F_CREATE | NLM_F_REPLACE,
         )
@@ -159,13 +159,13 @@ impl Requests {
         let mut message = route.message();
         // Matches every scope.
         message.header.scope = RouteScope::NoWhere;
-        self.submit(format!("remove {}", words(route)), RouteNetlinkMessage::DelRoute(message), 0)
+        self.submit(|| format!("remove {}", words(route)), RouteNetlinkMessage::DelRoute(message), 0)
     }
 
     /// Adds a rule; [`RequestError::is_exists`] if the very same is there.
     pub fn add_rule(&self, rule: &RuleSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("add {:?} rule {}", rule.family, rule.priority),
+            || format!("add {:?} rule {}", rule.family, rule.priority),
             RouteNetlinkMessage::NewRule(rule.message()),
             NLM_F_CREATE | NLM_F_EXCL,
         )
@@ -174,23 +174,24 @@ impl Requests {
     /// Removes a rule of ours; [`RequestError::is_gone`] if there is none.
     pub fn delete_rule(&self, rule: &RuleSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
         self.submit(
-            format!("remove {:?} rule {}", rule.family, rule.priority),
+            || format!("remove {:?} rule {}", rule.family, rule.priority),
             RouteNetlinkMessage::DelRule(rule.message()),
             0,
         )
     }
 
+    /// What is asked for is put into words only for an error.
     fn submit(
         &self,
-        what: String,
+        what: impl FnOnce() -> String,
         message: RouteNetlinkMessage,
         flags: u16,
-    ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
+    ) -> Ready<Result<(), RequestError>> {
         let answer = self.socket.lock().unwrap_or_else(PoisonError::into_inner).ask(message, flags);
         future::ready(match answer {
-            Ok(NetlinkPayload::Error(error)) if error.code.is_some() => Err(RequestError::refused(what, &error)),
+            Ok(NetlinkPayload::Error(error)) if error.code.is_some() => Err(RequestError::refused(what(), &error)),
             Ok(_acknowledgement) => Ok(()),
-            Err(error) => Err(RequestError::unheard(what, error)),
+            Err(error) => Err(RequestError::unheard(what(), error)),
         })
     }
 }

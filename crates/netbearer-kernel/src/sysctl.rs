@@ -1,7 +1,13 @@
-use std::{fmt, fs, io, io::Write, path::PathBuf};
+use std::{
+    fmt, fs, io,
+    io::{Read, Write},
+    path::PathBuf,
+};
 
 /// The longest interface name, `IFNAMSIZ` of `linux/if.h` less the final zero.
 const LONGEST_NAME: usize = 15;
+/// More than any number of the kernel's has, in octets.
+const LONGEST_NUMBER: usize = 32;
 
 /// A setting of one interface (the kernel's `ip-sysctl`). Values are the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,8 +150,10 @@ impl fmt::Display for Sysctl {
 pub fn read_sysctl(interface: &str, sysctl: Sysctl) -> Result<i64, SysctlError> {
     let path = path(interface, sysctl)?;
     let failed = |error| explain(error, interface, sysctl);
-    let text = fs::read_to_string(path).map_err(failed)?;
-    text.trim().parse().map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
+    let mut text = [0; LONGEST_NUMBER];
+    let length = fs::File::open(path).and_then(|mut file| file.read(&mut text)).map_err(failed)?;
+    let number = str::from_utf8(text.get(..length).unwrap_or_default()).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
 }
 
 /// Writes a setting of an interface in the network namespace of the calling thread. Returns its old value, for whoever wants
