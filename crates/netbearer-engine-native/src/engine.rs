@@ -101,7 +101,7 @@ pub struct NativeEngine {
     device_types: BTreeMap<u32, Option<String>>,
     events: VecDeque<EngineEvent>,
     refreshes: usize,
-    /// Workers were told of their links, and have not run since.
+    /// Workers were told something, and have not run since.
     workers_have_news: bool,
     /// Interfaces came, went or changed since the watcher was told whose carrier matters.
     suspects_are_old: bool,
@@ -234,7 +234,7 @@ impl NativeEngine {
     /// The same, after everything was read from the kernel anew.
     async fn look_anew(&mut self) -> Result<(), EngineError> {
         let changes = self.watcher.resync().await.map_err(Self::failed)?;
-        self.take_in(changes, None);
+        self.take_in(changes, Vec::new());
         self.look();
         Ok(())
     }
@@ -467,20 +467,7 @@ impl NativeEngine {
     }
 
     /// Takes in what the kernel and the workers have said, all there is of it, and reports each access point once.
-    fn take_in(&mut self, mut changes: Changes, first: Option<News>) {
-        let mut news: Vec<News> = first.into_iter().collect();
-        while let Ok(more) = self.news.try_recv() {
-            news.push(more);
-        }
-        if !news.is_empty() {
-            // What the workers did shows in the kernel's messages, which are here already: they are read before the news
-            // is told, so that progress never runs ahead of the levels.
-            match self.watcher.changed().now_or_never() {
-                Some(Ok(more)) => changes += more,
-                Some(Err(error)) => self.failure = Some(error),
-                None => {}
-            }
-        }
+    fn take_in(&mut self, changes: Changes, news: Vec<News>) {
         let touched: BTreeSet<Identifier> = news.iter().map(|news| news.identifier.clone()).collect();
         for news in news {
             self.note(news);
@@ -501,6 +488,24 @@ impl NativeEngine {
         self.ask_routers();
     }
 
+    /// Takes in all that the workers have said, and what shows of it in the kernel's messages. Those are here already, and
+    /// are read before the news is told, so that progress never runs ahead of the levels.
+    fn take_in_news(&mut self, first: Option<News>) {
+        let mut news: Vec<News> = first.into_iter().collect();
+        while let Ok(more) = self.news.try_recv() {
+            news.push(more);
+        }
+        let changes = match self.watcher.changed().now_or_never() {
+            Some(Ok(changes)) => changes,
+            Some(Err(error)) => {
+                self.failure = Some(error);
+                Changes::default()
+            }
+            None => Changes::default(),
+        };
+        self.take_in(changes, news);
+    }
+
     /// Waits for something to take in.
     async fn take_in_next(&mut self) -> Result<(), EngineError> {
         if let Some(error) = self.failure.take() {
@@ -510,16 +515,18 @@ impl NativeEngine {
             self.name_suspects();
         }
         let wake = tokio::select! {
-            changes = self.watcher.changed() => Wake::Kernel(changes),
+            // In this order: news are told together with what the kernel has to say, the other way round they cannot be.
+            biased;
             news = self.news.recv() => Wake::News(news),
+            changes = self.watcher.changed() => Wake::Kernel(changes),
             () = self.managers.changed() => Wake::Managers,
             _ = self.resumptions.resumed() => Wake::Resumed,
         };
         match wake {
-            Wake::Kernel(Ok(changes)) => self.take_in(changes, None),
+            Wake::Kernel(Ok(changes)) => self.take_in(changes, Vec::new()),
             Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
             // There always is some, as we have a sender ourselves.
-            Wake::News(news) => self.take_in(Changes::default(), news),
+            Wake::News(news) => self.take_in_news(news),
             Wake::Managers => self.report_owners(),
             Wake::Resumed => self.look_anew().await?,
         }
@@ -556,10 +563,11 @@ impl Engine for NativeEngine {
     fn command(&mut self, command: AccessPointCommand) {
         let AccessPointCommand { identifier, number, target, profile } = command;
         let cache = self.watcher.cache();
-        // With the lock in our hands, what carries our tag is our own.
-        let leftovers = match self.context.ownership.is_held() {
-            true => Leftovers::default(),
-            false => Leftovers::find(cache, &self.context.notes, &self.context.boot, &self.managers),
+        // As long as nobody else has had the lock, what carries our tag is our own.
+        let leftovers = if self.context.ownership.is_undisputed() {
+            Leftovers::default()
+        } else {
+            Leftovers::noted(cache, &self.context.notes, &self.context.boot, &self.managers)
         };
         let order = Order {
             number: Some(number),
@@ -568,7 +576,7 @@ impl Engine for NativeEngine {
             tables_in_use: tables_in_use(cache),
             leftovers: Arc::new(leftovers),
         };
-        // The core has not heard yet that it is gone.
+
         let Some(entry) = self.access_points.get_mut(&identifier).filter(|entry| !entry.departing) else { return };
         let is_free = !entry.has_something_of_ours();
         let claim = self.managers.claim(&entry.name).filter(|_| is_free && target != Target::Released);
@@ -580,6 +588,7 @@ impl Engine for NativeEngine {
             return self.report(&identifier, Extent::Link);
         }
         entry.settled = false;
+        self.workers_have_news = true;
         if let Some(worker) = &entry.worker {
             worker.orders.send_replace(order);
             return;

@@ -93,9 +93,10 @@ impl LeaseKeeper {
         }
     }
 
-    /// The interface has the leased address from now on, so an ordinary socket will do.
-    pub(crate) fn address_installed(&mut self) {
-        self.close_packets();
+    /// The interface has the leased address from now on, so an ordinary socket will do: takes the other one, for whoever
+    /// closes it. The kernel takes milliseconds for that.
+    pub(crate) const fn take_packets(&mut self) -> Option<PacketSocket> {
+        self.packets.take()
     }
 
     /// The interface has no address any more.

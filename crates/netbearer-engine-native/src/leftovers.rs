@@ -83,7 +83,7 @@ pub(crate) async fn clear_at_start(
     requests: &Requests,
     managers: &ForeignManagers,
 ) -> Result<(), WatchError> {
-    let leftovers = Leftovers::find(watcher.cache(), &place.notes, &place.boot, managers);
+    let leftovers = Leftovers::noted(watcher.cache(), &place.notes, &place.boot, managers);
     if !leftovers.are_noted() {
         return Ok(());
     }
@@ -110,8 +110,19 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     pub(crate) fn find(cache: &Cache, notes: &Notes, boot: &str, managers: &ForeignManagers) -> Self {
-        let name = |index| cache.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone());
+        Self::told_of(notes.all(), cache, boot, managers)
+    }
+
+    /// The same if there are notes of them here, and otherwise nothing: a process notes before it changes anything, so what
+    /// carries our tag without a note is of one that has another runtime directory, and may be alive. Only a reset by hand
+    /// removes that.
+    pub(crate) fn noted(cache: &Cache, notes: &Notes, boot: &str, managers: &ForeignManagers) -> Self {
         let notes = notes.all();
+        if notes.is_empty() { Self::default() } else { Self::told_of(notes, cache, boot, managers) }
+    }
+
+    fn told_of(notes: Vec<(PathBuf, Option<Note>)>, cache: &Cache, boot: &str, managers: &ForeignManagers) -> Self {
+        let name = |index| cache.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone());
         let true_notes =
             || notes.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| is_about(note, cache, boot));
         let is_up = |index| cache.link(index).is_some_and(|link| link.administratively_up);
@@ -133,8 +144,7 @@ impl Leftovers {
         }
     }
 
-    /// True if there are notes of them here. A process notes before it changes anything, so what carries our tag without a
-    /// note is of one that has another runtime directory, and may be alive. Only a reset by hand removes that.
+    /// True if there are notes of them here.
     pub(crate) const fn are_noted(&self) -> bool {
         !self.notes.is_empty()
     }

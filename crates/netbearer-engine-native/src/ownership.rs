@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -39,11 +40,14 @@ fn owner(process: Option<u32>) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Ownership {
     path: PathBuf,
+    /// What this one writes into the lock, unlike any other.
+    signature: String,
     held: Arc<Mutex<Held>>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    /// Stays open once it was: opening it again takes longer than locking it.
     file: Option<File>,
     claims: usize,
 }
@@ -56,7 +60,8 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// True if the lock was free before: whatever of ours is in the kernel was left by a process that is gone.
+    /// True if the lock was free before, and somebody else may have had it last: whatever of ours is in the kernel was left
+    /// by a process that is gone.
     pub(crate) const fn took_the_lock(&self) -> bool {
         self.took_the_lock
     }
@@ -64,23 +69,43 @@ impl Claim {
 
 impl Ownership {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, held: Arc::default() }
+        // The process number, for whoever is refused, so that it can name us. Process numbers are taken again, and are not
+        // the same for everybody.
+        let signature = format!("{:<11}{:020}\n", std::process::id(), RandomState::new().build_hasher().finish());
+        Self { path, signature, held: Arc::default() }
     }
 
     /// Takes the lock, unless this process has it already.
     pub(crate) fn claim(&self) -> Result<Claim, OwnershipError> {
         let mut held = lock(&self.held);
-        let took_the_lock = held.file.is_none();
-        if took_the_lock {
-            held.file = Some(self.take()?);
+        let mut took_the_lock = false;
+        if held.claims == 0 {
+            let file = self.take(held.file.take())?;
+            took_the_lock = !self.is_signed(&file);
+            // Always the same length: cutting a file off takes some disks a third of a millisecond.
+            if took_the_lock && let Err(error) = file.write_all_at(self.signature.as_bytes(), 0) {
+                tracing::debug!("the lock could not be signed: {error}");
+            }
+            held.file = Some(file);
         }
         held.claims += 1;
         Ok(Claim { held: Arc::clone(&self.held), took_the_lock })
     }
 
-    /// True if this process has the lock.
-    pub(crate) fn is_held(&self) -> bool {
-        lock(&self.held).file.is_some()
+    /// True if nobody else can have had the lock since this process took it first: whatever of ours is in the kernel is its
+    /// own.
+    pub(crate) fn is_undisputed(&self) -> bool {
+        let held = lock(&self.held);
+        held.claims > 0 || held.file.as_ref().is_some_and(|file| self.is_signed(file))
+    }
+
+    /// True if this one was the last to sign the lock, and it is still there: where somebody has removed it, whoever comes
+    /// next takes another one.
+    fn is_signed(&self, file: &File) -> bool {
+        let mut found = vec![0; self.signature.len()];
+        file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+            && file.read_exact_at(&mut found, 0).is_ok()
+            && found == self.signature.as_bytes()
     }
 
     fn open(&self) -> io::Result<File> {
@@ -97,22 +122,15 @@ impl Ownership {
         }
     }
 
-    fn take(&self) -> Result<File, OwnershipError> {
+    fn take(&self, opened: Option<File>) -> Result<File, OwnershipError> {
         let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
-        let mut file = self.open().map_err(unwritable)?;
+        let opened = opened.filter(|file| self.is_signed(file));
+        let file = opened.map_or_else(|| self.open(), Ok).map_err(unwritable)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(OwnershipError::Owned { process: read_process(&mut file) });
-            }
-            Err(error) => return Err(unwritable(error.into())),
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OwnershipError::Owned { process: read_process(&file) }),
+            Err(error) => Err(unwritable(error.into())),
         }
-        // For whoever is refused, so that it can name us; the lock itself does not depend on it. Always the same length:
-        // cutting a file off takes some disks a third of a millisecond.
-        if let Err(error) = file.write_all(format!("{:<11}\n", std::process::id()).as_bytes()) {
-            tracing::debug!("the process number could not be written to the lock: {error}");
-        }
-        Ok(file)
     }
 }
 
@@ -123,8 +141,8 @@ impl Drop for Claim {
         if held.claims > 0 {
             return;
         }
-        if let Some(file) = held.file.take() {
-            // Closing it would not do: a child that was forked just now has it open until it executes its program.
+        if let Some(file) = &held.file {
+            // Closing it would not do either: a child that was forked just now has it open until it executes its program.
             if let Err(error) = flock(&file, FlockOperation::Unlock) {
                 tracing::warn!("the lock of the network namespace could not be given back: {error}");
             }
@@ -132,10 +150,10 @@ impl Drop for Claim {
     }
 }
 
-fn read_process(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+fn read_process(file: &File) -> Option<u32> {
+    let mut text = [0; 11];
+    file.read_exact_at(&mut text, 0).ok()?;
+    str::from_utf8(&text).ok()?.trim().parse().ok()
 }
 
 fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
@@ -171,13 +189,24 @@ mod tests {
     }
 
     #[test]
-    fn only_the_claim_that_takes_the_lock_says_so() {
+    fn only_the_claim_that_takes_the_lock_from_others_says_so() {
         let directory = tempfile::tempdir().unwrap();
-        let ownership = Ownership::new(directory.path().join("netns-1.lock"));
-        assert!(!ownership.is_held());
-        let (first, second) = (ownership.claim().unwrap(), ownership.claim().unwrap());
-        assert_eq!([first.took_the_lock(), second.took_the_lock(), ownership.is_held()], [true, false, true]);
-        drop((first, second));
+        let path = directory.path().join("netns-1.lock");
+        let (ownership, other) = (Ownership::new(path.clone()), Ownership::new(path.clone()));
+        assert!(!ownership.is_undisputed());
+        let claims = [ownership.claim().unwrap(), ownership.claim().unwrap()];
+        assert_eq!(
+            [claims[0].took_the_lock(), claims[1].took_the_lock(), ownership.is_undisputed()],
+            [true, false, true]
+        );
+        drop(claims);
+        assert!(ownership.is_undisputed(), "nobody else has had it since");
+        assert!(!ownership.claim().unwrap().took_the_lock());
+        assert!(other.claim().unwrap().took_the_lock());
+        assert!(!ownership.is_undisputed());
+        assert!(ownership.claim().unwrap().took_the_lock());
+        fs::remove_file(path).unwrap();
+        assert!(!ownership.is_undisputed(), "the next one takes another file");
         assert!(ownership.claim().unwrap().took_the_lock());
     }
 

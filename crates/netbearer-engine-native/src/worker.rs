@@ -11,11 +11,12 @@ use std::{
 
 use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError, RememberedLease};
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, Sysctl};
+use netbearer_kernel::{BootClock, PacketSocket, RequestError, Requests, Resumptions, Sysctl};
 use netbearer_types::{
     BearerFamily, CommandNumber, FailureReason, Family, Identifier, Moment, Profile, Stage, Step, Target,
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -278,8 +279,6 @@ impl Worker {
     async fn keep(&mut self, order: &Order, mut link: LinkView, lease: Option<Lease>) -> Result<Never, WorkError> {
         if let Some(lease) = lease {
             self.install(order, &link, lease).await?;
-            // Somebody waits for what this makes possible; the rest can wait for them.
-            tokio::task::yield_now().await;
             self.follow_routers(&link).await;
         } else {
             self.tell(order.number, Stage::Working(Step::Configuring));
@@ -415,15 +414,15 @@ impl Worker {
         }
         self.installation.add_lease(&self.context.requests, steering, parts, now).await?;
         self.say(Topic::Standing(Some(self.installation.standing())));
-        if let Some(keeper) = &mut self.lease {
-            keeper.address_installed();
-        }
-        self.context.spare.replenish();
-        if !order.profile.dhcp_release {
-            let remembered = RememberedLease::new(&lease, now, std::time::SystemTime::now());
-            self.context.remembered.put(&self.identifier, remembered);
-        }
+        let packets = self.lease.as_mut().and_then(LeaseKeeper::take_packets);
+        let remembered = (!order.profile.dhcp_release).then(|| {
+            let lease = RememberedLease::new(&lease, now, std::time::SystemTime::now());
+            (self.identifier.clone(), lease)
+        });
+        let _afterwards = Afterwards { context: Arc::clone(&self.context), packets, remembered };
         self.tell(order.number, Stage::Reached);
+        // Somebody waits for what this makes possible; the rest can wait for them.
+        tokio::task::yield_now().await;
         Ok(())
     }
 
@@ -622,6 +621,29 @@ impl Worker {
     fn say(&self, topic: Topic) {
         // Without an engine nobody is left to hear it.
         let _ = self.news.send(News { identifier: self.identifier.clone(), topic });
+    }
+}
+
+/// What a lease that was installed leaves to do, and nobody waits for. Done when this is dropped, whatever comes between.
+struct Afterwards {
+    context: Arc<Context>,
+    packets: Option<PacketSocket>,
+    remembered: Option<(Identifier, RememberedLease)>,
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        // Without a runtime everything ends.
+        if Handle::try_current().is_err() {
+            return;
+        }
+        if let Some(packets) = self.packets.take() {
+            packets.close_in_background();
+        }
+        self.context.spare.replenish();
+        if let Some((identifier, lease)) = self.remembered.take() {
+            self.context.remembered.put(&identifier, lease);
+        }
     }
 }
 
