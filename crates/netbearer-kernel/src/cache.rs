@@ -467,6 +467,8 @@ mod tests {
             output_interface: None,
             input_interface: None,
             selects_further: false,
+            inverted: false,
+            suppressed_prefix_length: None,
             action: RuleAction::Table(table),
             protocol: OUR_PROTOCOL,
         }

@@ -42,6 +42,9 @@ pub enum RouteKind {
     Prohibit,
     /// Goes on with the next rule.
     Throw,
+    /// Takes the destination for the broadcast address of the link. TCP does not connect to one, and datagrams are sent to it
+    /// only by sockets that ask for that (`SO_BROADCAST`). IPv4 only.
+    Broadcast,
     /// Another `RTN_*` of `rtnetlink(7)`.
     Other(u8),
 }
@@ -54,6 +57,7 @@ impl From<RouteType> for RouteKind {
             RouteType::Unreachable => Self::Unreachable,
             RouteType::Prohibit => Self::Prohibit,
             RouteType::Throw => Self::Throw,
+            RouteType::Broadcast => Self::Broadcast,
             other => Self::Other(u8::from(other)),
         }
     }
@@ -67,6 +71,7 @@ impl From<RouteKind> for RouteType {
             RouteKind::Unreachable => Self::Unreachable,
             RouteKind::Prohibit => Self::Prohibit,
             RouteKind::Throw => Self::Throw,
+            RouteKind::Broadcast => Self::Broadcast,
             RouteKind::Other(number) => Self::from(number),
         }
     }
@@ -375,7 +380,7 @@ impl RouteSpec {
             table: u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
             protocol: RouteProtocol::from(OUR_PROTOCOL),
             scope: match (family, self.kind, self.gateway) {
-                (Family::V4, RouteKind::Unicast, None) => RouteScope::Link,
+                (Family::V4, RouteKind::Unicast | RouteKind::Broadcast, None) => RouteScope::Link,
                 _ => RouteScope::Universe,
             },
             kind: self.kind.into(),

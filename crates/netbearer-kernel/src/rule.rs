@@ -50,6 +50,10 @@ pub struct Rule {
     pub input_interface: Option<String>,
     /// It selects by something else too, which is not kept here: ports, user, type of service …
     pub selects_further: bool,
+    /// It selects what all of this does not (`not` of `ip-rule(8)`).
+    pub inverted: bool,
+    /// Routes with a prefix of this length or less are passed over (`suppress_prefixlength`).
+    pub suppressed_prefix_length: Option<u32>,
     /// What it does.
     pub action: RuleAction,
     /// Who made it (`RTPROT_*`); 0 if nobody said.
@@ -80,7 +84,9 @@ impl Rule {
             mark_mask: None,
             output_interface: None,
             input_interface: None,
-            selects_further: header.tos != 0 || header.flags.contains(RuleFlags::Invert),
+            selects_further: header.tos != 0,
+            inverted: header.flags.contains(RuleFlags::Invert),
+            suppressed_prefix_length: None,
             action: RuleAction::Other(0),
             protocol: 0,
         };
@@ -97,6 +103,7 @@ impl Rule {
                 RuleAttribute::Protocol(value) => rule.protocol = u8::from(value),
                 // Sent with every rule; all bits set means that it suppresses nothing.
                 RuleAttribute::SuppressPrefixLen(u32::MAX) | RuleAttribute::SuppressIfGroup(u32::MAX) => {}
+                RuleAttribute::SuppressPrefixLen(length) => rule.suppressed_prefix_length = Some(length),
                 _ => rule.selects_further = true,
             }
         }
@@ -124,6 +131,8 @@ pub struct RuleSpec {
     pub mark: Option<(u32, u32)>,
     /// Selects packets of sockets bound to this interface.
     pub output_interface: Option<String>,
+    /// Passes routes over that have a prefix of this length or less.
+    pub suppressed_prefix_length: Option<u32>,
     /// What it does.
     pub action: RuleAction,
 }
@@ -132,7 +141,15 @@ impl RuleSpec {
     /// A rule for everything.
     #[must_use]
     pub const fn new(family: Family, priority: u32, action: RuleAction) -> Self {
-        Self { family, priority, source: None, mark: None, output_interface: None, action }
+        Self {
+            family,
+            priority,
+            source: None,
+            mark: None,
+            output_interface: None,
+            suppressed_prefix_length: None,
+            action,
+        }
     }
 
     pub(crate) fn message(&self) -> RuleMessage {
@@ -158,6 +175,7 @@ impl RuleSpec {
             attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(mask)]);
         }
         attributes.extend(self.output_interface.clone().map(RuleAttribute::Oifname));
+        attributes.extend(self.suppressed_prefix_length.map(RuleAttribute::SuppressPrefixLen));
         attributes.push(RuleAttribute::Protocol(RouteProtocol::from(OUR_PROTOCOL)));
         message
     }
@@ -172,6 +190,7 @@ impl From<&Rule> for RuleSpec {
             source: rule.source,
             mark: rule.mark.map(|mark| (mark, rule.mark_mask.unwrap_or(u32::MAX))),
             output_interface: rule.output_interface.clone(),
+            suppressed_prefix_length: rule.suppressed_prefix_length,
             action: rule.action,
         }
     }

@@ -156,6 +156,19 @@ pub fn read_sysctl(interface: &str, sysctl: Sysctl) -> Result<i64, SysctlError> 
     number.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
 }
 
+/// The reverse-path filter that really works on an interface: the greater of its own value and that of `all`
+/// ([`Sysctl::ReversePathFilter`]).
+///
+/// # Errors
+/// As [`read_sysctl`].
+pub fn effective_reverse_path_filter(interface: &str) -> Result<i64, SysctlError> {
+    let own = read_sysctl(interface, Sysctl::ReversePathFilter)?;
+    // Without it there would be no interface's either.
+    let of_all = fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
+    let of_all = of_all.ok().and_then(|text| text.trim().parse().ok());
+    Ok(own.max(of_all.unwrap_or(own)))
+}
+
 /// Writes a setting of an interface in the network namespace of the calling thread. Returns its old value, for whoever wants
 /// to restore it; nothing is written if it is the same.
 ///

@@ -53,6 +53,8 @@ mod router_advertisement;
 mod server_thread;
 mod snapshot;
 mod subnet;
+mod tun_device;
+mod tunnel;
 mod unshare;
 mod witness;
 
@@ -80,3 +82,4 @@ pub use router_advertisement::{Preference, RouterAdvertisement};
 pub use rustix::process::Signal;
 pub use snapshot::Snapshot;
 pub use subnet::Subnet;
+pub use tunnel::Tunnel;
