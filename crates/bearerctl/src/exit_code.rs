@@ -31,7 +31,9 @@ impl ExitCode {
         match reason {
             FailureReason::ConfigurationInvalid => Self::NO_SUCH_CONFIGURATION,
             FailureReason::NotAvailable | FailureReason::NoCarrier => Self::NOT_AVAILABLE,
-            FailureReason::MissingPrivilege(_) | FailureReason::ManagedElsewhere(_) => Self::NOT_SUPPORTED,
+            FailureReason::MissingPrivilege(_)
+            | FailureReason::ManagedElsewhere(_)
+            | FailureReason::StrictReversePathFilter => Self::NOT_SUPPORTED,
             FailureReason::NoLease | FailureReason::ConnectTimeout => Self::TIMED_OUT,
             FailureReason::LinkLost | FailureReason::Stopped => Self::SESSION_ENDED,
             FailureReason::OwnedByAnotherProcess(_) => Self::OWNED,

@@ -1,4 +1,7 @@
-use netbearer::{CallError, Capabilities, Configuration, Interface, Manager, SessionState, StateFlags};
+use netbearer::{
+    CallError, Capabilities, Configuration, Families, FullTunnel, Interface, Manager, SessionState, StateFlags,
+    Steering,
+};
 use serde::Serialize;
 
 /// A configuration with all that is known of it now.
@@ -13,6 +16,8 @@ pub(crate) struct Listing {
     /// Up without this program, so the last close leaves it up.
     pub(crate) adopted: bool,
     pub(crate) interface: Option<Interface>,
+    /// Whose packets go where, as far as it is not as usual.
+    pub(crate) steering: Option<Steering>,
 }
 
 impl Listing {
@@ -20,12 +25,14 @@ impl Listing {
         let default = manager.default_configuration().await?;
         let session = manager.session(&configuration).await?;
         let interface = manager.interface(&configuration.identifier).await?;
+        let steering = manager.steering(&configuration.identifier).await?;
         Ok(Self {
             state: session.state(),
             default: default.is_some_and(|default| default.identifier == configuration.identifier),
             // This program has opened nothing when it lists.
             adopted: configuration.state_flags == StateFlags::Active,
             interface,
+            steering,
             configuration,
         })
     }
@@ -59,6 +66,24 @@ impl Listing {
     /// The usable addresses, without the gateways.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.interface.as_ref().map(usable_addresses).unwrap_or_default()
+    }
+
+    /// The full-tunnel VPN beside it, and what that means for a session.
+    pub(crate) fn tunnel(&self) -> Option<String> {
+        let steering = self.steering.as_ref()?;
+        let FullTunnel { interface_name, families } = steering.tunnel.as_ref()?;
+        let families = match (families.contains(Families::V4), families.contains(Families::V6)) {
+            (true, false) => ", for IPv4",
+            (false, true) => ", for IPv6",
+            _ => "",
+        };
+        let (bypass, effect) = (steering.bypass_vpn, steering.effect.unwrap_or_default());
+        Some(format!("{interface_name}{families}; bypass_vpn is \"{bypass}\": {effect}"))
+    }
+
+    /// What does not work as usual.
+    pub(crate) fn warnings(&self) -> &[String] {
+        self.steering.as_ref().map_or(&[], |steering| &steering.warnings)
     }
 
     /// Who keeps it up.

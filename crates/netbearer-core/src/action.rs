@@ -1,4 +1,6 @@
-use netbearer_types::{AccessPointCommand, Identifier, ManagerEvent, SessionEvent, SessionSnapshot};
+use std::collections::BTreeMap;
+
+use netbearer_types::{AccessPointCommand, BypassVpn, Identifier, ManagerEvent, SessionEvent, SessionSnapshot};
 
 use crate::{ClientId, SessionId};
 
@@ -7,6 +9,9 @@ use crate::{ClientId, SessionId};
 pub enum Action {
     /// Give an engine a command.
     Command(AccessPointCommand),
+    /// Have engines give these access points, which others keep up, a table and rules of ours beside theirs, and all others
+    /// none.
+    Steer(BTreeMap<Identifier, BypassVpn>),
     /// Let the engines look at everything anew.
     Refresh,
     /// Tell the engines that an absent access point is of no interest any more.

@@ -4,8 +4,8 @@ use std::{
 };
 
 use netbearer_types::{
-    Capabilities, Configuration, Failure, FailureReason, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue,
-    SessionError, SessionSnapshot, SessionState, StateFlags,
+    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, ManagerEvent, Moment, PropertyKey,
+    PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,8 @@ pub struct Core {
     /// Who asked for an update that has not ended, in the order of asking.
     pub(crate) updates: VecDeque<ClientId>,
     pub(crate) engine_failed: bool,
+    /// The links of others beside which engines were told to have a table of ours.
+    pub(crate) steered: BTreeMap<Identifier, BypassVpn>,
     next_session: u64,
     /// One count for all access points, so that a returning one never meets the numbers of its former life.
     pub(crate) last_command: u64,
@@ -99,6 +101,7 @@ impl Core {
             online: false,
             updates: VecDeque::new(),
             engine_failed: false,
+            steered: BTreeMap::new(),
             next_session: 1,
             last_command: 0,
         }

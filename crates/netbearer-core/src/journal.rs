@@ -55,6 +55,12 @@ pub enum Verdict {
     Adopt,
     /// The configuration is gone.
     Remove,
+    /// A full-tunnel VPN is up beside the access point.
+    Tunnel,
+    /// It is gone.
+    NoTunnel,
+    /// Something does not work as usual; the text says what, why, and what to do.
+    Warning(String),
 }
 
 /// One thing that a decision was made from.
@@ -138,6 +144,9 @@ impl fmt::Display for Verdict {
             Self::NotAnAccessPoint => "is no access point",
             Self::Adopt => "is adopted: the machine itself holds it",
             Self::Remove => "is removed",
+            Self::Tunnel => "has a full-tunnel VPN beside it",
+            Self::NoTunnel => "has no full-tunnel VPN beside it any more",
+            Self::Warning(message) => return write!(formatter, "warns: {message}"),
         })
     }
 }

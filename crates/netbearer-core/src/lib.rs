@@ -23,6 +23,7 @@ mod ranking;
 mod refusal;
 mod report;
 mod session;
+mod steering;
 mod timer;
 
 pub use crate::{

@@ -39,7 +39,13 @@ impl Core {
         let reconnect = session.properties.reconnect();
         let unsupported = access_point.report.cannot_start_and_stop.clone();
         match phase {
-            Phase::Observed if flags == StateFlags::Active => self.join(id, &identifier, now),
+            Phase::Observed if flags == StateFlags::Active => {
+                if let Some(failure) = self.deafness(&identifier) {
+                    self.tell_failure(id, failure.clone(), now);
+                    return Err(Refusal::NotSupported(failure));
+                }
+                self.join(id, &identifier, now);
+            }
             Phase::Up | Phase::Regaining => self.join(id, &identifier, now),
             Phase::Lingering => {
                 self.hold(id, &identifier, Interest::Opening, now);
@@ -184,7 +190,10 @@ impl Core {
         let unsupported = access_point.report.cannot_start_and_stop.clone();
         match access_point.observed_flags() {
             _ if holders.is_empty() => self.observe(identifier, now),
-            StateFlags::Active => self.serve_active(identifier, now),
+            StateFlags::Active => match self.deafness(identifier) {
+                None => self.serve_active(identifier, now),
+                Some(failure) => self.fail_holders(identifier, failure, now),
+            },
             StateFlags::Discovered => match unsupported {
                 None => self.start(identifier, now),
                 Some(failure) => self.fail_holders(identifier, failure, now),
@@ -199,6 +208,7 @@ impl Core {
     /// The access point became Active without us, so those who hold it have what they wanted.
     pub(crate) fn serve_active(&mut self, identifier: &Identifier, now: Moment) {
         self.observe(identifier, now);
+        self.steer(now);
         for session in self.ledger.holders(identifier) {
             self.tell_opened(session, now);
         }
@@ -291,6 +301,7 @@ impl Core {
         if let Some(access_point) = self.access_points.get_mut(identifier) {
             access_point.timers.disarm(Timer::Linger);
         }
+        self.steer(now);
         self.tell_opened(id, now);
     }
 

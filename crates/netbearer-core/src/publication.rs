@@ -156,6 +156,7 @@ impl Core {
     /// Tells everybody what changed in public since the last time.
     pub(crate) fn announce_changes(&mut self) {
         let Some(now) = self.unpublished_since.take() else { return };
+        self.steer(now);
         let support = self.settings.session_support();
         for identifier in std::mem::take(&mut self.unpublished) {
             let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };

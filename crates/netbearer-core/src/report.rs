@@ -84,6 +84,8 @@ impl Core {
 
     fn apply(&mut self, mut report: AccessPointReport, now: Moment) {
         let identifier = report.identifier.clone();
+        let known = self.access_points.get(&identifier);
+        let steering_before = known.map(|known| known.report.steering.clone()).unwrap_or_default();
         let was_active = match self.access_points.get_mut(&identifier) {
             Some(access_point) => {
                 let was_active = access_point.observed_flags() == StateFlags::Active;
@@ -107,6 +109,7 @@ impl Core {
                 false
             }
         };
+        self.note_steering(&identifier, &steering_before, now);
         self.react(&identifier, was_active, now);
         self.tell_states(&identifier);
         self.tell_interface(&identifier);

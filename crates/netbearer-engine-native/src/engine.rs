@@ -12,8 +12,8 @@ use netbearer_kernel::{
 };
 use netbearer_managers::Places;
 use netbearer_types::{
-    AccessPointCommand, AccessPointReport, BearerType, Failure, FailureReason, Identifier, Level, Progress,
-    SessionError, Stage, Target,
+    AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Identifier, Level, Progress,
+    SessionError, Stage, SteeringPlan, Target,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     addresses::MachineAddresses,
+    beside::Beside,
     carrier_watch::CarrierWatch,
     classification::{Classification, classify},
     foreign::ForeignManagers,
@@ -34,8 +35,11 @@ use crate::{
     reporting::{self, Names},
     spare_socket::SpareSocket,
     steering::{Numbers, tables_in_use},
+    surroundings::Surroundings,
     worker::{Context, LinkView, News, Order, Topic, Worker},
 };
+
+mod others;
 
 /// Where the engine keeps its lock, its notes and its leases.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct NativeSettings {
     pub managers: Places,
     /// Whose carrier is asked for all the time.
     pub carrier_watch: CarrierWatch,
+    /// Which tables and marks access points may have.
+    pub steering: SteeringPlan,
 }
 
 /// Why the engine could not start.
@@ -94,6 +100,11 @@ pub struct NativeEngine {
     carrier_watch: CarrierWatch,
     context: Arc<Context>,
     missing_privileges: Vec<&'static str>,
+    plan: SteeringPlan,
+    /// What others have that bears on rules of ours, wherever those are.
+    surroundings: Surroundings,
+    /// The links that others keep up and that shall have a table of ours beside theirs.
+    steered: BTreeMap<Identifier, BypassVpn>,
     access_points: BTreeMap<Identifier, Entry>,
     /// Interfaces that are no access points, and why.
     ignored: BTreeMap<u32, String>,
@@ -136,6 +147,10 @@ struct Entry {
     departing: bool,
     /// Its interface is gone, and the core has forgotten it.
     forgotten: bool,
+    /// What of ours stands beside it while others keep it up.
+    beside: Option<Beside>,
+    /// Why nothing does, though it shall.
+    unsteered: Option<Failure>,
 }
 
 struct WorkerHandle {
@@ -192,7 +207,7 @@ impl NativeEngine {
             ownership: place.ownership,
             notes: place.notes,
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
-            numbers: Numbers::default(),
+            numbers: Numbers::new(settings.steering.first_table),
             spare: SpareSocket::default(),
             addresses: MachineAddresses::default(),
             boot: place.boot,
@@ -200,6 +215,7 @@ impl NativeEngine {
         if missing_privileges.is_empty() {
             context.spare.replenish();
         }
+        let surroundings = Surroundings::of_the_machine(watcher.cache(), &settings.steering);
         let mut engine = Self {
             watcher,
             managers,
@@ -207,6 +223,9 @@ impl NativeEngine {
             carrier_watch: settings.carrier_watch,
             context: Arc::new(context),
             missing_privileges,
+            plan: settings.steering,
+            surroundings,
+            steered: BTreeMap::new(),
             access_points: BTreeMap::new(),
             ignored: BTreeMap::new(),
             device_types: BTreeMap::new(),
@@ -218,6 +237,9 @@ impl NativeEngine {
             news,
             news_sender,
         };
+        if engine.surroundings.mark_field.is_none() {
+            engine.say_which_mark();
+        }
         engine.look();
         engine.events.push_back(EngineEvent::Enumerated);
         Ok(engine)
@@ -243,7 +265,8 @@ impl NativeEngine {
         for (index, extent) in interfaces {
             let cache = self.watcher.cache();
             if extent == Extent::Everything {
-                self.context.addresses.note(index, cache.addresses_of(index).map(|address| address.address).collect());
+                let addresses = cache.addresses_of(index).map(|address| (address.address, address.is_ours()));
+                self.context.addresses.note(index, addresses);
             }
             match cache.link(index).cloned() {
                 Some(link) => self.look_at(&link, extent),
@@ -282,7 +305,8 @@ impl NativeEngine {
         entry.tunnel = tunnel;
         entry.name.clone_from(&link.name);
         entry.forgotten = false;
-        let view = LinkView::new(link, bearer_type.family(), entry.interferences);
+        let surroundings = self.surroundings.of(link.index, &self.context.addresses);
+        let view = LinkView::new(link, bearer_type.family(), entry.interferences, surroundings);
         let is_news = entry.link.borrow().as_ref() != Some(&view);
         if is_news {
             entry.link.send_replace(Some(view));
@@ -302,6 +326,7 @@ impl NativeEngine {
             entry.index = None;
             entry.link.send_replace(None);
         }
+        self.let_go_beside(&identifier);
         self.report(&identifier, Extent::Everything);
         self.drop_if_idle(&identifier);
     }
@@ -314,6 +339,8 @@ impl NativeEngine {
         }
         entry.departing = true;
         self.events.push_back(EngineEvent::Removed(identifier.clone(), reason.to_owned()));
+        self.let_go_beside(identifier);
+        let Some(entry) = self.access_points.get_mut(identifier) else { return };
         if let Some(worker) = &entry.worker {
             entry.settled = false;
             worker.orders.send_modify(|order| {
@@ -415,6 +442,7 @@ impl NativeEngine {
     fn report(&mut self, identifier: &Identifier, extent: Extent) {
         let Some(entry) = self.access_points.get(identifier) else { return };
         let cannot_start_and_stop = self.cannot_start_and_stop(entry);
+        let steering = self.steering_level(entry);
         let Some(entry) = self.access_points.get_mut(identifier) else { return };
         if entry.departing {
             return;
@@ -440,6 +468,7 @@ impl NativeEngine {
             bearer_type: entry.bearer_type,
             cannot_start_and_stop,
             level,
+            steering,
             progress: entry.progress.clone(),
         };
         if entry.reported.as_ref() != Some(&report) {
@@ -458,8 +487,7 @@ impl NativeEngine {
         claim.map(|claim| claim.failure(name)).or_else(|| missing_privilege(name, &self.missing_privileges))
     }
 
-    /// Other managers look after other interfaces than before.
-    fn report_owners(&mut self) {
+    fn report_all(&mut self) {
         let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
         for identifier in identifiers {
             self.report(&identifier, Extent::Link);
@@ -469,9 +497,11 @@ impl NativeEngine {
     /// Takes in what the kernel and the workers have said, all there is of it, and reports each access point once.
     fn take_in(&mut self, changes: Changes, news: Vec<News>) {
         let touched: BTreeSet<Identifier> = news.iter().map(|news| news.identifier.clone()).collect();
+        let is_touched = !touched.is_empty();
         for news in news {
             self.note(news);
         }
+        let is_news_for_all = self.look_around(&changes);
         let extent = |index: &u32| {
             let parts = [&changes.addresses, &changes.routes, &changes.announcements];
             let is_link_only = !parts.iter().any(|part| part.contains(index));
@@ -482,8 +512,12 @@ impl NativeEngine {
             self.report(&identifier, Extent::Everything);
             self.drop_if_idle(&identifier);
         }
+        self.tell_surroundings(&changes, is_news_for_all);
         if changes.rules || !changes.routes.is_empty() {
             self.look_for_interference();
+        }
+        if !changes.is_empty() || is_touched {
+            self.follow_beside();
         }
         self.ask_routers();
     }
@@ -527,7 +561,7 @@ impl NativeEngine {
             Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
             // There always is some, as we have a sender ourselves.
             Wake::News(news) => self.take_in_news(news),
-            Wake::Managers => self.report_owners(),
+            Wake::Managers => self.report_all(),
             Wake::Resumed => self.look_anew().await?,
         }
         Ok(())
@@ -562,6 +596,8 @@ impl NativeEngine {
 impl Engine for NativeEngine {
     fn command(&mut self, command: AccessPointCommand) {
         let AccessPointCommand { identifier, number, target, profile } = command;
+        // From now on it is not left to others.
+        self.let_go_beside(&identifier);
         let cache = self.watcher.cache();
         // As long as nobody else has had the lock, what carries our tag is our own.
         let leftovers = if self.context.ownership.is_undisputed() {
@@ -607,6 +643,11 @@ impl Engine for NativeEngine {
         );
         let task = tokio::spawn(worker.run()).abort_handle();
         entry.worker = Some(WorkerHandle { orders, task });
+    }
+
+    fn steer(&mut self, access_points: BTreeMap<Identifier, BypassVpn>) {
+        self.steered = access_points;
+        self.follow_beside();
     }
 
     fn forget(&mut self, identifier: &Identifier) {
@@ -665,6 +706,8 @@ impl Entry {
             interferences: 0,
             departing: false,
             forgotten: false,
+            beside: None,
+            unsteered: None,
         }
     }
 
@@ -694,7 +737,7 @@ impl WorkerHandle {
 }
 
 impl LinkView {
-    fn new(link: &Link, family: netbearer_types::BearerFamily, interferences: u32) -> Self {
+    fn new(link: &Link, family: netbearer_types::BearerFamily, interferences: u32, surroundings: Surroundings) -> Self {
         Self {
             index: link.index,
             name: link.name.clone(),
@@ -704,6 +747,7 @@ impl LinkView {
             carrier_losses: link.carrier_losses,
             family,
             interferences,
+            surroundings,
         }
     }
 }

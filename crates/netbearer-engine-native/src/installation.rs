@@ -1,13 +1,16 @@
 //! What of ours is on one interface, and how it gets there and away again.
 
-use std::pin::Pin;
+use std::{net::IpAddr, pin::Pin};
 
 use futures_util::future::join_all;
 use netbearer_dhcp::Lease;
 use netbearer_kernel::{AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
 use netbearer_types::{Moment, Profile};
 
-use crate::steering::{self, Steering};
+use crate::{
+    followed::Followed,
+    steering::{self, Steering},
+};
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
 
@@ -20,10 +23,8 @@ pub(crate) struct Installation {
     routes: Vec<RouteSpec>,
     source_rule: Option<RuleSpec>,
     address: Option<AddressSpec>,
-    /// Rules for IPv6, in the order in which they came.
-    ipv6_rules: Vec<RuleSpec>,
-    /// Routes for IPv6 in our own table.
-    ipv6_routes: Vec<RouteSpec>,
+    /// Rules for IPv6, and routes for it in our own table.
+    ipv6: Followed,
 }
 
 impl Installation {
@@ -42,9 +43,10 @@ impl Installation {
         rules: Vec<RuleSpec>,
     ) -> Result<(), RequestError> {
         let former = std::mem::take(&mut self.rules);
-        let removed: Vec<_> =
-            former.iter().filter(|rule| !rules.contains(rule)).map(|rule| requests.delete_rule(rule)).collect();
+        let unwanted: Vec<RuleSpec> = former.into_iter().filter(|rule| !rules.contains(rule)).collect();
+        // New ones first, so that nothing leaks in between.
         self.ask_for_standing_rules(requests, rules);
+        let removed: Vec<_> = unwanted.iter().map(|rule| requests.delete_rule(rule)).collect();
         for answer in removed {
             match answer.await {
                 Err(error) if !error.is_gone() => return Err(error),
@@ -74,16 +76,34 @@ impl Installation {
             Err(error) => return Err(error),
         }
         self.hear_rules().await?;
-        if source_rule {
-            let rule = steering.source_rule(lease.address.into());
-            requests.add_rule(&rule).await.or_else(unless_exists)?;
-            self.source_rule = Some(rule);
-        }
+        self.follow_source_rule(requests, source_rule).await?;
         let routes = steering.routes(interface, &lease, metric, &profile);
         let asked: Vec<_> = routes.iter().map(|route| self.ask_for_route(requests, route)).collect();
         // Recorded whatever comes of them: only what carries our tag is ever removed.
         self.routes = routes;
         join_all(asked).await.into_iter().collect()
+    }
+
+    /// Makes the rule for traffic from the leased address this one, or none.
+    pub(crate) async fn follow_source_rule(
+        &mut self,
+        requests: &Requests,
+        rule: Option<RuleSpec>,
+    ) -> Result<(), RequestError> {
+        let former = self.source_rule.take_if(|former| rule.as_ref() != Some(former));
+        if let Some(rule) = rule.filter(|_| self.source_rule.is_none()) {
+            requests.add_rule(&rule).await.or_else(unless_exists)?;
+            self.source_rule = Some(rule);
+        }
+        match former {
+            Some(former) => requests.delete_rule(&former).await.or_else(|error| unless(error.is_gone(), error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The address of the lease, whoever put it on the interface: its routes prefer it.
+    pub(crate) fn leased(&self) -> Option<IpAddr> {
+        self.routes.iter().find_map(|route| route.preferred_source)
     }
 
     /// Puts back what somebody has removed.
@@ -95,48 +115,14 @@ impl Installation {
         join_all(self.all_routes().map(|route| self.ask_for_route(requests, route))).await.into_iter().collect()
     }
 
-    /// Makes the rules and routes for IPv6 these. What the kernel refuses is not there, and is tried again with the next
-    /// change: a link may go down under it, or have no IPv6.
+    /// Makes the rules and routes for IPv6 these.
     pub(crate) async fn follow_ipv6(&mut self, requests: &Requests, rules: Vec<RuleSpec>, routes: Vec<RouteSpec>) {
-        // New ones first, so that nothing leaks in between; replacing is one step.
-        for route in &routes {
-            if !self.ipv6_routes.contains(route) {
-                self.note_route(requests.replace_route(route).await, route);
-            }
-        }
-        for rule in &rules {
-            if !self.ipv6_rules.contains(rule) {
-                match requests.add_rule(rule).await.or_else(unless_exists) {
-                    Ok(()) => self.ipv6_rules.push(rule.clone()),
-                    Err(error) => tracing::debug!("left out: {error}"),
-                }
-            }
-        }
-        let unwanted =
-            self.ipv6_rules.extract_if(.., |rule| !rules.contains(rule)).map(|rule| requests.delete_rule(&rule));
-        let unwanted: Vec<_> = unwanted.collect();
-        let stale = self.ipv6_routes.extract_if(.., |route| !routes.contains(route));
-        let stale: Vec<_> = stale.map(|route| requests.delete_route(&route)).collect();
-        for error in join_all(unwanted).await.into_iter().chain(join_all(stale).await).filter_map(Result::err) {
-            // The kernel has removed what went with its link, or what it had expire.
-            tracing::debug!("{error}");
-        }
-    }
-
-    /// A route that was put in the place of another one is there, and the other is not.
-    fn note_route(&mut self, answer: Result<(), RequestError>, route: &RouteSpec) {
-        match answer {
-            Ok(()) => {
-                self.ipv6_routes.retain(|former| !is_in_place_of(route, former));
-                self.ipv6_routes.push(route.clone());
-            }
-            Err(error) => tracing::debug!("left out: {error}"),
-        }
+        self.ipv6.follow(requests, rules, routes).await;
     }
 
     /// True from the first lease on, or once there is a way by IPv6.
     pub(crate) const fn has_routes(&self) -> bool {
-        !self.routes.is_empty() || !self.ipv6_routes.is_empty()
+        !self.routes.is_empty() || !self.ipv6.routes.is_empty()
     }
 
     /// What is to be found in the kernel as long as nobody interferes.
@@ -145,11 +131,11 @@ impl Installation {
     }
 
     fn all_rules(&self) -> impl Iterator<Item = &RuleSpec> {
-        self.rules.iter().chain(&self.source_rule).chain(&self.ipv6_rules)
+        self.rules.iter().chain(&self.source_rule).chain(&self.ipv6.rules)
     }
 
     fn all_routes(&self) -> impl Iterator<Item = &RouteSpec> {
-        self.routes.iter().chain(&self.ipv6_routes)
+        self.routes.iter().chain(&self.ipv6.routes)
     }
 
     /// In the main table a route of somebody else may have the same destination and metric: that stays.
@@ -203,15 +189,15 @@ pub(crate) struct LeaseParts {
     pub(crate) lease: Lease,
     pub(crate) metric: u32,
     pub(crate) profile: Profile,
-    /// Traffic from the address is steered; not if another interface has it, too.
-    pub(crate) source_rule: bool,
+    /// By which traffic from the address is steered, if it is.
+    pub(crate) source_rule: Option<RuleSpec>,
 }
 
 /// What of ours stands in the kernel beside the address.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
-    rules: Vec<RuleSpec>,
-    routes: Vec<RouteSpec>,
+    pub(crate) rules: Vec<RuleSpec>,
+    pub(crate) routes: Vec<RouteSpec>,
 }
 
 impl Standing {
@@ -239,18 +225,16 @@ impl Standing {
     }
 }
 
-/// True if the kernel keeps only one of both.
-fn is_in_place_of(route: &RouteSpec, former: &RouteSpec) -> bool {
-    let place = |route: &RouteSpec| (route.table, route.destination, route.prefix_length, route.metric);
-    place(route) == place(former)
-}
-
 fn key(address: &AddressSpec) -> AddressKey {
     AddressKey { index: address.index, address: address.address, prefix_length: address.prefix_length, peer: None }
 }
 
-fn unless_exists(error: RequestError) -> Result<(), RequestError> {
-    if error.is_exists() { Ok(()) } else { Err(error) }
+pub(crate) fn unless_exists(error: RequestError) -> Result<(), RequestError> {
+    unless(error.is_exists(), error)
+}
+
+fn unless(is_as_wanted: bool, error: RequestError) -> Result<(), RequestError> {
+    if is_as_wanted { Ok(()) } else { Err(error) }
 }
 
 fn is_unexpected(answer: &Result<(), RequestError>) -> bool {

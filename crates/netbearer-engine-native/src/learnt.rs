@@ -140,7 +140,8 @@ mod tests {
             preferred("fe80::2", RouterPreference::High),
             preferred("fe80::3", RouterPreference::Medium),
         ]);
-        let steering = Numbers::default().reserve(&BTreeSet::new()).unwrap();
+        let steering =
+            Numbers::new(netbearer_types::SteeringPlan::default().first_table).reserve(&BTreeSet::new()).unwrap();
         let routes = steering.learnt_routes(INTERFACE, &learnt);
         let ranked: Vec<_> = routes.iter().map(|route| (route.gateway.unwrap(), route.metric.unwrap())).collect();
         let expected = [("fe80::2", 1_024), ("fe80::3", 1_025), ("fe80::1", 1_026)];

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use netbearer_kernel::{AddressKey, Cache, RequestError, Requests, RouteSpec, RuleSpec, WatchError, Watcher};
 use serde::Serialize;
 
@@ -152,6 +152,13 @@ impl Leftovers {
     /// True if clearing sets this interface down.
     pub(crate) fn sets_down(&self, index: u32) -> bool {
         self.up.iter().any(|(up, _)| *up == index)
+    }
+
+    /// The same as [`Leftovers::clear`], done when it returns: requests are carried out and answered while they are made.
+    pub(crate) fn clear_at_once(&self, requests: &Requests, notes: &Notes) {
+        if self.clear(requests, notes).now_or_never().is_none() {
+            tracing::warn!("the kernel has not answered to the removal of what a killed process had left");
+        }
     }
 
     /// Removes and restores all of it; collects what the kernel refuses, and goes on.

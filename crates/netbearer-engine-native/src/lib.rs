@@ -7,9 +7,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod addresses;
+mod beside;
 mod carrier_watch;
 mod classification;
+mod contest;
 mod engine;
+mod followed;
 mod foreign;
 mod installation;
 mod learnt;
@@ -22,6 +25,8 @@ mod reporting;
 mod settings;
 mod spare_socket;
 mod steering;
+mod surroundings;
+mod tunnel;
 mod worker;
 
 pub use carrier_watch::CarrierWatch;

@@ -8,17 +8,12 @@ use std::{
 };
 
 use netbearer_dhcp::{Lease, Route};
-use netbearer_kernel::{AddressLifetime, AddressSpec, Cache, RouteSpec, RuleAction, RuleSpec};
-use netbearer_types::{AnnouncedRoutes, BearerFamily, Family, Moment, Profile};
+use netbearer_kernel::{AddressLifetime, AddressSpec, Cache, RouteKind, RouteSpec, RuleAction, RuleSpec};
+use netbearer_types::{AnnouncedRoutes, BearerFamily, BypassVpn, Family, Moment, Profile, TableBase};
 
-use crate::learnt::Learnt;
+use crate::{learnt::Learnt, surroundings::Surroundings};
 
-/// Tables are this plus the access point's number.
-const FIRST_TABLE: u32 = 21_000;
-/// Where in a firewall mark the number stands.
-const MARK_MASK: u32 = 0x7f00_0000;
-const MARK_SHIFT: u32 = 24;
-/// A value in the same place that another program's marks are known to have.
+/// A value that another program's marks are known to have where ours have the number by default.
 const FOREIGN_MARK: u8 = 0x6d;
 const LAST_NUMBER: u8 = 0x7f;
 /// The metric of the most preferred IPv6 route to a destination in a table of ours: the kernel's own default.
@@ -32,10 +27,18 @@ const MARKED_PRIORITY: u32 = 5_110;
 const FAIL_CLOSED_PRIORITY: u32 = 5_111;
 /// Traffic from the access point's own address, replies included.
 const SOURCE_PRIORITY: u32 = 5_120;
+/// From the first priority of ours to the last one.
+const PRIORITIES: u32 = SOURCE_PRIORITY - BOUND_PRIORITY;
+
+/// The numbers that access points may have.
+pub(crate) fn numbers() -> impl Iterator<Item = u8> {
+    (1..=LAST_NUMBER).filter(|number| *number != FOREIGN_MARK)
+}
 
 /// The numbers in use in this process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Numbers {
+    tables: TableBase,
     used: Arc<Mutex<BTreeSet<u8>>>,
 }
 
@@ -47,14 +50,15 @@ pub(crate) struct Steering {
 }
 
 impl Numbers {
+    pub(crate) fn new(tables: TableBase) -> Self {
+        Self { tables, used: Arc::default() }
+    }
+
     /// Reserves the lowest number that is neither used by us nor has a table that is met in the kernel.
     pub(crate) fn reserve(&self, tables_in_use: &BTreeSet<u32>) -> Option<Steering> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = (1..=LAST_NUMBER).find(|number| {
-            *number != FOREIGN_MARK
-                && !used.contains(number)
-                && !tables_in_use.contains(&(FIRST_TABLE + u32::from(*number)))
-        })?;
+        let number =
+            numbers().find(|number| !used.contains(number) && !tables_in_use.contains(&self.tables.table(*number)))?;
         used.insert(number);
         Some(Steering { number, numbers: self.clone() })
     }
@@ -78,31 +82,24 @@ pub(crate) fn tables_in_use(cache: &Cache) -> BTreeSet<u32> {
 
 impl Steering {
     pub(crate) fn table(&self) -> u32 {
-        FIRST_TABLE + u32::from(self.number)
+        self.numbers.tables.table(self.number)
     }
 
-    /// The rules of a family that do not depend on an address. Those of a family come with the first address of it.
-    pub(crate) fn standing_rules(&self, family: Family, interface_name: &str) -> Vec<RuleSpec> {
-        let mark = Some((u32::from(self.number) << MARK_SHIFT, MARK_MASK));
-        let to_table = RuleAction::Table(self.table());
-        vec![
-            RuleSpec {
-                output_interface: Some(interface_name.to_owned()),
-                ..RuleSpec::new(family, BOUND_PRIORITY, to_table)
-            },
-            RuleSpec { mark, ..RuleSpec::new(family, MARKED_PRIORITY, to_table) },
-            RuleSpec { mark, ..RuleSpec::new(family, FAIL_CLOSED_PRIORITY, RuleAction::Unreachable) },
-        ]
+    /// The rules of an access point, as things stand around it.
+    pub(crate) const fn rules<'a>(&'a self, surroundings: &'a Surroundings, bypass: BypassVpn) -> Rules<'a> {
+        Rules { steering: self, surroundings, bypass }
     }
 
-    /// The rule for traffic from an address of the access point.
-    pub(crate) fn source_rule(&self, address: IpAddr) -> RuleSpec {
-        let family = Family::of(address);
-        let length = if family == Family::V4 { 32 } else { 128 };
-        RuleSpec {
-            source: Some((address, length)),
-            ..RuleSpec::new(family, SOURCE_PRIORITY, RuleAction::Table(self.table()))
-        }
+    /// Where sockets bound to the link end that may not leave outside a VPN: TCP is refused at once, and so are datagrams.
+    pub(crate) fn dead_end(&self, interface: u32, bypass: BypassVpn) -> Option<RouteSpec> {
+        let everything = RouteSpec::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0, interface);
+        (bypass == BypassVpn::Never).then(|| RouteSpec {
+            table: self.numbers.tables.dead_end(),
+            kind: RouteKind::Broadcast,
+            // One for each link.
+            metric: Some(self.number.into()),
+            ..everything
+        })
     }
 
     /// What the kernel has learnt of a link, for our own table; the main one has it already. Of several routes to one
@@ -141,13 +138,81 @@ impl Steering {
         // Several default routes differ in nothing that a table tells apart, so the most preferred one is taken.
         let default = announced.iter().find(|route| route.prefix_length == 0);
         let others = announced.iter().filter(|route| route.prefix_length > 0 && route.destination != network);
-        let mut routes = vec![own(on_link.clone())];
+        let mut routes: Vec<RouteSpec> = self.dead_end(interface, profile.bypass_vpn).into_iter().collect();
+        routes.push(own(on_link.clone()));
         routes.extend((!is_implausible(lease.address, lease.prefix_length)).then(|| main(on_link)));
         routes.extend(default.into_iter().chain(others.clone()).cloned().map(own));
         routes.extend(default.filter(|_| profile.default_route).cloned().map(main));
         let is_wanted_everywhere = profile.announced_routes == AnnouncedRoutes::Main;
         routes.extend(others.filter(|_| is_wanted_everywhere).cloned().map(main));
         routes
+    }
+}
+
+/// Which rules an access point is to have, as things stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    steering: &'a Steering,
+    surroundings: &'a Surroundings,
+    bypass: BypassVpn,
+}
+
+impl Rules<'_> {
+    /// The rules of a family that do not depend on an address. Those of a family come with the first address of it.
+    pub(crate) fn standing(&self, family: Family, interface_name: &str) -> Vec<RuleSpec> {
+        let bound = |priority, action| RuleSpec {
+            output_interface: Some(interface_name.to_owned()),
+            ..RuleSpec::new(family, priority, action)
+        };
+        if self.bypass == BypassVpn::Never && self.is_beside_tunnel(family) {
+            // What has a way of its own in the main table the tunnel leaves outside, too. Without the second rule the default
+            // route of the main table would do for bound sockets, as no route of the tunnel does.
+            let outside = bound(BOUND_PRIORITY, RuleAction::Table(RouteSpec::MAIN_TABLE));
+            let dead_end = match family {
+                // Where there is no route, the kernel looks for what a bound socket wants on the link itself
+                // (`ip_route_output_key_hash_rcu` of `net/ipv4/route.c`), and somebody there may answer for it.
+                Family::V4 => RuleAction::Table(self.steering.numbers.tables.dead_end()),
+                Family::V6 => RuleAction::Unreachable,
+            };
+            return vec![
+                RuleSpec { suppressed_prefix_length: Some(1), ..outside },
+                bound(BOUND_PRIORITY + 1, dead_end),
+            ];
+        }
+        let first = self.first_priority(family);
+        let at = |priority| first + priority - BOUND_PRIORITY;
+        let to_table = RuleAction::Table(self.steering.table());
+        let mut rules = vec![bound(first, to_table)];
+        if let Some(field) = self.surroundings.mark_field {
+            let mark = Some((field.mark(self.steering.number), field.mask()));
+            rules.push(RuleSpec { mark, ..RuleSpec::new(family, at(MARKED_PRIORITY), to_table) });
+            rules.push(RuleSpec { mark, ..RuleSpec::new(family, at(FAIL_CLOSED_PRIORITY), RuleAction::Unreachable) });
+        }
+        rules
+    }
+
+    /// The rule for traffic from an address of the access point, if there is to be one.
+    pub(crate) fn source(&self, address: IpAddr) -> Option<RuleSpec> {
+        let family = Family::of(address);
+        let length = if family == Family::V4 { 32 } else { 128 };
+        let is_steered = self.bypass == BypassVpn::All || !self.is_beside_tunnel(family);
+        let priority = self.first_priority(family) + PRIORITIES;
+        is_steered.then(|| RuleSpec {
+            source: Some((address, length)),
+            ..RuleSpec::new(family, priority, RuleAction::Table(self.steering.table()))
+        })
+    }
+
+    fn is_beside_tunnel(&self, family: Family) -> bool {
+        self.surroundings.tunnel.as_ref().is_some_and(|tunnel| tunnel.full.families.contains(family.into()))
+    }
+
+    /// Whoever came first: what may leave outside a tunnel comes before its rules, which `ip rule` puts before all there are.
+    fn first_priority(&self, family: Family) -> u32 {
+        let tunnel = self.surroundings.tunnel.as_ref().filter(|_| self.is_beside_tunnel(family));
+        let before = tunnel.and_then(|tunnel| tunnel.first_rule).and_then(|first| first.checked_sub(PRIORITIES + 1));
+        // 0 is the local table's.
+        before.filter(|priority| *priority > 0).map_or(BOUND_PRIORITY, |priority| priority.min(BOUND_PRIORITY))
     }
 }
 
@@ -225,11 +290,48 @@ fn network(address: Ipv4Addr, prefix_length: u8) -> Ipv4Addr {
 
 #[cfg(test)]
 mod tests {
+    use netbearer_types::{FullTunnel, SteeringPlan};
+
     use super::*;
+    use crate::tunnel::Tunnel;
+
+    fn numbers_of_ours() -> Numbers {
+        Numbers::new(SteeringPlan::default().first_table)
+    }
+
+    /// The priorities of the rules for bound sockets, marks and an address, and whether bound sockets have our table.
+    fn priorities(first_rule: Option<u32>, bypass: BypassVpn) -> (Vec<u32>, Option<u32>, bool) {
+        let full = FullTunnel { interface_name: "wg0".to_owned(), families: Family::V4.into() };
+        let surroundings = Surroundings {
+            tunnel: Some(Tunnel { index: 9, full, first_rule }),
+            mark_field: Some(SteeringPlan::default().mark_fields[0]),
+            ..Surroundings::default()
+        };
+        let steering = numbers_of_ours().reserve(&BTreeSet::new()).unwrap();
+        let rules = steering.rules(&surroundings, bypass);
+        let standing = rules.standing(Family::V4, "ap0");
+        let source = rules.source([10, 0, 0, 5].into()).map(|rule| rule.priority);
+        let is_ours = standing[0].action == RuleAction::Table(steering.table());
+        // What a tunnel does not take goes on as if there were none.
+        let other_family = rules.standing(Family::V6, "ap0").iter().map(|rule| rule.priority).collect::<Vec<_>>();
+        assert_eq!(other_family, [BOUND_PRIORITY, MARKED_PRIORITY, FAIL_CLOSED_PRIORITY]);
+        (standing.iter().map(|rule| rule.priority).collect(), source, is_ours)
+    }
+
+    #[test]
+    fn what_may_leave_outside_a_tunnel_comes_before_its_rules_and_nothing_else_is_there() {
+        assert_eq!(priorities(Some(32_764), BypassVpn::All), (vec![5_100, 5_110, 5_111], Some(5_120), true));
+        assert_eq!(priorities(Some(5_098), BypassVpn::All), (vec![5_077, 5_087, 5_088], Some(5_097), true));
+        assert_eq!(priorities(Some(5_098), BypassVpn::Group), (vec![5_077, 5_087, 5_088], None, true));
+        assert_eq!(priorities(None, BypassVpn::Group), (vec![5_100, 5_110, 5_111], None, true));
+        assert_eq!(priorities(Some(5_098), BypassVpn::Never), (vec![5_100, 5_101], None, false));
+        // There is no room before it.
+        assert_eq!(priorities(Some(21), BypassVpn::All), (vec![5_100, 5_110, 5_111], Some(5_120), true));
+    }
 
     #[test]
     fn numbers_are_reused_and_avoid_what_is_foreign() {
-        let numbers = Numbers::default();
+        let numbers = numbers_of_ours();
         let first = numbers.reserve(&BTreeSet::new()).unwrap();
         assert_eq!(first.table(), 21_001);
         assert_eq!(numbers.reserve(&BTreeSet::from([21_002])).unwrap().table(), 21_003);
@@ -239,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_known_foreign_mark_is_never_used_and_numbers_end() {
-        let numbers = Numbers::default();
+        let numbers = numbers_of_ours();
         let all: Vec<Steering> = std::iter::from_fn(|| numbers.reserve(&BTreeSet::new())).collect();
         assert_eq!(all.len(), usize::from(LAST_NUMBER) - 1);
         assert!(all.iter().all(|steering| steering.number != FOREIGN_MARK && steering.number > 0));
@@ -266,7 +368,7 @@ mod tests {
 
     #[test]
     fn preference_outweighs_the_bearer_and_the_bearer_the_number() {
-        let numbers = Numbers::default();
+        let numbers = numbers_of_ours();
         let low = numbers.reserve(&BTreeSet::new()).unwrap();
         let high = numbers.reserve(&BTreeSet::new()).unwrap();
         let wired = metric(BearerFamily::Wired, 0, &high);

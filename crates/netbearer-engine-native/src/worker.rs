@@ -1,20 +1,17 @@
 //! Brings one access point to its target, from wherever it is.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     hash::{BuildHasher, Hasher, RandomState},
     io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
 };
 
 use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError, RememberedLease};
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, PacketSocket, RequestError, Requests, Resumptions, Sysctl};
-use netbearer_types::{
-    BearerFamily, CommandNumber, FailureReason, Family, Identifier, Moment, Profile, Stage, Step, Target,
-};
+use netbearer_kernel::{BootClock, PacketSocket, RequestError, Requests, Resumptions, RuleSpec, Sysctl};
+use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -23,6 +20,7 @@ use tokio::{
 
 use crate::{
     addresses::MachineAddresses,
+    contest::Contest,
     installation::{Installation, LeaseParts, Standing},
     learnt::Learnt,
     lease::LeaseKeeper,
@@ -32,7 +30,8 @@ use crate::{
     remembered::RememberedLeases,
     settings,
     spare_socket::SpareSocket,
-    steering::{self, Numbers, Steering},
+    steering::{self, Numbers, Rules, Steering},
+    surroundings::Surroundings,
 };
 
 /// What all workers share.
@@ -72,6 +71,8 @@ pub(crate) struct LinkView {
     pub(crate) family: BearerFamily,
     /// How often something of ours was found missing in the kernel.
     pub(crate) interferences: u32,
+    /// What others have that bears on our rules.
+    pub(crate) surroundings: Surroundings,
 }
 
 /// What a worker has to say.
@@ -112,8 +113,7 @@ pub(crate) struct Worker {
     lease: Option<LeaseKeeper>,
     /// Suspends since the last bring-up began.
     resumptions: Resumptions,
-    /// When something of ours was found missing, not long ago.
-    interferences: VecDeque<Moment>,
+    contest: Contest,
 }
 
 /// Why a target cannot be reached.
@@ -141,10 +141,6 @@ pub(crate) enum WorkError {
     Contested { interface: String },
 }
 
-/// So often may something of ours be put back within [`CONTEST_WINDOW`].
-const CONTEST_LIMIT: usize = 10;
-const CONTEST_WINDOW: Duration = Duration::from_secs(60);
-
 const IPV6_ONLY: &str = "the network wants hosts to live on IPv6 alone, and ipv6_only in its profile allows it";
 
 impl Worker {
@@ -170,7 +166,7 @@ impl Worker {
             found: None,
             adjusting: None,
             lease: None,
-            interferences: VecDeque::new(),
+            contest: Contest::default(),
         }
     }
 
@@ -242,7 +238,7 @@ impl Worker {
             let lease =
                 if prepared.interface() == link.index { prepared } else { self.open_lease(&order.profile, &link)? };
             self.lease.insert(lease).start().await;
-            self.ask_for_rules(order, &link)?;
+            self.ask_for_rules(order, &link).await?;
             self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
             let mut watched = self.link.clone();
             tokio::select! {
@@ -324,10 +320,9 @@ impl Worker {
     async fn follow_routers(&mut self, link: &LinkView) {
         let Some(steering) = &self.steering else { return };
         let learnt = self.learnt.borrow_and_update().clone();
-        let is_here_only = |address: &IpAddr| !self.context.addresses.is_elsewhere(*address, link.index);
-        let sources = learnt.addresses.iter().copied().map(IpAddr::V6).filter(is_here_only);
-        let mut rules = steering.standing_rules(Family::V6, &link.name);
-        rules.extend(sources.map(|address| steering.source_rule(address)));
+        let ours = self.rules_of(steering, link);
+        let mut rules = ours.standing(Family::V6, &link.name);
+        rules.extend(learnt.addresses.iter().filter_map(|address| self.source_rule(ours, link, (*address).into())));
         let routes = steering.learnt_routes(link.index, &learnt);
         self.say(Topic::Standing(None));
         self.installation.follow_ipv6(&self.context.requests, rules, routes).await;
@@ -352,10 +347,11 @@ impl Worker {
                     continue;
                 }
             };
-            let (renamed, interfered) = (view.name != link.name, view.interferences != link.interferences);
+            let changed = view.name != link.name || view.surroundings != link.surroundings;
+            let interfered = view.interferences != link.interferences;
             *link = view;
-            if renamed {
-                self.follow_name(link).await?;
+            if changed {
+                self.follow_name_and_surroundings(link).await?;
             }
             if interfered {
                 self.restore(link).await?;
@@ -372,22 +368,32 @@ impl Worker {
         }
     }
 
-    /// A rule names its interface; renamed, it means another one, or none.
-    async fn follow_name(&mut self, link: &LinkView) -> Result<(), WorkError> {
+    /// A rule names its interface; renamed, it means another one, or none. What it is to do may depend on others, too.
+    async fn follow_name_and_surroundings(&mut self, link: &LinkView) -> Result<(), WorkError> {
         let Some(steering) = &self.steering else { return Ok(()) };
-        let rules = steering.standing_rules(Family::V4, &link.name);
-        self.installation.replace_standing_rules(&self.context.requests, rules).await?;
+        let ours = self.rules_of(steering, link);
+        let standing = ours.standing(Family::V4, &link.name);
+        let source = self.installation.leased().and_then(|address| self.source_rule(ours, link, address));
+        self.say(Topic::Standing(None));
+        self.installation.replace_standing_rules(&self.context.requests, standing).await?;
+        self.installation.follow_source_rule(&self.context.requests, source).await?;
         if self.installation.has_routes() {
             self.follow_routers(link).await;
         }
         Ok(())
     }
 
+    fn rules_of<'a>(&self, steering: &'a Steering, link: &'a LinkView) -> Rules<'a> {
+        steering.rules(&link.surroundings, self.orders.borrow().profile.bypass_vpn)
+    }
+
+    /// What comes from an address that is another interface's is that one's.
+    fn source_rule(&self, rules: Rules<'_>, link: &LinkView, address: IpAddr) -> Option<RuleSpec> {
+        rules.source(address).filter(|_| !self.context.addresses.is_elsewhere(address, link.index))
+    }
+
     async fn restore(&mut self, link: &LinkView) -> Result<(), WorkError> {
-        let now = self.context.clock.now();
-        self.interferences.retain(|then| now - *then < CONTEST_WINDOW);
-        self.interferences.push_back(now);
-        if self.interferences.len() > CONTEST_LIMIT {
+        if !self.contest.may_go_on(self.context.clock.now()) {
             return Err(WorkError::Contested { interface: link.name.clone() });
         }
         tracing::warn!(identifier = %self.identifier, "routes or rules of ours were removed by another program, and are put back");
@@ -404,8 +410,7 @@ impl Worker {
             lease: lease.clone(),
             metric: steering::metric(link.family, order.profile.preference, steering),
             profile: order.profile.clone(),
-            // What comes from an address that another interface has is that interface's.
-            source_rule: !self.context.addresses.is_elsewhere(IpAddr::V4(lease.address), link.index),
+            source_rule: self.source_rule(self.rules_of(steering, link), link, lease.address.into()),
         };
         self.tell_names(&lease);
         // Who has come by IPv6 need not know that there is more to come.
@@ -512,13 +517,16 @@ impl Worker {
         }
     }
 
-    fn ask_for_rules(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
-        if self.steering.is_none() {
-            let steering = self.context.numbers.reserve(&order.tables_in_use).ok_or(WorkError::NoTable)?;
-            let rules = steering.standing_rules(Family::V4, &link.name);
-            self.installation.ask_for_standing_rules(&self.context.requests, rules);
-            self.steering = Some(steering);
+    async fn ask_for_rules(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
+        if let Some(steering) = &self.steering {
+            // From an earlier bring-up, and what they depend on may have changed since.
+            let rules = self.rules_of(steering, link).standing(Family::V4, &link.name);
+            return Ok(self.installation.replace_standing_rules(&self.context.requests, rules).await?);
         }
+        let steering = self.context.numbers.reserve(&order.tables_in_use).ok_or(WorkError::NoTable)?;
+        let rules = self.rules_of(&steering, link).standing(Family::V4, &link.name);
+        self.installation.ask_for_standing_rules(&self.context.requests, rules);
+        self.steering = Some(steering);
         Ok(())
     }
 
@@ -697,11 +705,15 @@ async fn lost(link: &mut watch::Receiver<Option<LinkView>>, carrier_losses: u32)
     }
 }
 
-/// Returns when the link has another name than it had, or something of ours is missing.
+/// Returns when the link has another name than it had, something of ours is missing, or others have changed what our rules
+/// depend on.
 async fn differing(link: &mut watch::Receiver<Option<LinkView>>, before: &LinkView) -> LinkView {
     let other = |link: &Option<LinkView>| {
         link.as_ref().is_some_and(|link| {
-            link.index == before.index && (link.name != before.name || link.interferences != before.interferences)
+            let is_as_before = link.name == before.name
+                && link.interferences == before.interferences
+                && link.surroundings == before.surroundings;
+            link.index == before.index && !is_as_before
         })
     };
     let seen = link.wait_for(other).await.ok().and_then(|link| link.clone());

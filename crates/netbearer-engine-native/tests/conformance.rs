@@ -22,6 +22,7 @@ async fn the_native_engine_keeps_the_promises_of_the_port() {
         state_directory: directory.path().join("state"),
         managers: Places::below(directory.path()),
         carrier_watch: CarrierWatch::default(),
+        steering: netbearer_types::SteeringPlan::default(),
     };
     let engine = NativeEngine::start(settings, BootClock::start().unwrap()).await.unwrap();
     let access_point = Identifier::new("native-ap0");

@@ -1,6 +1,6 @@
-use std::future::Future;
+use std::{collections::BTreeMap, future::Future};
 
-use netbearer_types::{AccessPointCommand, AccessPointReport, Identifier};
+use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier};
 
 /// What an engine tells the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,12 @@ pub trait Engine: Send {
     /// Takes a command, and returns at once. A newer command to an access point overtakes an older one, from wherever
     /// that has come to. Reports carry the number of the command they are about.
     fn command(&mut self, command: AccessPointCommand);
+
+    /// Gives these access points, which others keep up, a table and rules of ours beside theirs, and all others none. A level:
+    /// it holds until the next call. What stands in the way is reported ([`SteeringLevel::unsteered`]).
+    ///
+    /// [`SteeringLevel::unsteered`]: netbearer_types::SteeringLevel::unsteered
+    fn steer(&mut self, access_points: BTreeMap<Identifier, BypassVpn>);
 
     /// The core has no interest any more in an access point that was reported absent. It may come back under the same
     /// identifier.

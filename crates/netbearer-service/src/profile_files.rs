@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub enum ProfileError {
     /// The directory or a file in it could not be read.
-    #[error("the profile {path} could not be read", path = path.display())]
+    #[error("{path} could not be read", path = path.display())]
     Unreadable {
         /// Which one.
         path: PathBuf,
@@ -23,6 +23,14 @@ pub enum ProfileError {
     /// The file is no profile; the source names line and column.
     #[error("{path} is no profile", path = path.display())]
     Malformed {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// The file is no plan of tables and marks; the source names line and column.
+    #[error("{path} says nothing that tables and marks could be made of", path = path.display())]
+    Steering {
         /// Which one.
         path: PathBuf,
         /// Why.

@@ -151,6 +151,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => self.engine.command(command),
+                Action::Steer(access_points) => self.engine.steer(access_points),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {

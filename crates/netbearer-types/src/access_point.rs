@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{BearerType, Failure, FailureReason, Families, Identifier, Interface, Profile};
+use crate::{BearerType, Failure, FailureReason, Families, Identifier, Interface, Profile, SteeringLevel};
 
 /// Numbers the commands to one access point, so that a report about an overtaken one can be told from news.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,6 +114,8 @@ pub struct AccessPointReport {
     pub cannot_start_and_stop: Option<Failure>,
     /// What the kernel says.
     pub level: Level,
+    /// What bears on its routes and rules.
+    pub steering: SteeringLevel,
     /// How far the newest command is; none before the first one.
     pub progress: Option<Progress>,
 }

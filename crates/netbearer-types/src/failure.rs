@@ -59,6 +59,8 @@ pub enum FailureReason {
     OwnedByAnotherProcess(Option<u32>),
     /// Another program manages this interface; its name.
     ManagedElsewhere(String),
+    /// Replies would be dropped by the strict reverse-path filter (`rp_filter` 1, RFC 3704) of a link that is not ours.
+    StrictReversePathFilter,
     /// A limit of the user is reached; the number allowed.
     LimitReached(u32),
     /// The kernel refused a change.

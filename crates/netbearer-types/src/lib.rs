@@ -24,6 +24,8 @@ mod property;
 mod session_snapshot;
 mod session_state;
 mod state_flags;
+mod steering;
+mod steering_plan;
 mod vendor_class;
 
 pub use access_point::{
@@ -39,9 +41,11 @@ pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
 pub use moment::Moment;
-pub use profile::{AnnouncedRoutes, Lifetime, Profile};
+pub use profile::{AnnouncedRoutes, BypassVpn, Lifetime, Profile};
 pub use property::{PropertyKey, PropertyValue};
 pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;
 pub use state_flags::StateFlags;
+pub use steering::{FullTunnel, Steering, SteeringLevel};
+pub use steering_plan::{MarkField, SteeringPlan, SteeringPlanError, TableBase};
 pub use vendor_class::{VendorClass, VendorClassError};

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,51 @@ pub enum AnnouncedRoutes {
     Main,
 }
 
+/// What may leave by the access point while a full-tunnel VPN is up ([`FullTunnel`](crate::FullTunnel)), which otherwise takes
+/// everything (docs/decisions.md). Without such a tunnel the three differ in nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum BypassVpn {
+    /// Nothing. Sockets bound to the access point reach only what the tunnel itself leaves outside; the rest is unreachable
+    /// for them. Marked sockets, and those that only have the access point's address, go through the tunnel.
+    Never,
+    /// Who asked for the access point: sockets bound to it, and marked ones. Those that only have its address go through the
+    /// tunnel.
+    #[default]
+    Group,
+    /// Those, and whatever has the access point's address.
+    All,
+}
+
+impl BypassVpn {
+    /// What it means for the traffic of a session, as a sentence without its full stop.
+    #[must_use]
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::Never => {
+                "sockets bound to the access point reach only what the tunnel leaves outside, all others go through the tunnel"
+            }
+            Self::Group => {
+                "sockets bound to the access point and marked ones leave by it, outside the tunnel; those that only have its address go through the tunnel"
+            }
+            Self::All => {
+                "sockets bound to the access point, marked ones, and those that have its address leave by it, outside the tunnel"
+            }
+        }
+    }
+}
+
+impl fmt::Display for BypassVpn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Never => "never",
+            Self::Group => "group",
+            Self::All => "all",
+        })
+    }
+}
+
 /// How an access point is brought up and kept. All times are counted on `CLOCK_BOOTTIME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
@@ -52,6 +97,8 @@ pub struct Profile {
     pub default_route: bool,
     /// Where announced routes go.
     pub announced_routes: AnnouncedRoutes,
+    /// What of the access point's traffic may leave outside a full-tunnel VPN.
+    pub bypass_vpn: BypassVpn,
     /// By what DHCP servers shall know this host; by its hardware address if left out (option 61).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_identifier: Option<ClientIdentifier>,
@@ -81,6 +128,7 @@ impl Default for Profile {
             dhcp_release: false,
             default_route: true,
             announced_routes: AnnouncedRoutes::default(),
+            bypass_vpn: BypassVpn::default(),
             client_identifier: None,
             hostname: None,
             vendor_class: None,

@@ -6,8 +6,8 @@ use std::{
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
-use netbearer_service::{Directories, Service, read_profiles};
-use netbearer_types::Profile;
+use netbearer_service::{Directories, Service, read_profiles, read_steering_plan};
+use netbearer_types::{Profile, SteeringPlan};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -98,6 +98,7 @@ impl Embedded {
         let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
         profiles.by_interface.extend(self.profiles);
         native.carrier_watch = carrier_watch(&profiles);
+        native.steering = read_steering_plan(&self.directories.configuration)?;
         let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -116,6 +117,7 @@ impl Embedded {
             state_directory: self.directories.state.clone(),
             managers: self.managers.clone(),
             carrier_watch: CarrierWatch::default(),
+            steering: SteeringPlan::default(),
         }
     }
 }

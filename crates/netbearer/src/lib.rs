@@ -44,9 +44,10 @@ pub use netbearer_kernel::InjectedSuspends;
 pub use netbearer_kernel::missing_privileges;
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
-    AddressScope, AnnouncedRoutes, BearerFamily, BearerType, Capabilities, ClientIdentifier, ClientIdentifierError,
-    Configuration, Failure, FailureReason, Families, Family, HostName, HostNameError, Identifier, Interface,
-    InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey, PropertyValue, Proxy, Purpose,
-    SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags, VendorClass, VendorClassError,
+    AddressScope, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
+    ClientIdentifierError, Configuration, Failure, FailureReason, Families, Family, FullTunnel, HostName,
+    HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey,
+    PropertyValue, Proxy, Purpose, SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering,
+    SteeringPlan, VendorClass, VendorClassError,
 };
 pub use session::Session;

@@ -9,6 +9,7 @@ use netbearer_kernel::BootClock;
 use netbearer_service::{Audience, ServiceHandle};
 use netbearer_types::{
     Capabilities, Configuration, Identifier, Interface, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
+    Steering,
 };
 
 use crate::{
@@ -247,6 +248,16 @@ impl Manager {
     pub async fn interface(&self, identifier: &Identifier) -> Result<Option<Interface>, CallError> {
         let identifier = identifier.clone();
         Ok(self.connection.service.call(move |core, _| core.interface(&identifier)).await?)
+    }
+
+    /// Whose packets go where on an access point, as far as it is not as usual: a full-tunnel VPN beside it, and what does not
+    /// work. None if there is no such access point.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn steering(&self, identifier: &Identifier) -> Result<Option<Steering>, CallError> {
+        let identifier = identifier.clone();
+        Ok(self.connection.service.call(move |core, _| core.steering(&identifier)).await?)
     }
 
     /// The decisions made so far, with their inputs; the oldest may be forgotten.

@@ -47,6 +47,8 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
             ("search domains", list(&interface.search_domains)),
         ]);
     }
+    facts.push(("full-tunnel VPN", listing.tunnel().unwrap_or_default()));
+    facts.extend(listing.warnings().iter().map(|warning| ("warning", warning.clone())));
     facts
 }
 

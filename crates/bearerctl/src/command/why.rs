@@ -63,7 +63,14 @@ fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
 
 fn tell(output: Output, explanation: &Explanation) -> Result<(), Error> {
     for Explained { listing, verdict } in &explanation.configurations {
-        output.line(&format!("{BOLD}{}{BOLD:#} {verdict}", listing.configuration.name))?;
+        let name = &listing.configuration.name;
+        output.line(&format!("{BOLD}{name}{BOLD:#} {verdict}"))?;
+        if let Some(tunnel) = listing.tunnel() {
+            output.line(&format!("{BOLD}{name}{BOLD:#} has a full-tunnel VPN beside it, {tunnel}."))?;
+        }
+        for warning in listing.warnings() {
+            output.line(&format!("{BOLD}{name}{BOLD:#} warns: {warning}."))?;
+        }
     }
     if !explanation.configurations.is_empty() && !explanation.decisions.is_empty() {
         output.line("")?;

@@ -13,4 +13,5 @@ mod opening;
 mod overrun;
 mod running;
 mod stage;
+mod steering;
 mod stopping;

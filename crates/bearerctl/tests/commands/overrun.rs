@@ -69,3 +69,34 @@ fn a_loss_that_was_told_in_a_lost_message_is_noticed() {
     assert_eq!(ended.words(), ["Connecting", "Connected", "Opened", "Disconnected", "Error", "Closed"]);
     stage.assert_as_before();
 }
+
+/// So is what others did to what is ours; and the session goes on.
+#[test]
+fn a_rule_that_was_removed_in_a_lost_message_is_put_back() {
+    let stage = Stage::with_dnsmasq();
+    let open = stage.opened_and_talkative();
+    let rules = || stage.lab.machine().ip_lines(&["rule", "show"]).unwrap();
+    let before = rules();
+    stage.overrun(&open, &["rule", "delete", "priority", "5100"]);
+    open.errors.wait_for_text(LOST, DEADLINE).unwrap();
+    let restored = || Ok((rules() == before).then_some(()));
+    stage.lab.machine().wait_until("the rule again", DEADLINE, restored).unwrap();
+    let ended = open.end_by(Signal::TERM);
+    assert_eq!(ended.words()[..4], ["Connecting", "Connected", "Opened", "Closed"]);
+    stage.assert_as_before();
+}
+
+/// And what became of the network: another address is told as such.
+#[test]
+fn an_address_that_came_in_a_lost_message_is_told() {
+    let stage = Stage::with_dnsmasq();
+    let open = stage.opened_and_talkative();
+    stage.overrun(&open, &["address", "add", "10.10.0.77/24", "dev", "ap0"]);
+    open.errors.wait_for_text(LOST, DEADLINE).unwrap();
+    let told = open.wait_for("InterfaceChanged");
+    assert!(told.contains("10.10.0.77/24"), "{told}");
+    stage.lab.machine().command("ip").args(["address", "delete", "10.10.0.77/24", "dev", "ap0"]).output().unwrap();
+    let ended = open.end_by(Signal::TERM);
+    assert!(!ended.words().contains(&"Error"), "{ended:?}");
+    stage.assert_as_before();
+}

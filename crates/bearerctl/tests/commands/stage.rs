@@ -56,10 +56,15 @@ impl Stage {
 
     /// Writes the profile of an interface.
     pub(crate) fn write_profile(&self, interface: &str, settings: &str) {
-        let directory = self.directory.path().join("configuration/profiles.d");
-        fs::create_dir_all(&directory).unwrap();
         let text = format!("[match]\ninterface = \"{interface}\"\n\n[access_point]\n{settings}\n");
-        fs::write(directory.join(format!("{interface}.toml")), text).unwrap();
+        self.write_configuration(&format!("profiles.d/{interface}.toml"), &text);
+    }
+
+    /// Writes a file of the configuration directory.
+    pub(crate) fn write_configuration(&self, file: &str, text: &str) {
+        let path = self.directory.path().join("configuration").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Somebody else configures `ap0`: what is up without us is adopted.
@@ -68,6 +73,33 @@ impl Stage {
             self.lab.machine().command("ip").args(arguments).output().expect("ip does it");
         }
         self.before = Snapshot::take(self.lab.machine()).unwrap();
+    }
+
+    /// Somebody else configures both links, and prefers the first.
+    pub(crate) fn bring_two_up_by_hand(&mut self) {
+        for (name, metric) in [("ap0", "100"), ("ap1", "200")] {
+            let subnet = self.lab.access_point(name).unwrap().subnet();
+            let (address, gateway) = (format!("{}/24", subnet.host(77)), subnet.gateway().to_string());
+            let machine = self.lab.machine();
+            machine.ip_lines(&["link", "set", name, "up"]).unwrap();
+            machine.ip_lines(&["address", "add", &address, "dev", name]).unwrap();
+            machine.wait_until("carrier", DEADLINE, || Ok(machine.has_carrier(name)?.then_some(()))).unwrap();
+            machine.ip_lines(&["route", "add", "default", "via", &gateway, "dev", name, "metric", metric]).unwrap();
+        }
+        self.before = Snapshot::take(self.lab.machine()).unwrap();
+    }
+
+    /// Somebody else sends everything into a tunnel, as wg-quick does.
+    pub(crate) fn start_full_tunnel(&self) {
+        for arguments in [
+            "tuntap add mode tun wg0",
+            "link set wg0 up",
+            "route add default dev wg0 table 51820",
+            "rule add not fwmark 51820 table 51820",
+            "rule add table main suppress_prefixlength 0",
+        ] {
+            self.lab.machine().ip_lines(&arguments.split(' ').collect::<Vec<_>>()).unwrap();
+        }
     }
 
     /// Starts the program.

@@ -1,8 +1,12 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use netbearer_core::{Action, ClientId, Core, SessionId, Settings, UserId};
 use netbearer_types::{
     CommandNumber, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot,
+    StateFlags,
 };
 
 use crate::{
@@ -18,6 +22,8 @@ pub(crate) struct Scene {
     pub(crate) now: Moment,
     /// The newest command of each access point.
     pub(crate) newest: BTreeMap<Identifier, CommandNumber>,
+    /// The links of others that were last to have a table of ours.
+    steered: BTreeSet<Identifier>,
     heard: Heard,
 }
 
@@ -28,6 +34,7 @@ impl Scene {
             machine: machine.into_iter().collect(),
             now: Moment::ZERO + Duration::from_secs(100),
             newest: BTreeMap::new(),
+            steered: BTreeSet::new(),
             heard: Heard::default(),
         }
     }
@@ -133,6 +140,7 @@ impl Scene {
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
                     access_point.command(&command);
                 }
+                Action::Steer(access_points) => self.steered = access_points.into_keys().collect(),
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
@@ -148,6 +156,20 @@ impl Scene {
                 Action::Announce(event) => self.heard.hear(event),
             }
         }
+        assert_eq!(
+            self.steered,
+            self.to_be_steered(),
+            "links of others with sessions on them, if there are several ways"
+        );
+    }
+
+    /// What shall have a table of ours beside that of others.
+    fn to_be_steered(&self) -> BTreeSet<Identifier> {
+        let active = self.core.configurations(Some(StateFlags::Active));
+        let has_several = active.len() > 1;
+        let identifiers = active.into_iter().map(|configuration| configuration.identifier);
+        let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;
+        identifiers.filter(|identifier| has_several && is_used(identifier)).collect()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Interfaces that are renamed, unplugged or enslaved while a session uses them.
 
 use netbearer::SessionState;
-use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, Exchange, MessageType, Namespace, Program};
+use netbearer_lab::{Exchange, MessageType, Namespace, Program};
 
 use crate::{
     leases::{server, short_leases, wait_for_renewal},
-    stage::{AP0, DEADLINE, Stage, Watched, plain_connection},
+    stage::{AP0, DEADLINE, Stage, Watched},
 };
 
 /// Part of scenario 43: unplugged under an open session and plugged in again with another index, again and again.
@@ -153,63 +153,4 @@ fn resident(namespace: &Namespace) -> Program {
 fn move_to(from: &Namespace, program: &Program) {
     let target = program.id().to_string();
     from.command("ip").args(["link", "set", AP0, "netns", &target]).output().unwrap();
-}
-
-/// Part of scenario 43: the pair of rules by which wg-quick sends everything but its own packets through its tunnel
-/// (`wg-quick(8)`), here one to ap1. Whichever comes first, it or we, other programs stay in the tunnel, and a session's
-/// own sockets leave by the access point they were opened through.
-#[test]
-fn a_full_tunnel_is_not_bypassed_by_programs_that_know_nothing_of_sessions() {
-    let other = AccessPointPlan::new("ap1");
-    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Dnsmasq), other]);
-    configure_tunnel(&stage);
-    let manager = stage.manager();
-    let rules = ["rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"];
-    let by = |access_point: &str| {
-        let conversation = Conversation::over(plain_connection().unwrap(), DEADLINE).unwrap();
-        assert_eq!(conversation.access_point(), access_point);
-    };
-
-    // The tunnel comes while a session is open, and goes again.
-    let mut session = Watched::opened(&manager);
-    let mut before = session.assert_up();
-    by(AP0);
-    rules.iter().for_each(|rule| stage.ip(rule));
-    by("ap1");
-    session.connect();
-    crate::stage::assert_alive(&mut before);
-    delete_tunnel_rules(&stage);
-    by(AP0);
-    session.expect_silence();
-    session.assert_up();
-    session.close();
-    session.expect_last("Disconnected");
-
-    // It is there before the session.
-    rules.iter().for_each(|rule| stage.ip(rule));
-    let standing = stage.rules();
-    session.open();
-    session.expect_last("Opened");
-    by("ap1");
-    session.assert_up();
-    session.close();
-    session.expect_last("Disconnected");
-    assert_eq!(stage.rules(), standing, "the tunnel's rules are as they were");
-    by("ap1");
-    delete_tunnel_rules(&stage);
-}
-
-fn configure_tunnel(stage: &Stage) {
-    let tunnel = stage.lab.access_point("ap1").unwrap();
-    let subnet = tunnel.subnet();
-    stage.ip(&format!("address add {}/24 dev ap1", subnet.host(50)));
-    stage.ip("link set ap1 up");
-    let has_carrier = || Ok(stage.lab.machine().has_carrier("ap1")?.then_some(()));
-    stage.lab.machine().wait_until("carrier on ap1", DEADLINE, has_carrier).unwrap();
-    stage.ip(&format!("route add default via {} dev ap1 table 51820", subnet.gateway()));
-}
-
-fn delete_tunnel_rules(stage: &Stage) {
-    stage.ip("rule delete not fwmark 51820 table 51820");
-    stage.ip("rule delete table main suppress_prefixlength 0");
 }

@@ -88,3 +88,28 @@ fn an_address_that_another_interface_has_is_not_steered() {
     session.close();
     session.expect_last("Disconnected");
 }
+
+/// The same while the session is open: at once, and back.
+#[test]
+fn an_address_that_another_interface_gets_in_use_is_not_steered_until_it_goes_there() {
+    let other = AccessPointPlan::new("ap1");
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Dnsmasq), other]);
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    let mut conversation = session.assert_up();
+    let leased = stage.address_of(AP0).unwrap();
+    let rules = stage.rules();
+    for _ in 0..3 {
+        stage.ip(&format!("address add {leased} dev ap1"));
+        stage.wait_for_rules("no source rule", |rules| !rules.contains("5120:"));
+        // What is bound has its way all the same.
+        session.connect();
+        stage.ip(&format!("address delete {leased} dev ap1"));
+        stage.wait_for_rules("the source rule", |now| now == rules);
+    }
+    crate::stage::assert_alive(&mut conversation);
+    session.expect_silence();
+    session.close();
+    session.expect_last("Disconnected");
+    stage.assert_as_before();
+}

@@ -4,8 +4,10 @@
 
 mod adoption;
 mod availability;
+mod beside;
 mod carrier_watch;
 mod closing;
+mod collisions;
 mod dhcp_faults;
 mod hotplug;
 mod interference;
@@ -20,4 +22,6 @@ mod stage;
 mod steering;
 mod stopping;
 mod suspend;
+mod tunnel;
+mod unrelated;
 mod waiting;

@@ -8,7 +8,10 @@ use netbearer::{
 };
 use netbearer_lab::{AccessPointPlan, Conversation, Daemon, Dhcp, Snapshot};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched, server};
+use crate::{
+    stage::{AP0, DEADLINE, Stage, Watched, server},
+    tunnel::{answered_by, socket},
+};
 
 const AP1: &str = "ap1";
 
@@ -109,10 +112,15 @@ fn sessions_work_over_links_that_network_manager_keeps_up_and_nothing_of_them_ch
         session.expect(&["Opened"]);
     }
     machine.assert_untouched(&before);
+    // There are two ways, so each has a table and rules of its own beside NetworkManager's.
+    assert_eq!(machine.stage.rules_of_ours(), 8, "{}", machine.stage.rules());
     for (session, name) in sessions.iter().zip([AP0, AP1]) {
-        assert_eq!(session.session.interface().unwrap().name, name);
+        let interface = session.session.interface().unwrap();
+        assert_eq!(interface.name, name);
         let stream = session.session.connect_tcp(server()).unwrap();
         assert_eq!(Conversation::over(stream, DEADLINE).unwrap().access_point(), name);
+        let own = interface.addresses.iter().find(|address| address.is_usable()).unwrap().address;
+        assert_eq!(answered_by(&socket(own)), name, "what has only the address");
     }
     for session in &mut sessions {
         session.close();
@@ -120,6 +128,7 @@ fn sessions_work_over_links_that_network_manager_keeps_up_and_nothing_of_them_ch
         session.expect_silence();
         assert_eq!(session.session.state(), SessionState::Connected);
     }
+    assert_eq!(machine.stage.rules_of_ours(), 0, "{}", machine.stage.rules());
     machine.assert_untouched(&before);
     known.manager.shutdown();
     machine.assert_untouched(&before);

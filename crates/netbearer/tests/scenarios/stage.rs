@@ -63,6 +63,13 @@ impl Stage {
         self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
     }
 
+    /// Writes a file of the configuration directory.
+    pub(crate) fn write_configuration(&self, file: &str, text: &str) {
+        let directory = Directories::below(self.directory.path()).configuration;
+        std::fs::create_dir_all(&directory).expect("a directory");
+        std::fs::write(directory.join(file), text).expect("the file is written");
+    }
+
     pub(crate) fn manager(&self) -> Manager {
         self.start(|embedded| embedded)
     }
@@ -83,15 +90,17 @@ impl Stage {
 
     /// Somebody who is not us configures the link, as an administrator would.
     pub(crate) fn configure_by_hand(&self) {
-        let router = self.router();
-        self.ip(&format!("address add {}/24 dev {AP0}", self.address_by_hand()));
-        self.ip(&format!("link set {AP0} up"));
-        self.wait_for_carrier();
-        self.ip(&format!("route add default via {router} dev {AP0}"));
+        self.configure_link_by_hand(AP0, 0);
     }
 
-    pub(crate) fn address_by_hand(&self) -> IpAddr {
-        self.ap0().subnet().host(50).into()
+    /// The same for another one, with the metric of its default route.
+    pub(crate) fn configure_link_by_hand(&self, name: &str, metric: u32) {
+        let subnet = self.lab.access_point(name).expect("the lab has it").subnet();
+        self.ip(&format!("address add {}/24 dev {name}", subnet.host(50)));
+        self.ip(&format!("link set {name} up"));
+        let has_carrier = || Ok(self.lab.machine().has_carrier(name)?.then_some(()));
+        self.lab.machine().wait_until(&format!("carrier on {name}"), DEADLINE, has_carrier).expect("there is carrier");
+        self.ip(&format!("route add default via {} dev {name} metric {metric}", subnet.gateway()));
     }
 
     pub(crate) fn router(&self) -> IpAddr {
@@ -128,9 +137,11 @@ impl Stage {
         self.lab.machine().command("ip").args(arguments.split(' ')).output().expect("ip tells")
     }
 
-    fn wait_for_carrier(&self) {
-        let has_carrier = || Ok(self.lab.machine().has_carrier(AP0)?.then_some(()));
-        self.lab.machine().wait_until("carrier on ap0", DEADLINE, has_carrier).expect("there is carrier");
+    /// Waits until the rules for IPv4 are so.
+    pub(crate) fn wait_for_rules(&self, what: &str, are_so: impl Fn(&str) -> bool) {
+        let seen = || Ok(are_so(&self.rules()).then_some(()));
+        let waited = self.lab.machine().wait_until(what, DEADLINE, seen);
+        waited.unwrap_or_else(|error| panic!("{error}\n{}", self.rules()));
     }
 
     /// Nothing of ours is left: the machine is as it was before.

@@ -1,6 +1,13 @@
 //! Whose packets go where, when more than one access point is up.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
 
 use netbearer::blocking::{Manager, Session};
 use netbearer_lab::{AccessPointPlan, Capture, Conversation, Dhcp, Script, Subnet};
@@ -12,6 +19,10 @@ use crate::{
 
 const AP1: &str = "ap1";
 const OTHER_NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0);
+
+/// As systemd ships it; then off, strict by the interface, by `all`, by both, and loose by `all`.
+const REVERSE_PATH_FILTERS: [(&str, &str); 6] =
+    [("2", "0"), ("0", "0"), ("1", "0"), ("0", "1"), ("1", "1"), ("1", "2")];
 
 /// Both lease from the same subnet, and the first address of it is the same for each.
 fn twins() -> Stage {
@@ -54,17 +65,22 @@ fn assert_each_has_its_own_way(stage: &Stage, servers: &[SocketAddr], prepare: i
     stage.assert_as_before();
 }
 
+/// What the servers lease, by the last number of the address.
+fn offer(stage: &Stage, hosts: [u8; 2]) {
+    for (name, host) in [AP0, AP1].into_iter().zip(hosts) {
+        let access_point = stage.lab.access_point(name).unwrap();
+        access_point.dhcp_server().unwrap().offer(access_point.subnet().host(host));
+    }
+}
+
 /// Scenario 17, as the reverse-path filter of the machine is set: an interface's own value, and `all`'s.
 fn twins_work_with_reverse_path_filter(own: &str, all: &str, also_the_same_address: bool) {
     let mut stage = twins();
-    for (interface, value) in [(AP0, own), (AP1, own), ("all", all)] {
+    for (interface, value) in [(AP0, own), (AP1, own), ("default", own), ("all", all)] {
         stage.lab.machine().set_sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), value).unwrap();
     }
     stage.remember();
-    let subnet = stage.ap0().subnet();
-    for (name, other) in [(AP0, 150), (AP1, if also_the_same_address { 150 } else { 151 })] {
-        stage.lab.access_point(name).unwrap().dhcp_server().unwrap().offer(subnet.host(other));
-    }
+    offer(&stage, [150, if also_the_same_address { 150 } else { 151 }]);
     assert_each_has_its_own_way(&stage, &[server()], |stage| {
         let address = |name| stage.address_of(name).unwrap();
         assert_eq!(address(AP0) == address(AP1), also_the_same_address, "{} {}", address(AP0), address(AP1));
@@ -74,7 +90,7 @@ fn twins_work_with_reverse_path_filter(own: &str, all: &str, also_the_same_addre
 /// Scenario 17.
 #[test]
 fn two_access_points_with_the_same_subnet_and_gateway_work_at_once() {
-    for (own, all) in [("2", "0"), ("0", "0"), ("1", "0"), ("1", "1")] {
+    for (own, all) in REVERSE_PATH_FILTERS {
         twins_work_with_reverse_path_filter(own, all, false);
     }
 }
@@ -82,9 +98,26 @@ fn two_access_points_with_the_same_subnet_and_gateway_work_at_once() {
 /// Scenario 17, and the servers lease the same address.
 #[test]
 fn two_access_points_that_lease_the_same_address_work_at_once() {
-    for (own, all) in [("2", "0"), ("0", "0"), ("1", "0"), ("1", "1")] {
+    for (own, all) in REVERSE_PATH_FILTERS {
         twins_work_with_reverse_path_filter(own, all, true);
     }
+}
+
+/// The first one has it, as long as it is open.
+#[test]
+fn an_address_that_two_have_leased_is_steered_to_the_first_and_then_to_the_other() {
+    let stage = twins();
+    offer(&stage, [150, 150]);
+    let manager = stage.manager();
+    let [first, second] = [AP0, AP1].map(|name| opened(&manager, name));
+    let steered_to = |rules: &str, table: &str| {
+        let sources: Vec<&str> = rules.lines().filter(|rule| rule.starts_with("5120:")).collect();
+        matches!(sources.as_slice(), [only] if only.contains(&format!("lookup {table} ")))
+    };
+    stage.wait_for_rules("one source rule", |rules| steered_to(rules, "21001"));
+    drop(first);
+    stage.wait_for_rules("the other one's", |rules| steered_to(rules, "21002"));
+    assert_eq!(reaches(&second, server()).access_point(), AP1);
 }
 
 /// Scenario 17 in IPv6: the same network, by routers with the same address.
@@ -109,6 +142,7 @@ fn a_session_socket_stays_on_its_access_point_while_the_default_route_comes_and_
     wait_for_way(&stage, "21001");
     let mut lasting = [server(), ipv6_server()].map(|server| reaches(&second, server));
     let ours = lasting.each_ref().map(|conversation| conversation.stream().local_addr().unwrap().ip().to_string());
+    let flowing = Flow::start([server(), ipv6_server()].map(|server| reaches(&second, server)));
     let seen_by_first = Capture::start(stage.ap0().namespace(), "port0", "tcp port 7").unwrap();
     for _ in 0..3 {
         // By hand, and preferred to everything of ours.
@@ -133,6 +167,8 @@ fn a_session_socket_stays_on_its_access_point_while_the_default_route_comes_and_
             assert_eq!(reaches(&second, server).access_point(), AP1);
         }
     }
+    let rounds = flowing.stop();
+    assert!(rounds.iter().all(|rounds| *rounds > 10), "{rounds:?}");
     // Down, the capture could not end.
     stage.ap0().set_administratively_up(true).unwrap();
     let packets = seen_by_first.finish().unwrap();
@@ -141,61 +177,33 @@ fn a_session_socket_stays_on_its_access_point_while_the_default_route_comes_and_
     assert_eq!(stray, None);
 }
 
-/// `wg-quick`'s rules, on a tunnel that leads nowhere.
-fn start_full_tunnel(stage: &Stage) {
-    stage.ip("tuntap add mode tun wg0");
-    stage.ip("address add 10.99.0.2/32 dev wg0");
-    stage.ip("-6 address add 2001:db8:99::2/128 dev wg0 nodad");
-    stage.ip("link set wg0 up");
-    for family in ["-4", "-6"] {
-        stage.ip(&format!("{family} route add default dev wg0 table 51820"));
-        stage.ip(&format!("{family} rule add not fwmark 51820 table 51820"));
-        stage.ip(&format!("{family} rule add table main suppress_prefixlength 0"));
-    }
+/// Conversations that never pause.
+struct Flow {
+    ended: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<usize>>,
 }
 
-/// The interface that such packets leave by, as the kernel tells it.
-fn way_of(stage: &Stage, packets: &str) -> String {
-    let arguments: Vec<&str> = ["route", "get"].into_iter().chain(packets.split(' ')).collect();
-    let told = stage.lab.machine().ip_lines(&arguments).unwrap().join(" ");
-    let mut words = told.split(' ').skip_while(|word| *word != "dev");
-    words.nth(1).unwrap_or_else(|| panic!("{packets}: {told}")).to_owned()
-}
-
-/// Part of scenario 43: who asks for nothing stays in the tunnel, and what is bound to a session leaves by the session's
-/// access point. For what only has the address of that, it matters whose rules came first (docs/decisions.md).
-fn assert_way_beside_a_full_tunnel(tunnel_first: bool) {
-    let stage = Stage::with_dnsmasq();
-    if tunnel_first {
-        start_full_tunnel(&stage);
+impl Flow {
+    fn start(conversations: impl IntoIterator<Item = Conversation>) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let flow = |mut conversation: Conversation| {
+            let ended = Arc::clone(&ended);
+            thread::spawn(move || {
+                let mut rounds = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    conversation.echo(b"without a pause").expect("the connection lives");
+                    rounds += 1;
+                }
+                rounds
+            })
+        };
+        let threads = conversations.into_iter().map(flow).collect();
+        Self { ended, threads }
     }
-    let manager = stage.manager();
-    let session = opened(&manager, AP0);
-    announce(&stage, stage.ap0(), NETWORK);
-    wait_for_way(&stage, "21001");
-    if !tunnel_first {
-        start_full_tunnel(&stage);
-    }
-    let addresses = session.interface().unwrap().addresses;
-    let usable: Vec<_> = addresses.iter().filter(|address| address.is_usable()).map(|one| one.address).collect();
-    assert_eq!(usable.len(), 2, "one of each family: {addresses:?}");
-    let by_address = if tunnel_first { AP0 } else { "wg0" };
-    for own in usable {
-        let server = if own.is_ipv4() { server() } else { ipv6_server() };
-        assert_eq!(way_of(&stage, &server.ip().to_string()), "wg0");
-        assert_eq!(way_of(&stage, &format!("{} oif ap0", server.ip())), AP0);
-        assert_eq!(way_of(&stage, &format!("{} from {own}", server.ip())), by_address);
-        assert_eq!(way_of(&stage, &format!("{} mark 0x1000000", server.ip())), by_address);
-        assert_eq!(reaches(&session, server).access_point(), AP0);
-    }
-}
 
-#[test]
-fn a_full_tunnel_that_was_there_first_keeps_ordinary_traffic() {
-    assert_way_beside_a_full_tunnel(true);
-}
-
-#[test]
-fn a_full_tunnel_that_comes_later_keeps_ordinary_traffic_and_takes_what_has_only_the_address() {
-    assert_way_beside_a_full_tunnel(false);
+    /// How often each of them was answered; none has failed.
+    fn stop(self) -> Vec<usize> {
+        self.ended.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().expect("no answer failed")).collect()
+    }
 }

@@ -1,0 +1,57 @@
+//! What happens elsewhere on the machine is nobody's business here.
+
+use std::process::Stdio;
+
+use netbearer::ManagerEvent;
+use netbearer_lab::Tunnel;
+
+use crate::stage::{AP0, DEADLINE, Stage, Watched};
+
+const FLAPS: usize = 1_000;
+
+/// Scenario 39: no event about anything but the tunnel, and nothing is done about it.
+#[test]
+fn a_tunnel_whose_address_flaps_a_thousand_times_is_nothing_to_tell_a_session() {
+    let stage = Stage::with_dnsmasq();
+    let machine = stage.lab.machine();
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    let mut conversation = session.assert_up();
+    let _tunnel = Tunnel::open(machine, "tun7").unwrap();
+    let mut events = manager.events();
+    let mut monitor = machine.command("ip").args(["monitor", "all"]).stdout(Stdio::piped()).spawn().unwrap();
+    let changes = monitor.stdout_lines().unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let batch = directory.path().join("flaps");
+    let flap = "address add 10.77.0.1/24 dev tun7\naddress delete 10.77.0.1/24 dev tun7\n";
+    std::fs::write(&batch, flap.repeat(FLAPS)).unwrap();
+    machine.command("ip").arg("-batch").arg(&batch).output().unwrap();
+    // Whoever reads in order has read all of the rest by then.
+    stage.ip("address add 10.77.0.99/32 dev tun7");
+    changes.wait_for_text("10.77.0.99", DEADLINE).unwrap();
+    manager.wait_for(async |manager| manager.update_configurations().await).unwrap();
+
+    session.expect_silence();
+    crate::stage::assert_alive(&mut conversation);
+    let mut told = 0;
+    loop {
+        match events.next_within(DEADLINE).expect("the update ends") {
+            ManagerEvent::UpdateCompleted => break,
+            ManagerEvent::ConfigurationAdded { configuration }
+            | ManagerEvent::ConfigurationChanged { configuration } => {
+                assert_eq!(configuration.interface_name.as_deref(), Some("tun7"));
+                told += 1;
+            }
+            ManagerEvent::ConfigurationRemoved { .. } | ManagerEvent::Lagged => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told <= 2 * FLAPS + 2, "{told}: each change is told once at most");
+    session.expect_silence();
+    // As the kernel tells it, nothing but the tunnel's addresses was changed by anybody.
+    let changed = changes.entries();
+    assert!(changed.iter().filter(|line| line.contains("10.77.0.1/24")).count() >= FLAPS, "{} lines", changed.len());
+    let ours = changed.iter().find(|line| line.contains("RULE") || line.contains(AP0) || line.contains("2100"));
+    assert_eq!(ours, None);
+}
