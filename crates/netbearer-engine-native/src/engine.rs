@@ -442,7 +442,7 @@ impl NativeEngine {
     fn report(&mut self, identifier: &Identifier, extent: Extent) {
         let Some(entry) = self.access_points.get(identifier) else { return };
         let cannot_start_and_stop = self.cannot_start_and_stop(entry);
-        let steering = self.steering_level(entry);
+        let steering = self.steering_level(identifier, entry);
         let Some(entry) = self.access_points.get_mut(identifier) else { return };
         if entry.departing {
             return;

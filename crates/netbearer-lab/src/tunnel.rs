@@ -13,22 +13,32 @@ const CHECKSUM: std::ops::Range<usize> = 10..12;
 /// A tunnel device, and the far end of it: whatever datagram comes by IPv4 is answered with the name of the tunnel, whoever it
 /// was for. It is up, has carrier, and is gone when this value is dropped.
 #[derive(Debug)]
-pub struct Tunnel {
+pub struct Tunnel<'a> {
+    namespace: &'a Namespace,
+    name: String,
     _thread: ServerThread,
 }
 
-impl Tunnel {
+impl<'a> Tunnel<'a> {
     /// A tunnel with this name in `namespace`.
     ///
     /// # Errors
     /// When there is an interface of that name, or no `/dev/net/tun`.
-    pub fn open(namespace: &Namespace, name: &str) -> Result<Self, LabError> {
+    pub fn open(namespace: &'a Namespace, name: &str) -> Result<Self, LabError> {
         let unable = || LabError::unable_to(format!("open the tunnel {name}"));
         let device = namespace.run(|| tun_device::open(name)).map_err(unable())?;
         namespace.ip_lines(&["link", "set", name, "up"])?;
         let greeting = format!("{name}\n");
         let thread = ServerThread::start("tunnel", move |stopped| serve(device, &stopped, &greeting));
-        Ok(Self { _thread: thread.map_err(unable())? })
+        Ok(Self { namespace, name: name.to_owned(), _thread: thread.map_err(unable())? })
+    }
+}
+
+impl Drop for Tunnel<'_> {
+    fn drop(&mut self) {
+        // Closing it would not do: a child that was forked just now has it open until it executes its program. It may have
+        // been deleted already.
+        let _ = self.namespace.ip_lines(&["link", "delete", &self.name]);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What others have on the machine, as far as it bears on rules of ours, and what of ours stands beside links of theirs.
 
+use std::net::IpAddr;
+
 use netbearer_kernel::{Changes, RouteSpec, effective_reverse_path_filter};
-use netbearer_types::{BypassVpn, Failure, FailureReason, Family, Identifier, MarkField, SteeringLevel};
+use netbearer_types::{BypassVpn, Failure, FailureReason, Families, Family, Identifier, MarkField, SteeringLevel};
 
 use super::{Entry, Extent, NativeEngine, not_supported};
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     ownership::{Claim, OwnershipError},
     steering::tables_in_use,
     surroundings::Surroundings,
+    worker::LinkView,
 };
 
 /// `rp_filter`, "strict mode" (RFC 3704 §2.2).
@@ -60,31 +63,40 @@ impl NativeEngine {
         }
     }
 
-    pub(super) fn steering_level(&self, entry: &Entry) -> SteeringLevel {
+    pub(super) fn steering_level(&self, identifier: &Identifier, entry: &Entry) -> SteeringLevel {
         let link = entry.link.borrow();
         let Some(link) = link.as_ref() else { return SteeringLevel::default() };
         SteeringLevel {
             tunnel: link.surroundings.tunnel.as_ref().map(|tunnel| tunnel.full.clone()),
             no_mark: link.surroundings.mark_field.is_none().then(|| no_mark(&self.plan.mark_fields)),
             unsteered: entry.unsteered.clone().or_else(|| self.unprivileged(&entry.name)),
-            deaf: self.deafness(entry, link.index, &link.surroundings),
+            deaf: self.deafness(identifier, entry, link),
         }
     }
 
     /// Why sockets bound to a link that is not ours would hear no replies: the kernel drops what comes in on another interface
     /// than it would answer by. A rule of ours for its address, if there can be one, has it answer there.
-    fn deafness(&self, entry: &Entry, index: u32, surroundings: &Surroundings) -> Option<Failure> {
-        if entry.has_something_of_ours() || !self.has_default_route_behind_others(index) {
+    fn deafness(&self, identifier: &Identifier, entry: &Entry, link: &LinkView) -> Option<Failure> {
+        if entry.has_something_of_ours() {
             return None;
         }
         let name = entry.name.as_str();
-        let obstacle = if !self.missing_privileges.is_empty() {
+        let is_in_tunnel =
+            link.surroundings.tunnel.as_ref().is_some_and(|tunnel| tunnel.full.families.contains(Families::V4))
+                && self.steered.get(identifier).is_some_and(|bypass| *bypass != BypassVpn::All);
+        let obstacle = if is_in_tunnel {
+            "a full-tunnel VPN takes what has its address; or set bypass_vpn to \"all\" in its profile".to_owned()
+        } else if !self.has_default_route_behind_others(link.index) {
+            return None;
+        } else if !self.missing_privileges.is_empty() {
+            let missing = self.missing_privileges.join(", ");
             format!(
-                "{} is missing for the rule that would let them in; run as root",
-                self.missing_privileges.join(", ")
+                "the default route is another interface's, and {missing} is missing for a rule that would let them in; run as root"
             )
-        } else if surroundings.elsewhere.iter().any(|address| Family::of(*address) == Family::V4) {
-            "its address is another interface's, too".to_owned()
+        } else if link.surroundings.elsewhere.iter().any(IpAddr::is_ipv4) {
+            "the default route is another interface's, and so is its address".to_owned()
+        } else if entry.unsteered.is_some() {
+            "the default route is another interface's, and there is no rule that would let them in".to_owned()
         } else {
             return None;
         };
@@ -93,7 +105,7 @@ impl NativeEngine {
             return None;
         }
         let message = format!(
-            "replies to sockets bound to {name} would be dropped: its reverse-path filter is strict (rp_filter 1), the default route is another interface's, and {obstacle}; or make it loose: sysctl net.ipv4.conf.{name}.rp_filter=2"
+            "replies to sockets bound to {name} would be dropped: its reverse-path filter is strict (rp_filter 1), and {obstacle}; or make it loose: sysctl net.ipv4.conf.{name}.rp_filter=2"
         );
         Some(not_supported(FailureReason::StrictReversePathFilter, message))
     }

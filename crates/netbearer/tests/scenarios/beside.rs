@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use netbearer::{
-    CallError, FailureReason, SessionError,
+    CallError, FailureReason, Profile, SessionError,
     blocking::{Manager, Session},
 };
 use netbearer_lab::{AccessPointPlan, Conversation, Snapshot, Subnet};
@@ -12,7 +12,7 @@ use socket2::SockRef;
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server},
     stage::{AP0, DEADLINE, Stage, Watched, server},
-    tunnel::{answered_by, socket},
+    tunnel::{EACH, Manner, Vpn, answered_by, expected, socket, ways},
 };
 
 const AP1: &str = "ap1";
@@ -232,4 +232,31 @@ fn a_link_that_is_stopped_and_opened_again_is_steered_as_ours() {
     session.close();
     session.expect_last("Disconnected");
     assert_eq!(stage.rules_of_ours(), 0, "{}", stage.rules());
+}
+
+/// Part of scenario 43: what the profile says of a VPN holds there, too.
+#[test]
+fn beside_a_vpn_sockets_of_a_link_of_others_go_where_the_profile_says() {
+    for bypass in EACH {
+        let stage = two_links();
+        let profile = Profile { bypass_vpn: bypass, ..Profile::default() };
+        let manager = stage.start(|embedded| embedded.profile(AP1, profile));
+        let mut session = opened(&manager, AP1);
+        let wait_for = |expected: [&str; 4]| {
+            let are_so = || Ok((ways(&session.session) == expected).then_some(()));
+            let waited = stage.lab.machine().wait_until("the ways of all sockets", DEADLINE, are_so);
+            waited.unwrap_or_else(|error| panic!("{expected:?}: {error}\n{}", stage.rules()));
+        };
+        let without = [AP0, AP1, AP1, AP1];
+        wait_for(without);
+        for _ in 0..2 {
+            let vpn = Vpn::start(&stage, Manner::Rules);
+            wait_for(expected(bypass, AP1));
+            vpn.stop();
+            wait_for(without);
+        }
+        session.close();
+        session.expect(&["Closed"]);
+        stage.assert_as_before();
+    }
 }
