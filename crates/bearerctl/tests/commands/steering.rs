@@ -2,7 +2,7 @@
 
 use netbearer_lab::{AccessPointPlan, Dhcp, Signal};
 
-use crate::stage::Stage;
+use crate::stage::{DEADLINE, Stage};
 
 fn two_links() -> Stage {
     let mut stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::None)));
@@ -102,4 +102,19 @@ fn what_a_killed_process_left_beside_links_of_others_is_cleared() {
         assert_eq!(stage.run(cleared_by).code, 0);
         stage.assert_as_before();
     }
+}
+
+/// Only one process makes rules; the session of the other is open all the same.
+#[test]
+fn while_another_process_keeps_the_ledger_links_of_others_are_used_as_they_are() {
+    let stage = two_links();
+    let owner = stage.start(&["open", "ap0"]);
+    owner.wait_for("Opened");
+    let other = stage.start(&["open", "-v", "ap1"]);
+    other.wait_for("Opened");
+    let told = other.errors.wait_for_text("ap1 has no table and rules of its own", DEADLINE).unwrap();
+    assert!(told.contains(&format!("another NetBearer process (process {})", owner.id())), "{told}");
+    assert_eq!(other.end_by(Signal::INT).code, 0);
+    assert_eq!(owner.end_by(Signal::INT).code, 0);
+    stage.assert_as_before();
 }

@@ -86,28 +86,33 @@ impl NativeEngine {
                 && self.steered.get(identifier).is_some_and(|bypass| *bypass != BypassVpn::All);
         let obstacle = if is_in_tunnel {
             "a full-tunnel VPN takes what has its address; or set bypass_vpn to \"all\" in its profile".to_owned()
-        } else if !self.has_default_route_behind_others(link.index) {
-            return None;
-        } else if !self.missing_privileges.is_empty() {
-            let missing = self.missing_privileges.join(", ");
-            format!(
-                "the default route is another interface's, and {missing} is missing for a rule that would let them in; run as root"
-            )
-        } else if link.surroundings.elsewhere.iter().any(IpAddr::is_ipv4) {
-            "the default route is another interface's, and so is its address".to_owned()
-        } else if entry.unsteered.is_some() {
-            "the default route is another interface's, and there is no rule that would let them in".to_owned()
         } else {
-            return None;
+            let obstacle = self.obstacle_to_source_rule(entry, link)?;
+            if !self.has_default_route_behind_others(link.index) {
+                return None;
+            }
+            format!("the default route is another interface's, {obstacle}")
         };
         let filter = effective_reverse_path_filter(name).inspect_err(|error| tracing::debug!("{error}"));
-        if filter.is_ok_and(|filter| filter != STRICT) {
+        if !filter.is_ok_and(|filter| filter == STRICT) {
             return None;
         }
         let message = format!(
             "replies to sockets bound to {name} would be dropped: its reverse-path filter is strict (rp_filter 1), and {obstacle}; or make it loose: sysctl net.ipv4.conf.{name}.rp_filter=2"
         );
         Some(not_supported(FailureReason::StrictReversePathFilter, message))
+    }
+
+    /// Why there is, or would be, no rule for the address of a link that is not ours, as a clause.
+    fn obstacle_to_source_rule(&self, entry: &Entry, link: &LinkView) -> Option<String> {
+        if !self.missing_privileges.is_empty() {
+            let missing = self.missing_privileges.join(", ");
+            Some(format!("and {missing} is missing for a rule that would let them in; run as root"))
+        } else if link.surroundings.elsewhere.iter().any(IpAddr::is_ipv4) {
+            Some("and so is its address".to_owned())
+        } else {
+            entry.unsteered.is_some().then(|| "and there is no rule that would let them in".to_owned())
+        }
     }
 
     /// It leads to the Internet by IPv4, but another interface is preferred.

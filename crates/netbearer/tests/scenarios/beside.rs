@@ -1,6 +1,10 @@
 //! Sessions on links that others keep up, when there is more than one way to go.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use netbearer::{
     CallError, FailureReason, Profile, SessionError,
@@ -259,4 +263,29 @@ fn beside_a_vpn_sockets_of_a_link_of_others_go_where_the_profile_says() {
         session.expect(&["Closed"]);
         stage.assert_as_before();
     }
+}
+
+/// There can be no rule for the address then, and the filter is theirs: what does not work any more is said.
+#[test]
+fn a_vpn_beside_a_strict_reverse_path_filter_of_others_is_warned_about() {
+    let stage = two_links();
+    stage.lab.machine().set_sysctl("net/ipv4/conf/ap1/rp_filter", "1").unwrap();
+    let manager = stage.manager();
+    let mut session = opened(&manager, AP1);
+    let identifier = session.session.configuration().identifier;
+    let warnings =
+        || manager.wait_for(async |manager| manager.steering(&identifier).await).unwrap().unwrap().warnings.join(" ");
+    assert_way(&stage, &session.session, AP1);
+    let vpn = Vpn::start(&stage, Manner::Rules);
+    let machine = stage.lab.machine();
+    machine.wait_until("a warning", DEADLINE, || Ok(warnings().contains("bypass_vpn").then_some(()))).unwrap();
+    let bound = socket(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    session.session.bind(&bound).unwrap();
+    bound.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    bound.send_to(b"", server()).unwrap();
+    assert_eq!(bound.recv(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "the warning is true");
+    vpn.stop();
+    machine.wait_until("no warning", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    assert_way(&stage, &session.session, AP1);
+    session.expect_silence();
 }
