@@ -83,7 +83,8 @@ impl Lease {
     }
 
     /// True if anything but times and server differs.
-    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs_from(&self, other: &Self) -> bool {
         let aligned = Self {
             acquired_at: other.acquired_at,
             term: other.term,

@@ -20,8 +20,9 @@
 //! - After the first conflict (§3.1.5) the search goes on at once, and the declined address is not taken again; only after
 //!   further ones the client waits its ten seconds, and more than that after ten.
 //!
-//! [`AddressGuard`] and [`KnownNetwork`] are driven in the same way, with the messages of [`arp`]: the one as long as an
-//! address is installed, the other beside a client that remembers a lease.
+//! [`AddressGuard`], [`KnownNetwork`] and [`GatewayInquiry`] are driven in the same way, with the messages of [`arp`]: the
+//! first as long as an address is installed, the second beside a client that remembers a lease, and the third after the
+//! first, for the second of the next time.
 //!
 //! Around the payloads that a client sends and receives, [`frame`] puts and removes the IPv4 and UDP headers that a
 //! packet socket needs while the interface has no address.
@@ -39,6 +40,7 @@ mod domain_name;
 mod event;
 mod exchange;
 pub mod frame;
+mod gateway_inquiry;
 mod known_network;
 mod lease;
 mod outgoing;
@@ -55,6 +57,7 @@ pub use client::Client;
 pub use configuration::ClientConfiguration;
 pub use event::{Event, LossReason};
 pub use exchange::Exchange;
+pub use gateway_inquiry::GatewayInquiry;
 pub use known_network::KnownNetwork;
 pub use lease::{Lease, Route};
 pub use netbearer_types::{

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, net::Ipv4Addr};
 
 use socket2::SockFilter;
 
@@ -8,6 +8,8 @@ use crate::{
 };
 
 const ETHERNET_ARP: u16 = 0x0806;
+/// Where a packet has its sender's address.
+const SENDER: u32 = 14;
 
 /// A packet socket on one interface that hears and sends ARP for IPv4 over Ethernet (RFC 826; `packet(7)`): conflict
 /// detection (RFC 5227) and announcements. Needs `CAP_NET_RAW`. It takes some microseconds to open.
@@ -33,7 +35,7 @@ impl UnboundArpSocket {
     /// # Errors
     /// When `CAP_NET_RAW` is missing.
     pub fn open() -> io::Result<Self> {
-        UnboundLinkLayerSocket::open(ETHERNET_ARP, &arp_filter()).map(Self)
+        UnboundLinkLayerSocket::open(ETHERNET_ARP, &arp_filter(None)).map(Self)
     }
 
     /// Gives the socket to an interface; from now on it hears.
@@ -76,12 +78,29 @@ impl ArpSocket {
         Ok(ReceivedArpPacket { packet, source: received.source })
     }
 
+    /// From now on hears only packets whose sender calls one of these few addresses its own; the kernel lets all others pass
+    /// by without waking anybody. What came in before is still received.
+    ///
+    /// # Errors
+    /// When the kernel has no memory for the filter; then it hears as before.
+    pub fn hear_only(&self, senders: &[Ipv4Addr]) -> io::Result<()> {
+        self.0.replace_filter(&arp_filter(Some(senders)))
+    }
+
     /// Sends an ARP packet, from its hardware type on, to a host of the link or to [`ArpSocket::EVERYBODY`].
     ///
     /// # Errors
     /// When the interface is down or gone.
     pub async fn send(&self, packet: &[u8; Self::PACKET_LENGTH], destination: [u8; 6]) -> io::Result<()> {
         self.0.send(packet, &destination).await
+    }
+
+    /// The same without ever waiting, for who must not be interrupted between deciding and sending.
+    ///
+    /// # Errors
+    /// When the interface is down or gone, or too much waits to be sent already (`WouldBlock`).
+    pub fn try_send(&self, packet: &[u8; Self::PACKET_LENGTH], destination: [u8; 6]) -> io::Result<()> {
+        self.0.try_send(packet, &destination)
     }
 
     /// Closes the socket on another thread, as the kernel takes milliseconds for it.
@@ -93,19 +112,25 @@ impl ArpSocket {
     }
 }
 
-/// Ethernet, IPv4, addresses of six and four octets, and complete.
-fn arp_filter() -> [SockFilter; 9] {
-    use filter_code::{JUMP_IF_EQUAL, LOAD_HALF, RETURN};
-    [
-        SockFilter::new(LOAD_HALF, 0, 0, 0),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 6, 1),
-        SockFilter::new(LOAD_HALF, 0, 0, 2),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 4, 0x0800),
-        SockFilter::new(LOAD_HALF, 0, 0, 4),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 2, 0x0604),
-        // The last half word of the packet: there, or the packet is refused.
-        SockFilter::new(LOAD_HALF, 0, 0, 26),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ]
+/// Ethernet, IPv4, addresses of six and four octets, and complete; from everybody, or from these senders only.
+fn arp_filter(senders: Option<&[Ipv4Addr]>) -> Vec<SockFilter> {
+    use filter_code::{JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN};
+    let accept = || SockFilter::new(RETURN, 0, 0, u32::MAX);
+    let refuse = || SockFilter::new(RETURN, 0, 0, 0);
+    let mut code = Vec::new();
+    for (place, value) in [(0, 1), (2, 0x0800), (4, 0x0604)] {
+        code.extend([SockFilter::new(LOAD_HALF, 0, 0, place), SockFilter::new(JUMP_IF_EQUAL, 1, 0, value), refuse()]);
+    }
+    // The last half word of the packet: there, or the packet is refused.
+    code.push(SockFilter::new(LOAD_HALF, 0, 0, 26));
+    let Some(senders) = senders else {
+        code.push(accept());
+        return code;
+    };
+    code.push(SockFilter::new(LOAD_WORD, 0, 0, SENDER));
+    for sender in senders {
+        code.extend([SockFilter::new(JUMP_IF_EQUAL, 0, 1, sender.to_bits()), accept()]);
+    }
+    code.push(refuse());
+    code
 }

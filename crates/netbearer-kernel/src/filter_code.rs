@@ -1,5 +1,6 @@
 //! What a packet filter is made of (`bpf(4)`; `linux/bpf_common.h`). Loads beyond the end of the packet refuse it.
 
+pub(crate) const LOAD_WORD: u16 = 0x20;
 pub(crate) const LOAD_BYTE: u16 = 0x30;
 pub(crate) const LOAD_HALF: u16 = 0x28;
 pub(crate) const LOAD_HALF_INDEXED: u16 = 0x48;

@@ -77,6 +77,18 @@ impl LinkLayerSocket {
         if sent == packet.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
+    /// Sends if that is possible without waiting.
+    pub(crate) fn try_send(&self, packet: &[u8], destination: &[u8; 6]) -> io::Result<()> {
+        let address = link_address(self.interface, self.protocol, destination)?;
+        let sent = self.socket.get_ref().send_to(packet, &address)?;
+        if sent == packet.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Puts another filter in the place of the one there is, in one step; what has come in already stays.
+    pub(crate) fn replace_filter(&self, filter: &[SockFilter]) -> io::Result<()> {
+        self.socket.get_ref().attach_filter(filter)
+    }
+
     /// Closes the socket on another thread, as the kernel takes milliseconds for it.
     ///
     /// # Panics

@@ -296,3 +296,36 @@ fn only_whole_arp_packets_for_ipv4_over_ethernet_get_in() {
         assert_eq!(down.raw_os_error(), Some(libc::ENETDOWN));
     });
 }
+
+#[test]
+fn an_arp_socket_can_hear_few_and_then_fewer_senders_and_sleeps_through_all_others() {
+    in_namespace(|| async {
+        let elsewhere = connected_pair().await;
+        let socket = ArpSocket::open(AP0).expect("an ARP socket");
+        let [ours, gateway, other] = [8, 1, 9].map(|host| Ipv4Addr::new(10, 0, 0, host));
+        let say = |senders: Vec<Ipv4Addr>| {
+            elsewhere.run(move || {
+                let header = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
+                for sender in senders {
+                    let packet = arp(1, [2, 0, 0, 0, 0, 9], sender, Ipv4Addr::new(10, 0, 0, 77));
+                    send_frame(AP0 + 1, &[&header[..], &[8, 6], &packet].concat());
+                }
+            });
+        };
+        // A second one that hears all: when it has heard the last packet, the first one has been passed by all of them.
+        let witness = ArpSocket::open(AP0).expect("an ARP socket");
+        for (heard, expected) in [(vec![ours, gateway], vec![gateway, ours]), (vec![ours], vec![ours])] {
+            socket.hear_only(&heard).expect("the filter is replaced");
+            let said: Vec<_> = [vec![other; 50], vec![gateway], vec![other; 50], vec![ours], vec![other]].concat();
+            say(said.clone());
+            for sender in said {
+                assert_eq!(witness.receive().await.expect("received").packet[14..18], sender.octets());
+            }
+            for sender in expected {
+                assert_eq!(socket.receive().await.expect("received").packet[14..18], sender.octets());
+            }
+            let more = tokio::time::timeout(Duration::ZERO, socket.receive()).await;
+            assert!(more.is_err(), "nothing else is there to be read: {more:?}");
+        }
+    });
+}

@@ -6,6 +6,7 @@ mod address_guard;
 mod confirmation;
 mod corpus;
 mod decline;
+mod gateway_inquiry;
 mod history;
 mod hostile_replies;
 mod identity;
