@@ -1,0 +1,92 @@
+//! TCP sockets on an address that is gone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
+};
+
+use netbearer_kernel::abort_tcp_sockets;
+use socket2::{Domain, Socket, Type};
+use support::{Elsewhere, Veth, in_namespace, ip, wait_until, watcher};
+
+const LOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+const KEPT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A TCP connection to the other end of the cable from this address, by a socket of this family.
+fn connected(domain: Domain, from: Ipv4Addr) -> TcpStream {
+    let address = |address: Ipv4Addr, port| match domain {
+        Domain::IPV4 => SocketAddr::from((address, port)),
+        _ => SocketAddr::from((address.to_ipv6_mapped(), port)),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+    socket.bind(&address(from, 0).into()).expect("our address");
+    socket.connect(&address(PEER, 7).into()).expect("the server listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+#[test]
+fn sockets_on_an_address_that_is_gone_end_at_once_and_no_others() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        // With the first address of a network the kernel takes the others away, too.
+        for address in [KEPT, LOST] {
+            ip(&format!("addr add {address}/24 dev ap0"));
+        }
+        let (_clock, mut watcher) = watcher().await;
+        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let mut kept = connected(Domain::IPV4, KEPT);
+        let (mut kept_peer, _) = server.accept().expect("connected");
+        kept_peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut lost = [Domain::IPV4, Domain::IPV6].map(|domain| connected(domain, LOST));
+        let listening = TcpListener::bind((LOST, 0)).expect("a listener");
+
+        assert_eq!(abort_tcp_sockets(LOST).expect("nothing to do"), 0, "the address is there");
+        ip(&format!("addr del {LOST}/24 dev ap0"));
+        let start = Instant::now();
+        assert_eq!(abort_tcp_sockets(LOST).expect("aborted"), 2);
+        for stream in &mut lost {
+            let error = stream.read(&mut [0]).expect_err("it is over");
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+        }
+        assert!(start.elapsed() < PATIENCE / 10, "{:?}", start.elapsed());
+        assert_eq!(abort_tcp_sockets(LOST).expect("nothing left"), 0);
+
+        kept.write_all(b"on").expect("it lives");
+        let mut heard = [0; 2];
+        kept_peer.read_exact(&mut heard).expect("it lives");
+        assert_eq!(&heard, b"on");
+        assert_eq!(listening.local_addr().expect("it stays").ip(), LOST);
+    });
+}
+
+#[test]
+fn a_call_that_waits_returns() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        ip(&format!("addr add {LOST}/24 dev ap0"));
+        let (_clock, mut watcher) = watcher().await;
+        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+        let _server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let mut stream = connected(Domain::IPV4, LOST);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(move || stream.read(&mut [0]).map_err(|error| error.kind()));
+            ip(&format!("addr del {LOST}/24 dev ap0"));
+            assert_eq!(abort_tcp_sockets(LOST).expect("aborted"), 1);
+            assert_eq!(waiting.join().expect("no panic"), Err(ErrorKind::ConnectionAborted));
+        });
+    });
+}
