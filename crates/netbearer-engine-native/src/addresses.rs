@@ -6,9 +6,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use netbearer_kernel::HardwareAddress;
+
 #[derive(Debug, Default)]
 pub(crate) struct MachineAddresses {
     known: Mutex<Known>,
+    /// Ethernet addresses.
+    hardware: Mutex<BTreeMap<u32, [u8; 6]>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +49,21 @@ impl MachineAddresses {
         if !now.is_empty() {
             known.by_interface.insert(interface, now);
         }
+    }
+
+    /// Notes the hardware address of an interface; none if it is gone.
+    pub(crate) fn note_hardware(&self, interface: u32, address: Option<&HardwareAddress>) {
+        let ethernet = address.and_then(|address| address.as_bytes().try_into().ok());
+        let mut hardware = self.hardware.lock().unwrap_or_else(PoisonError::into_inner);
+        match ethernet {
+            Some(address) => hardware.insert(interface, address),
+            None => hardware.remove(&interface),
+        };
+    }
+
+    /// The Ethernet addresses of all interfaces.
+    pub(crate) fn hardware(&self) -> BTreeSet<[u8; 6]> {
+        self.hardware.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     /// True if the address is another interface's to use. Of several access points of ours that lease the same, it is the

@@ -268,6 +268,7 @@ impl NativeEngine {
                 let addresses = cache.addresses_of(index).map(|address| (address.address, address.is_ours()));
                 self.context.addresses.note(index, addresses);
             }
+            self.context.addresses.note_hardware(index, cache.link(index).map(|link| &link.hardware_address));
             match cache.link(index).cloned() {
                 Some(link) => self.look_at(&link, extent),
                 None => self.notice_absence(index),

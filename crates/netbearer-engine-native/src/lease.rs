@@ -1,20 +1,28 @@
-//! One DHCP client with its sockets and its clock: carries packets and time to the state machine, decides nothing.
+//! One DHCP client with its sockets and its clock, and the ARP that belongs to a lease: carries packets and time to the
+//! state machines, and puts what they say into one sequence of events.
 
 use std::{
+    collections::BTreeSet,
     future::pending,
     io,
     net::{Ipv4Addr, SocketAddrV4},
+    time::SystemTime,
 };
 
 use netbearer_dhcp::{
-    Client, ClientConfiguration, Event, Transmit,
+    Client, ClientConfiguration, Conflict, Event, Lease, LossReason, RememberedLease, Transmit,
     frame::{self, ChecksumState},
 };
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, PacketSocket, open_udp_socket};
+use netbearer_kernel::{BootClock, HardwareAddress, PacketSocket, ReceivedArpPacket, open_udp_socket};
+use netbearer_types::Moment;
 use tokio::{net::UdpSocket, runtime::Handle};
 
-use crate::spare_socket::SpareSocket;
+use crate::{
+    neighbourhood::{Finding, Neighbourhood},
+    remembered::Memory,
+    spare_socket::SpareSocket,
+};
 
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -31,12 +39,27 @@ pub(crate) struct LeaseKeeper {
     /// There while it has one.
     datagrams: Option<UdpSocket>,
     buffer: Vec<u8>,
+    neighbourhood: Neighbourhood,
+    /// Where the lease is remembered; none if it is not to be.
+    memory: Option<Memory>,
+    /// What was remembered of the network, until it is known which one this is.
+    remembered: Option<RememberedLease>,
+    /// The remembered lease, in use because its gateway answered, until a server has had its say.
+    unconfirmed: Option<Lease>,
+    installed: Option<Lease>,
+    /// The address that was installed last, and no other since.
+    former_address: Option<Ipv4Addr>,
+    /// An address in whose place another one has come, since anybody asked.
+    replaced_address: Option<Ipv4Addr>,
+    /// A gateway that answered in this stay, and its hardware address.
+    gateway: Option<(Ipv4Addr, [u8; 6])>,
 }
 
 /// What happened on a socket or the clock.
 enum Wake {
     Packet { length: usize, checksum: ChecksumState },
     Datagram { length: usize },
+    AddressResolution(io::Result<ReceivedArpPacket>),
     Timeout,
 }
 
@@ -47,7 +70,16 @@ impl LeaseKeeper {
         configuration: ClientConfiguration,
         clock: BootClock,
         spare: &SpareSocket,
+        memory: Option<Memory>,
     ) -> io::Result<Self> {
+        let hardware_address = configuration.hardware_address;
+        let mut neighbourhood = Neighbourhood::new(interface, hardware_address, clock.clone(), spare.clone());
+        // On a network that may want hosts without IPv4, its server is to be heard first.
+        let is_recognisable = |lease: &RememberedLease| lease.network.is_some() && !configuration.ipv6_only;
+        let remembered = configuration.remembered.clone().filter(is_recognisable);
+        if remembered.is_some() {
+            neighbourhood.prepare();
+        }
         Ok(Self {
             interface,
             client: Client::new(configuration, clock.now()),
@@ -55,6 +87,14 @@ impl LeaseKeeper {
             packets: Some(spare.open(interface)?),
             datagrams: None,
             buffer: vec![0; BUFFER_LENGTH],
+            neighbourhood,
+            memory,
+            remembered,
+            unconfirmed: None,
+            installed: None,
+            former_address: None,
+            replaced_address: None,
+            gateway: None,
         })
     }
 
@@ -62,24 +102,39 @@ impl LeaseKeeper {
         self.interface
     }
 
-    /// Asks for a lease; the first message has been sent when this returns.
+    /// Asks for a lease, and whether this is the network of the remembered one; the first messages have been sent when this
+    /// returns.
     pub(crate) async fn start(&mut self) {
         self.client.start(self.clock.now());
         self.send_all().await;
+        if let Some(remembered) = &self.remembered {
+            self.neighbourhood.recognise(remembered);
+        }
     }
 
     /// Waits for the next event of the lease. Dropping the future loses nothing.
+    ///
+    /// A remembered lease whose gateway answers is acquired by that. What the server says of it then is told as of a lease
+    /// there is: renewed, changed perhaps, or lost.
     ///
     /// # Errors
     /// When a socket cannot be opened.
     pub(crate) async fn event(&mut self) -> io::Result<Event> {
         loop {
             if let Some(event) = self.client.poll_event() {
-                return Ok(event);
+                return Ok(self.told_of_a_lease_in_use(event));
             }
             self.send_all().await;
             match self.wake().await? {
-                Wake::Timeout => self.client.handle_timeout(self.clock.now()),
+                Wake::Timeout => {
+                    let now = self.clock.now();
+                    self.client.handle_timeout(now);
+                    self.neighbourhood.handle_timeout();
+                    if self.unconfirmed_until().is_some_and(|end| end <= now) {
+                        self.unconfirmed = None;
+                        return Ok(Event::Lost(LossReason::Expired));
+                    }
+                }
                 Wake::Packet { length, checksum } => {
                     let packet = self.buffer.get(..length).unwrap_or_default();
                     if let Ok(datagram) = frame::decode(packet, checksum) {
@@ -89,19 +144,136 @@ impl LeaseKeeper {
                 Wake::Datagram { length } => {
                     hear(&mut self.client, self.buffer.get(..length).unwrap_or_default(), &self.clock);
                 }
+                Wake::AddressResolution(received) => match self.neighbourhood.hear(received) {
+                    Some(Finding::Known(lease)) => {
+                        self.gateway = self.remembered.take().and_then(|remembered| {
+                            let network = remembered.network?;
+                            Some((network.gateway, network.gateway_hardware_address))
+                        });
+                        self.unconfirmed = Some(lease.clone());
+                        return Ok(Event::Acquired(lease));
+                    }
+                    Some(Finding::Conflict(conflict)) => self.decline(conflict),
+                    Some(Finding::Gateway(gateway, hardware_address)) => {
+                        self.gateway = Some((gateway, hardware_address));
+                        self.remember();
+                    }
+                    None => {}
+                },
             }
         }
     }
 
-    /// The interface has the leased address from now on, so an ordinary socket will do: takes the other one, for whoever
-    /// closes it. The kernel takes milliseconds for that.
-    pub(crate) const fn take_packets(&mut self) -> Option<PacketSocket> {
-        self.packets.take()
+    /// What a server has to say of the remembered lease means something else when that is in use already.
+    fn told_of_a_lease_in_use(&mut self, event: Event) -> Event {
+        if matches!(event, Event::Acquired(_) | Event::NotConfirmed(_)) {
+            self.neighbourhood.end_recognition();
+            self.remembered = None;
+        }
+        // What a server or another host has taken away must not be used again because a gateway answers.
+        if let (Event::Lost(reason) | Event::NotConfirmed(reason), Some(memory)) = (&event, &self.memory)
+            && *reason != LossReason::Expired
+        {
+            memory.forget();
+        }
+        match (event, &self.unconfirmed) {
+            (Event::Acquired(lease), Some(old)) => {
+                let changed = lease.differs_from(old);
+                self.unconfirmed = None;
+                Event::Renewed { lease, changed }
+            }
+            (Event::NotConfirmed(reason), Some(_)) => {
+                self.unconfirmed = None;
+                Event::Lost(reason)
+            }
+            (event, _) => event,
+        }
+    }
+
+    fn decline(&mut self, conflict: Conflict) {
+        let address = self.installed.as_ref().map(|lease| lease.address);
+        let other = HardwareAddress::new(conflict.hardware_address);
+        tracing::warn!(
+            interface = self.interface,
+            ?address,
+            %other,
+            defended = conflict.was_defended,
+            "another host uses the address, and is given way to"
+        );
+        self.client.decline(self.clock.now());
+    }
+
+    /// The end of a lease that no server has confirmed, which the client does not count with.
+    fn unconfirmed_until(&self) -> Option<Moment> {
+        self.unconfirmed.as_ref()?.term.expires_at()
+    }
+
+    /// The interface has this leased address from now on, so an ordinary socket will do, once a server knows of it.
+    pub(crate) fn address_installed(&mut self, lease: Lease) {
+        if let Some(former) = self.former_address.replace(lease.address).filter(|former| *former != lease.address) {
+            self.replaced_address = Some(former);
+        }
+        let is_elsewhere = |before: &Lease| before.address != lease.address || before.gateway() != lease.gateway();
+        if self.installed.as_ref().is_some_and(is_elsewhere) {
+            self.neighbourhood.forget_address();
+        }
+        self.installed = Some(lease);
+    }
+
+    /// What an installed address leaves to do, for whoever has told of it. Nothing of it as long as no server knows of the
+    /// address.
+    pub(crate) fn afterwards(&mut self, spare: SpareSocket) -> Afterwards {
+        let is_confirmed = self.unconfirmed.is_none();
+        let memory = self.memory.clone().filter(|_| is_confirmed);
+        Afterwards {
+            packets: self.packets.take_if(|_| is_confirmed),
+            remembered: memory.and_then(|memory| Some((memory, self.worth_remembering()?))),
+            spare,
+        }
+    }
+
+    /// Watches over the installed address from now on, unless that is being done; `machine` has the hardware addresses of
+    /// all interfaces. Finds out where its gateway is, too, for the next time.
+    pub(crate) fn watch_over_address(&mut self, machine: impl FnOnce() -> BTreeSet<[u8; 6]>) {
+        let Some(lease) = &self.installed else { return };
+        if !self.neighbourhood.watches_over(lease.address) {
+            let is_gateway_known = self.known_gateway(lease).is_some();
+            self.neighbourhood.watch_over(lease, machine(), is_gateway_known);
+        }
+    }
+
+    /// The address in whose place another one has come; each is told once. One that only was away for a while is none.
+    pub(crate) const fn take_replaced_address(&mut self) -> Option<Ipv4Addr> {
+        self.replaced_address.take()
     }
 
     /// The interface has no address any more.
     pub(crate) fn address_removed(&mut self) {
         self.datagrams = None;
+        self.installed = None;
+        self.neighbourhood.forget_address();
+    }
+
+    /// Keeps what is known of the installed lease for the next time.
+    fn remember(&self) {
+        if let (Some(memory), Some(remembered)) = (&self.memory, self.worth_remembering()) {
+            memory.put(remembered);
+        }
+    }
+
+    fn worth_remembering(&self) -> Option<RememberedLease> {
+        let lease = self.installed.as_ref()?;
+        let remembered = RememberedLease::new(lease, self.clock.now(), SystemTime::now());
+        Some(match self.known_gateway(lease) {
+            Some(hardware_address) => remembered.with_network(lease, hardware_address),
+            None => remembered,
+        })
+    }
+
+    fn known_gateway(&self, lease: &Lease) -> Option<[u8; 6]> {
+        self.gateway
+            .filter(|(gateway, _)| lease.gateway() == Some(*gateway))
+            .map(|(_, hardware_address)| hardware_address)
     }
 
     /// Has the lease confirmed, if there is one; the question has been sent when this returns. False if there is none.
@@ -118,7 +290,8 @@ impl LeaseKeeper {
     }
 
     async fn wake(&mut self) -> io::Result<Wake> {
-        let timeout = self.client.poll_timeout();
+        let timeouts = [self.client.poll_timeout(), self.neighbourhood.poll_timeout(), self.unconfirmed_until()];
+        let timeout = timeouts.into_iter().flatten().min();
         let (packets, datagrams, buffer, clock) = (&self.packets, &self.datagrams, &mut self.buffer, &self.clock);
         let mut other_buffer = [0; 2_048];
         let wake = tokio::select! {
@@ -134,6 +307,7 @@ impl LeaseKeeper {
                 self.buffer.splice(..heard.len(), heard.iter().copied());
                 Wake::Datagram { length }
             }
+            received = self.neighbourhood.receive() => Wake::AddressResolution(received),
             () = async {
                 match timeout {
                     Some(deadline) => clock.sleep_until(deadline).await,
@@ -142,15 +316,6 @@ impl LeaseKeeper {
             } => Wake::Timeout,
         };
         Ok(wake)
-    }
-
-    /// The kernel takes milliseconds to close a packet socket, so nobody waits for it.
-    fn close_packets(&mut self) {
-        if let Some(packets) = self.packets.take()
-            && Handle::try_current().is_ok()
-        {
-            packets.close_in_background();
-        }
     }
 
     async fn send_all(&mut self) {
@@ -194,7 +359,37 @@ impl LeaseKeeper {
 
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
-        self.close_packets();
+        close(self.packets.take());
+    }
+}
+
+/// What is to be done after an address was installed, and nobody waits for: done when this is dropped, whatever comes between.
+pub(crate) struct Afterwards {
+    packets: Option<PacketSocket>,
+    remembered: Option<(Memory, RememberedLease)>,
+    spare: SpareSocket,
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        // Without a runtime everything ends.
+        if Handle::try_current().is_err() {
+            return;
+        }
+        close(self.packets.take());
+        self.spare.replenish();
+        if let Some((memory, lease)) = self.remembered.take() {
+            memory.put(lease);
+        }
+    }
+}
+
+/// The kernel takes milliseconds to close a packet socket, so nobody waits for it.
+fn close(packets: Option<PacketSocket>) {
+    if let Some(packets) = packets
+        && Handle::try_current().is_ok()
+    {
+        packets.close_in_background();
     }
 }
 

@@ -18,6 +18,7 @@ mod installation;
 mod learnt;
 mod lease;
 mod leftovers;
+mod neighbourhood;
 mod notes;
 mod ownership;
 mod remembered;

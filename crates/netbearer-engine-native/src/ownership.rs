@@ -143,7 +143,7 @@ impl Drop for Claim {
         }
         if let Some(file) = &held.file {
             // Closing it would not do either: a child that was forked just now has it open until it executes its program.
-            if let Err(error) = flock(&file, FlockOperation::Unlock) {
+            if let Err(error) = flock(file, FlockOperation::Unlock) {
                 tracing::warn!("the lock of the network namespace could not be given back: {error}");
             }
         }

@@ -15,35 +15,48 @@ use netbearer_types::Identifier;
 #[derive(Clone, Debug)]
 pub(crate) struct RememberedLeases {
     directory: PathBuf,
-    known: Arc<Mutex<BTreeMap<Identifier, RememberedLease>>>,
+    /// None for what was forgotten, whatever the file may still say.
+    known: Arc<Mutex<BTreeMap<Identifier, Option<RememberedLease>>>>,
+    writing: Arc<Mutex<()>>,
 }
 
 impl RememberedLeases {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, known: Arc::default() }
+        Self { directory, known: Arc::default(), writing: Arc::default() }
     }
 
     /// The lease last had on this access point, if it has not ended.
     pub(crate) fn get(&self, identifier: &Identifier) -> Option<RememberedLease> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
-        known.or_else(|| read(&self.path(identifier))).filter(|lease| lease.is_valid(SystemTime::now()))
+        known.unwrap_or_else(|| read(&self.path(identifier))).filter(|lease| lease.is_valid(SystemTime::now()))
     }
 
     /// Keeps a lease. The file is written on another thread: nobody waits for a disk.
     pub(crate) fn put(&self, identifier: &Identifier, lease: RememberedLease) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), lease.clone());
-        let path = self.path(identifier);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&path, &lease) {
-                tracing::debug!("the lease could not be written to {}: {error}", path.display());
-            }
-        });
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), Some(lease));
+        let (leases, identifier) = (self.clone(), identifier.clone());
+        tokio::task::spawn_blocking(move || leases.write_down(&identifier));
     }
 
+    /// Nothing is remembered of this access point when this returns.
     pub(crate) fn forget(&self, identifier: &Identifier) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(identifier);
-        // There may be none.
-        let _ = fs::remove_file(self.path(identifier));
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), None);
+        self.write_down(identifier);
+    }
+
+    /// Makes the file say what is known by now: threads that write for older leases may come later.
+    fn write_down(&self, identifier: &Identifier) {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
+        let path = self.path(identifier);
+        let written = match known {
+            Some(Some(lease)) => write(&path, &lease),
+            Some(None) => remove(&path),
+            None => return,
+        };
+        if let Err(error) = written {
+            tracing::debug!("what is known of the lease could not be put to {}: {error}", path.display());
+        }
     }
 
     fn path(&self, identifier: &Identifier) -> PathBuf {
@@ -51,8 +64,36 @@ impl RememberedLeases {
     }
 }
 
+/// Where the lease of one access point is remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    leases: RememberedLeases,
+    identifier: Identifier,
+}
+
+impl Memory {
+    pub(crate) const fn new(leases: RememberedLeases, identifier: Identifier) -> Self {
+        Self { leases, identifier }
+    }
+
+    pub(crate) fn put(&self, lease: RememberedLease) {
+        self.leases.put(&self.identifier, lease);
+    }
+
+    pub(crate) fn forget(&self) {
+        self.leases.forget(&self.identifier);
+    }
+}
+
 fn read(path: &Path) -> Option<RememberedLease> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn write(path: &Path, lease: &RememberedLease) -> io::Result<()> {

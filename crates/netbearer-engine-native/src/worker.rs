@@ -8,12 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError, RememberedLease};
+use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError};
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, PacketSocket, RequestError, Requests, Resumptions, RuleSpec, Sysctl};
+use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, RuleSpec, Sysctl};
 use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
 use tokio::{
-    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -27,7 +26,7 @@ use crate::{
     leftovers::Leftovers,
     notes::{Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
-    remembered::RememberedLeases,
+    remembered::{Memory, RememberedLeases},
     settings,
     spare_socket::SpareSocket,
     steering::{self, Numbers, Rules, Steering},
@@ -284,6 +283,7 @@ impl Worker {
         }
         self.adjust_settings(order, &link).await;
         loop {
+            self.watch_over_address().await;
             match self.happening(&mut link).await? {
                 None => self.follow_routers(&link).await,
                 // A lease that is kept has less time left than the kernel thinks, which does not count suspend.
@@ -296,8 +296,7 @@ impl Worker {
                     self.install(order, &link, lease).await?;
                 }
                 Some(Event::Refused { server, reason }) => pass_over(&link, server, reason),
-                // Nothing is installed before a lease is granted, and IPv4 is never forgone: see
-                // `ClientConfiguration::ipv6_only`.
+                // Nothing is installed then; see `LeaseKeeper::event`. IPv4 that is in use is not forgone.
                 Some(Event::NotConfirmed(_) | Event::Ipv6Only { .. }) => {}
                 Some(Event::Lost(reason)) => {
                     // One family is enough, and the other may come back.
@@ -313,6 +312,16 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    /// Has an address that is new watched over. Who waits for the address goes first.
+    async fn watch_over_address(&mut self) {
+        tokio::task::yield_now().await;
+        let Some(lease) = &mut self.lease else { return };
+        lease.watch_over_address(|| self.context.addresses.hardware());
+        if let Some(address) = lease.take_replaced_address() {
+            abort_sockets(address);
         }
     }
 
@@ -419,12 +428,10 @@ impl Worker {
         }
         self.installation.add_lease(&self.context.requests, steering, parts, now).await?;
         self.say(Topic::Standing(Some(self.installation.standing())));
-        let packets = self.lease.as_mut().and_then(LeaseKeeper::take_packets);
-        let remembered = (!order.profile.dhcp_release).then(|| {
-            let lease = RememberedLease::new(&lease, now, std::time::SystemTime::now());
-            (self.identifier.clone(), lease)
+        let _afterwards = self.lease.as_mut().map(|keeper| {
+            keeper.address_installed(lease);
+            keeper.afterwards(self.context.spare.clone())
         });
-        let _afterwards = Afterwards { context: Arc::clone(&self.context), packets, remembered };
         self.tell(order.number, Stage::Reached);
         // Somebody waits for what this makes possible; the rest can wait for them.
         tokio::task::yield_now().await;
@@ -546,7 +553,11 @@ impl Worker {
             ipv6_only: profile.ipv6_only,
             ..ClientConfiguration::new(hardware_address, seed)
         };
-        let keeper = LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare);
+        // A lease that is given back is not to be asked for again.
+        let memory =
+            (!profile.dhcp_release).then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone()));
+        let keeper =
+            LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare, memory);
         keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
     }
 
@@ -632,29 +643,6 @@ impl Worker {
     }
 }
 
-/// What a lease that was installed leaves to do, and nobody waits for. Done when this is dropped, whatever comes between.
-struct Afterwards {
-    context: Arc<Context>,
-    packets: Option<PacketSocket>,
-    remembered: Option<(Identifier, RememberedLease)>,
-}
-
-impl Drop for Afterwards {
-    fn drop(&mut self) {
-        // Without a runtime everything ends.
-        if Handle::try_current().is_err() {
-            return;
-        }
-        if let Some(packets) = self.packets.take() {
-            packets.close_in_background();
-        }
-        self.context.spare.replenish();
-        if let Some((identifier, lease)) = self.remembered.take() {
-            self.context.remembered.put(&identifier, lease);
-        }
-    }
-}
-
 /// Changes settings that differ, after they were noted. Returns the note as it is then.
 fn adjust(notes: &Notes, link: &LinkView, found: Note, wanted: &[(Sysctl, i64)]) -> Note {
     let changed = settings::to_be_changed(&link.name, wanted);
@@ -682,6 +670,15 @@ fn ask_routers(link: &LinkView) {
     if let Err(error) = netbearer_kernel::solicit_routers(link.index) {
         tracing::debug!(interface = link.name, "routers could not be solicited: {error}");
     }
+}
+
+/// Who speaks from an address that is gone waits for answers that cannot come. On another thread: the kernel has to look at
+/// all its sockets.
+fn abort_sockets(address: Ipv4Addr) {
+    tokio::task::spawn_blocking(move || match netbearer_kernel::abort_tcp_sockets(address) {
+        Ok(aborted) => tracing::debug!(%address, aborted, "TCP sockets on a lost address were aborted"),
+        Err(error) => tracing::warn!("TCP sockets on the lost address {address} could not be aborted: {error}"),
+    });
 }
 
 /// For what only ends by failing.

@@ -1,5 +1,5 @@
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, UdpSocket},
     os::fd::{AsFd, AsRawFd},
     process,
 };
@@ -8,6 +8,8 @@ use crate::{AccessPoint, LabError, Namespace};
 
 /// Its interface, in its own namespace.
 const INTERFACE: &str = "neighbour0";
+/// RFC 863. Nothing gets that far.
+const DISCARD_PORT: u16 = 9;
 /// The access point's end of the cable.
 const SEGMENT: &str = "port0";
 
@@ -57,6 +59,18 @@ impl Neighbour {
             self.namespace.ip_lines(&["link", "set", INTERFACE, state])?;
         }
         Ok(())
+    }
+
+    /// Has its kernel ask everybody on the link where each of these addresses is, once at least.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when the access point is unplugged.
+    pub fn ask_for(&self, addresses: impl IntoIterator<Item = Ipv4Addr> + Send) -> Result<(), LabError> {
+        let asking = || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            addresses.into_iter().try_for_each(|address| socket.send_to(&[], (address, DISCARD_PORT)).map(drop))
+        };
+        self.namespace.run(asking).map_err(LabError::unable_to("have a neighbour ask for addresses"))
     }
 }
 

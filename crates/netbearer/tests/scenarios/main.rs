@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod address_conflicts;
 mod adoption;
 mod availability;
 mod beside;
@@ -12,6 +13,7 @@ mod dhcp_faults;
 mod hotplug;
 mod interference;
 mod ipv6;
+mod known_networks;
 mod leases;
 mod loss;
 mod managers;

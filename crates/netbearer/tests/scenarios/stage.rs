@@ -1,6 +1,7 @@
 //! What every scenario stands on: a lab, a manager on its machine, and sessions whose events are written down.
 
 use std::{
+    io::{ErrorKind, Read},
     net::{IpAddr, SocketAddr, TcpStream},
     path::Path,
     time::Duration,
@@ -212,6 +213,11 @@ impl Watched {
         event.as_ref().map(describe).expect("an event should come in time")
     }
 
+    /// The next event if it comes within that time.
+    pub(crate) fn next_within(&mut self, duration: Duration) -> Option<String> {
+        self.events.next_within(duration).as_ref().map(describe)
+    }
+
     /// The next event if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<String> {
         self.events.try_next().as_ref().map(describe)
@@ -227,8 +233,7 @@ impl Watched {
 
     /// Nothing is told for so long.
     pub(crate) fn expect_silence_for(&mut self, duration: Duration) {
-        let event = self.events.next_within(duration);
-        assert_eq!(event.as_ref().map(describe), None, "nothing should be told");
+        assert_eq!(self.next_within(duration), None, "nothing should be told");
     }
 
     /// "Up" as the scenarios mean it: open, with an interface, and a connection through it reaches the server behind.
@@ -259,6 +264,12 @@ impl Watched {
 
 pub(crate) fn assert_alive(conversation: &mut Conversation) {
     conversation.echo(b"still here").expect("the connection lives");
+}
+
+/// The connection has ended with an error; nobody had to wait for what cannot come.
+pub(crate) fn assert_aborted(conversation: &mut Conversation) {
+    let error = conversation.stream().read(&mut [0]).expect_err("the connection has ended");
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
 }
 
 /// An ordinary program's connection, which knows nothing of sessions.

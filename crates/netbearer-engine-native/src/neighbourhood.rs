@@ -1,0 +1,216 @@
+//! What is asked and heard by ARP on one link, as long as a lease is asked for or kept there: carries packets and time to
+//! the state machines of `netbearer-dhcp`, decides nothing.
+
+use std::{collections::BTreeSet, io, net::Ipv4Addr, time::SystemTime};
+
+use netbearer_dhcp::{
+    AddressGuard, Conflict, GatewayInquiry, KnownNetwork, Lease, RememberedLease,
+    arp::{Message, Transmit},
+};
+use netbearer_engine::Clock;
+use netbearer_kernel::{ArpSocket, BootClock, ReceivedArpPacket};
+use netbearer_types::Moment;
+use tokio::runtime::Handle;
+
+use crate::spare_socket::SpareSocket;
+
+/// The hosts around one interface.
+pub(crate) struct Neighbourhood {
+    interface: u32,
+    hardware_address: [u8; 6],
+    clock: BootClock,
+    spare: SpareSocket,
+    socket: Option<ArpSocket>,
+    /// Whom the kernel lets through; everybody if none.
+    heard: Option<Vec<Ipv4Addr>>,
+    known_network: Option<KnownNetwork>,
+    guard: Option<AddressGuard>,
+    inquiry: Option<GatewayInquiry>,
+}
+
+/// What was found out.
+pub(crate) enum Finding {
+    /// This is the network of the remembered lease.
+    Known(Lease),
+    /// Another host uses our address.
+    Conflict(Conflict),
+    /// Where the gateway of the installed lease is.
+    Gateway(Ipv4Addr, [u8; 6]),
+}
+
+impl Neighbourhood {
+    /// Opens nothing yet.
+    pub(crate) const fn new(interface: u32, hardware_address: [u8; 6], clock: BootClock, spare: SpareSocket) -> Self {
+        Self {
+            interface,
+            hardware_address,
+            clock,
+            spare,
+            socket: None,
+            heard: None,
+            known_network: None,
+            guard: None,
+            inquiry: None,
+        }
+    }
+
+    /// Gets the socket ready, while the carrier is on its way.
+    pub(crate) fn prepare(&mut self) {
+        if self.socket.is_none() {
+            match self.spare.open_arp(self.interface) {
+                Ok(socket) => (self.socket, self.heard) = (Some(socket), None),
+                // Without it the server alone decides, and the address goes unguarded.
+                Err(error) => tracing::warn!(interface = self.interface, "no socket for ARP: {error}"),
+            }
+        }
+    }
+
+    /// Asks whether this is the network of `remembered`; the question has been sent when this returns.
+    pub(crate) fn recognise(&mut self, remembered: &RememberedLease) {
+        let (now, wall_clock) = (self.clock.now(), SystemTime::now());
+        self.known_network = KnownNetwork::new(remembered, self.hardware_address, now, wall_clock);
+        self.send_all();
+    }
+
+    /// A server has decided what network this is.
+    pub(crate) fn end_recognition(&mut self) {
+        self.known_network = None;
+    }
+
+    pub(crate) fn watches_over(&self, address: Ipv4Addr) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.address() == address)
+    }
+
+    /// Watches over the address of `lease`, which is installed, and asks where its gateway is unless that is known.
+    pub(crate) fn watch_over(&mut self, lease: &Lease, machine: BTreeSet<[u8; 6]>, is_gateway_known: bool) {
+        if self.socket.is_none() {
+            self.prepare();
+            self.spare.replenish();
+        }
+        let now = self.clock.now();
+        self.guard = Some(AddressGuard::new(self.hardware_address, machine, lease.address, now));
+        self.inquiry = if is_gateway_known { None } else { GatewayInquiry::new(lease, self.hardware_address, now) };
+        self.narrow();
+        self.send_all();
+    }
+
+    /// The address is not installed any more.
+    pub(crate) fn forget_address(&mut self) {
+        self.guard = None;
+        self.inquiry = None;
+    }
+
+    /// When [`Neighbourhood::handle_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Moment> {
+        // Without a socket nothing can be found out.
+        self.socket.as_ref()?;
+        let known_network = self.known_network.as_ref().and_then(KnownNetwork::poll_timeout);
+        let guard = self.guard.as_ref().and_then(AddressGuard::poll_timeout);
+        let inquiry = self.inquiry.as_ref().and_then(GatewayInquiry::poll_timeout);
+        [known_network, guard, inquiry].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self) {
+        let now = self.clock.now();
+        if let Some(known_network) = &mut self.known_network {
+            known_network.handle_timeout(now);
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.handle_timeout(now);
+        }
+        if let Some(inquiry) = &mut self.inquiry {
+            inquiry.handle_timeout(now);
+        }
+        self.narrow();
+        self.send_all();
+    }
+
+    /// Waits for a packet. Dropping the future loses nothing.
+    pub(crate) async fn receive(&self) -> io::Result<ReceivedArpPacket> {
+        match &self.socket {
+            Some(socket) => socket.receive().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes what [`Neighbourhood::receive`] gave.
+    pub(crate) fn hear(&mut self, received: io::Result<ReceivedArpPacket>) -> Option<Finding> {
+        let packet = match received {
+            Ok(received) => received.packet,
+            // The interface is down. Should it come up again, the socket goes on.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NETDOWN.raw_os_error()) => return None,
+            Err(error) => {
+                tracing::warn!(interface = self.interface, "ARP is not heard any more: {error}");
+                self.close();
+                return None;
+            }
+        };
+        let message = Message::decode(&packet).ok()?;
+        let finding = self.take_in(&message);
+        self.narrow();
+        self.send_all();
+        finding
+    }
+
+    fn take_in(&mut self, message: &Message) -> Option<Finding> {
+        if let Some(known_network) = &mut self.known_network {
+            known_network.handle_message(message);
+            if let Some(lease) = known_network.poll_confirmation() {
+                return Some(Finding::Known(lease));
+            }
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.handle_message(message, self.clock.now());
+            if let Some(conflict) = guard.poll_conflict() {
+                return Some(Finding::Conflict(conflict));
+            }
+        }
+        let inquiry = self.inquiry.as_mut()?;
+        inquiry.handle_message(message);
+        let gateway = inquiry.gateway();
+        inquiry.poll_finding().map(|hardware_address| Finding::Gateway(gateway, hardware_address))
+    }
+
+    /// Has the kernel let through only whom it matters to hear: on a busy link this process sleeps.
+    fn narrow(&mut self) {
+        let (Some(socket), Some(guard)) = (&self.socket, &self.guard) else { return };
+        let asked = self.inquiry.as_ref().filter(|inquiry| !inquiry.is_over()).map(GatewayInquiry::gateway);
+        let heard: Vec<Ipv4Addr> = [guard.address()].into_iter().chain(asked).collect();
+        if self.heard.as_ref() != Some(&heard) {
+            if let Err(error) = socket.hear_only(&heard) {
+                tracing::debug!(interface = self.interface, "everybody's ARP is heard: {error}");
+            }
+            self.heard = Some(heard);
+        }
+    }
+
+    fn send_all(&mut self) {
+        let known_network = self.known_network.as_mut().and_then(KnownNetwork::poll_transmit);
+        let guard = self.guard.as_mut().and_then(AddressGuard::poll_transmit);
+        let inquiry = self.inquiry.as_mut().and_then(GatewayInquiry::poll_transmit);
+        for Transmit { destination, message } in [known_network, guard, inquiry].into_iter().flatten() {
+            let packet = message.encode();
+            let (Some(socket), Ok(packet)) = (&self.socket, packet.as_slice().try_into()) else { return };
+            // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.
+            if let Err(error) = socket.try_send(packet, destination) {
+                tracing::debug!(interface = self.interface, "an ARP message could not be sent: {error}");
+            }
+        }
+    }
+
+    /// The kernel takes milliseconds to close a packet socket, so nobody waits for it.
+    fn close(&mut self) {
+        if let Some(socket) = self.socket.take()
+            && Handle::try_current().is_ok()
+        {
+            socket.close_in_background();
+        }
+    }
+}
+
+impl Drop for Neighbourhood {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
