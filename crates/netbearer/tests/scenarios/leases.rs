@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use netbearer::{HostName, Profile, VendorClass};
 use netbearer_lab::{
-    AccessPointPlan, Dhcp, DhcpServer, Exchange, Fault, MessageType, Script,
+    AccessPointPlan, Dhcp, DhcpServer, Exchange, MessageType, Script,
     dhcproto::v4::{DhcpOption, OptionCode},
 };
 
@@ -20,38 +20,6 @@ fn a_lease_is_renewed_in_silence() {
     }
     session.expect_silence();
     crate::stage::assert_alive(&mut conversation);
-}
-
-/// Part of scenario 16: the server is gone before T1, and the link is lost when the lease has expired.
-#[test]
-fn an_expired_lease_is_a_lost_link() {
-    let stage = short_leases(Duration::from_secs(2));
-    let manager = stage.manager();
-    let mut session = Watched::opened(&manager);
-    server(&stage).fail(Fault::Silent);
-    session.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
-    let failure = session.session.error().unwrap();
-    assert!(failure.message.contains("expired"), "{failure}");
-    manager.shutdown();
-    stage.assert_as_before();
-}
-
-/// Part of scenario 16: a NAK while renewing, and the same address again.
-#[test]
-fn a_lease_that_is_refused_and_granted_again_in_time_keeps_the_session() {
-    let stage = short_leases(Duration::from_secs(2));
-    let manager = stage.manager();
-    let mut session = Watched::opened(&manager);
-    let server = server(&stage);
-    server.fail_next(1, Fault::Nak);
-    let before = server.exchanges().mark();
-    let is_ack = |exchange: &Exchange| exchange.kind == MessageType::Ack && exchange.fault.is_none();
-    let is_offer = |exchange: &Exchange| exchange.kind == MessageType::Offer;
-    server.exchanges().wait_for_since(before, "an OFFER after the NAK", DEADLINE, is_offer).unwrap();
-    server.exchanges().wait_for_since(before, "an ACK after the NAK", DEADLINE, is_ack).unwrap();
-    wait_for_renewal(server);
-    session.expect_silence();
-    session.assert_up();
 }
 
 /// What the profile says of the client is what servers hear of it, in every message.

@@ -1,7 +1,4 @@
-use std::time::Duration;
-
-use netbearer::{Profile, SessionError, SessionState};
-use netbearer_lab::{AccessPointPlan, Dhcp, Fault, Script};
+use netbearer::{Profile, SessionState};
 
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
 
@@ -115,37 +112,6 @@ fn sessions_that_open_together_are_opened_together() {
     }
     watcher.expect(&["Connecting", "Connected"]);
     watcher.expect_silence();
-}
-
-/// No DHCP server answers: the open fails when the profile's time is over, and not before.
-#[test]
-fn without_a_dhcp_server_the_open_fails_and_says_so() {
-    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::None)]);
-    let timeout = Duration::from_millis(600);
-    let manager = stage.manager_with(Profile { connect_timeout: timeout, ..Profile::default() });
-    let mut session = Watched::new(&manager);
-    session.open();
-    session.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
-    session.expect_silence();
-    let failure = session.session.error().unwrap();
-    assert_eq!(failure.error, SessionError::Unknown);
-    assert!(failure.message.contains(AP0) && failure.message.contains("DHCP"), "{failure}");
-    manager.shutdown();
-    stage.assert_as_before();
-}
-
-/// A server that refuses what was remembered only costs a round trip.
-#[test]
-fn a_refused_remembered_lease_is_replaced_by_a_new_one() {
-    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Scripted(Script::default()))]);
-    let manager = stage.manager();
-    let mut session = Watched::opened(&manager);
-    session.close();
-    session.expect(&["Closed", "Closing", "Disconnected"]);
-    stage.ap0().dhcp_server().unwrap().fail_next(1, Fault::Nak);
-    session.open();
-    session.expect(&["Connecting", "Connected", "Opened"]);
-    session.assert_up();
 }
 
 /// Who does not read in time is told what holds, and from then on every event once.
