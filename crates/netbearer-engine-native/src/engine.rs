@@ -119,6 +119,8 @@ pub struct NativeEngine {
     /// Why the kernel cannot be watched any more; told once everything seen before has been.
     failure: Option<WatchError>,
     news: mpsc::UnboundedReceiver<News>,
+    /// Not told before the kernel's messages have been read.
+    unread_news: Vec<News>,
     news_sender: mpsc::UnboundedSender<News>,
 }
 
@@ -235,6 +237,7 @@ impl NativeEngine {
             suspects_are_old: false,
             failure: None,
             news,
+            unread_news: Vec::new(),
             news_sender,
         };
         if engine.surroundings.mark_field.is_none() {
@@ -256,7 +259,7 @@ impl NativeEngine {
     /// The same, after everything was read from the kernel anew.
     async fn look_anew(&mut self) -> Result<(), EngineError> {
         let changes = self.watcher.resync().await.map_err(Self::failed)?;
-        self.take_in(changes, Vec::new());
+        self.take_in_with_news(changes);
         self.look();
         Ok(())
     }
@@ -526,9 +529,9 @@ impl NativeEngine {
     /// Takes in all that the workers have said, and what shows of it in the kernel's messages. Those are here already, and
     /// are read before the news is told, so that progress never runs ahead of the levels.
     fn take_in_news(&mut self, first: Option<News>) {
-        let mut news: Vec<News> = first.into_iter().collect();
+        self.unread_news.extend(first);
         while let Ok(more) = self.news.try_recv() {
-            news.push(more);
+            self.unread_news.push(more);
         }
         let changes = match self.watcher.changed().now_or_never() {
             Some(Ok(changes)) => changes,
@@ -538,6 +541,12 @@ impl NativeEngine {
             }
             None => Changes::default(),
         };
+        self.take_in_with_news(changes);
+    }
+
+    /// Takes in the news too, unless there still is something of the kernel's to be read first.
+    fn take_in_with_news(&mut self, changes: Changes) {
+        let news = if self.watcher.is_behind() { Vec::new() } else { std::mem::take(&mut self.unread_news) };
         self.take_in(changes, news);
     }
 
@@ -558,7 +567,7 @@ impl NativeEngine {
             _ = self.resumptions.resumed() => Wake::Resumed,
         };
         match wake {
-            Wake::Kernel(Ok(changes)) => self.take_in(changes, Vec::new()),
+            Wake::Kernel(Ok(changes)) => self.take_in_with_news(changes),
             Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
             // There always is some, as we have a sender ourselves.
             Wake::News(news) => self.take_in_news(news),

@@ -86,6 +86,11 @@ pub struct Watcher {
     next_poke: Option<Moment>,
     /// Dumps are put off until then.
     dump_pause: Option<Moment>,
+    /// Messages were lost. The kernel drops more of them without a word until all that it has kept is read
+    /// (`NETLINK_S_CONGESTED` of `net/netlink/af_netlink.c`), so nothing is read anew before.
+    is_congested: bool,
+    /// There is more to read than was read, or something to be read anew.
+    is_behind: bool,
     overruns: u64,
 }
 
@@ -117,6 +122,8 @@ impl Watcher {
             last_link_event: start,
             next_poke: None,
             dump_pause: None,
+            is_congested: false,
+            is_behind: false,
             overruns: 0,
         };
         watcher.resync().await?;
@@ -154,16 +161,33 @@ impl Watcher {
         self.cache.solicited(interface);
     }
 
-    /// Waits until something has changed, and reads everything there is to read. Dropping the future loses nothing.
+    /// True if there was more to read than could be read at once, or what was lost could not be read anew yet: what the kernel
+    /// did before this moment may not be known. [`Watcher::changed`] returns when it is.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Waits until something has changed, and reads everything there is to read; or until it has caught up, perhaps without
+    /// any change, if it [is behind](Watcher::is_behind). Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the kernel can no longer be watched.
     pub async fn changed(&mut self) -> Result<Changes, WatchError> {
         loop {
+            // True until the end of this, as the future may be dropped on the way.
+            let was_behind = std::mem::replace(&mut self.is_behind, true);
             let all_read = self.drain()?;
             self.pending += self.cache.expire(self.clock.now());
-            self.settle().await?;
-            if !self.pending.is_empty() {
+            if all_read && std::mem::take(&mut self.is_congested) {
+                Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+            }
+            if !self.is_congested {
+                self.settle().await?;
+            }
+            self.is_behind = !all_read || self.dump_pause.is_some();
+            let has_caught_up = was_behind && !self.is_behind;
+            if has_caught_up || !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
             }
             if all_read {
@@ -238,6 +262,7 @@ impl Watcher {
 
     fn lose(&mut self) {
         self.overruns += 1;
+        self.is_congested = true;
         tracing::debug!("messages of the kernel were lost, reading everything anew");
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
         self.pending += self.cache.doubt_announcements();
