@@ -145,6 +145,8 @@ struct Entry {
     standing: Option<Standing>,
     /// How often some of that was found missing.
     interferences: u32,
+    /// How often its worker has asked for a view of the link as it is now.
+    looks: u32,
     /// It is no access point any more; the worker clears away what is ours.
     departing: bool,
     /// Its interface is gone, and the core has forgotten it.
@@ -310,7 +312,11 @@ impl NativeEngine {
         entry.name.clone_from(&link.name);
         entry.forgotten = false;
         let surroundings = self.surroundings.of(link.index, &self.context.addresses);
-        let view = LinkView::new(link, bearer_type.family(), entry.interferences, surroundings);
+        let view = LinkView {
+            interferences: entry.interferences,
+            looks: entry.link.borrow().as_ref().map_or(0, |link| link.looks),
+            ..LinkView::new(link, bearer_type.family(), surroundings)
+        };
         let is_news = entry.link.borrow().as_ref() != Some(&view);
         if is_news {
             entry.link.send_replace(Some(view));
@@ -513,6 +519,9 @@ impl NativeEngine {
         };
         self.look_at_each(changes.interfaces().into_iter().map(|index| (index, extent(&index))));
         for identifier in touched {
+            if let Some(entry) = self.access_points.get(&identifier) {
+                self.workers_have_news |= entry.answer_looks();
+            }
             self.report(&identifier, Extent::Everything);
             self.drop_if_idle(&identifier);
         }
@@ -588,6 +597,7 @@ impl NativeEngine {
                     entry.progress = Some(Progress { number, stage, obstacle: None });
                 }
             }
+            Topic::Look => entry.looks += 1,
             Topic::Obstacle(obstacle) => {
                 if let Some(progress) = &mut entry.progress {
                     progress.obstacle = Some(obstacle);
@@ -714,6 +724,7 @@ impl Entry {
             settled: true,
             standing: None,
             interferences: 0,
+            looks: 0,
             departing: false,
             forgotten: false,
             beside: None,
@@ -728,6 +739,17 @@ impl Entry {
             *known = learnt;
             is_news
         });
+    }
+
+    /// Tells the worker that its view of the link is not older than its question; false if it has not asked.
+    fn answer_looks(&self) -> bool {
+        self.link.send_if_modified(|link| {
+            let unanswered = link.as_mut().filter(|link| link.looks != self.looks);
+            unanswered.is_some_and(|link| {
+                link.looks = self.looks;
+                true
+            })
+        })
     }
 
     /// Its worker was told to let go of it, and has not ended that yet.
@@ -747,7 +769,7 @@ impl WorkerHandle {
 }
 
 impl LinkView {
-    fn new(link: &Link, family: netbearer_types::BearerFamily, interferences: u32, surroundings: Surroundings) -> Self {
+    fn new(link: &Link, family: netbearer_types::BearerFamily, surroundings: Surroundings) -> Self {
         Self {
             index: link.index,
             name: link.name.clone(),
@@ -756,7 +778,8 @@ impl LinkView {
             carrier: link.carrier,
             carrier_losses: link.carrier_losses,
             family,
-            interferences,
+            interferences: 0,
+            looks: 0,
             surroundings,
         }
     }

@@ -149,11 +149,6 @@ impl Leftovers {
         !self.notes.is_empty()
     }
 
-    /// True if clearing sets this interface down.
-    pub(crate) fn sets_down(&self, index: u32) -> bool {
-        self.up.iter().any(|(up, _)| *up == index)
-    }
-
     /// The same as [`Leftovers::clear`], done when it returns: requests are carried out and answered while they are made.
     pub(crate) fn clear_at_once(&self, requests: &Requests, notes: &Notes) {
         if self.clear(requests, notes).now_or_never().is_none() {

@@ -70,6 +70,8 @@ pub(crate) struct LinkView {
     pub(crate) family: BearerFamily,
     /// How often something of ours was found missing in the kernel.
     pub(crate) interferences: u32,
+    /// How often the worker has asked for a view that is not older than its question.
+    pub(crate) looks: u32,
     /// What others have that bears on our rules.
     pub(crate) surroundings: Surroundings,
 }
@@ -85,6 +87,8 @@ pub(crate) struct News {
 pub(crate) enum Topic {
     /// How far it is with an order.
     Progress(Option<CommandNumber>, Stage),
+    /// The link is to be seen as it is now: see [`LinkView::looks`].
+    Look,
     /// What stands in the way of going further than was told last.
     Obstacle(String),
     /// What of ours stands in the kernel from now on; none while that changes.
@@ -358,7 +362,11 @@ impl Worker {
             };
             let changed = view.name != link.name || view.surroundings != link.surroundings;
             let interfered = view.interferences != link.interferences;
+            let has_other_hardware_address = view.hardware_address != link.hardware_address;
             *link = view;
+            if has_other_hardware_address {
+                self.note_hardware_address(link);
+            }
             if changed {
                 self.follow_name_and_surroundings(link).await?;
             }
@@ -462,6 +470,15 @@ impl Worker {
         Ok(link)
     }
 
+    /// By the one it had, nobody would know the interface again after we were killed.
+    fn note_hardware_address(&mut self, link: &LinkView) {
+        let Some(found) = &mut self.found else { return };
+        found.hardware_address = hexadecimal(&link.hardware_address);
+        if let Err(error) = self.context.notes.rewrite(found) {
+            tracing::warn!(interface = link.name, "the note of how it was found is out of date: {error}");
+        }
+    }
+
     /// Notes and changes settings that cannot wait. Most machines have them already.
     fn adjust_at_once(&mut self, link: &LinkView, wanted: &[(Sysctl, i64)]) {
         if let Some(found) = self.found.take() {
@@ -501,14 +518,15 @@ impl Worker {
             return Ok(());
         }
         let claim = self.context.ownership.claim()?;
-        if claim.took_the_lock() && order.leftovers.are_noted() {
-            order.leftovers.clear(&self.context.requests, &self.context.notes).await;
-            let index = self.link.borrow().as_ref().map(|link| link.index);
-            if index.is_some_and(|index| order.leftovers.sets_down(index)) {
-                // How the interface is found is how it is now, not as the killed process had it.
-                let is_down = |link: &Option<LinkView>| link.as_ref().is_none_or(|link| !link.administratively_up);
-                self.link.wait_for(is_down).await.map_err(|_| WorkError::Gone)?;
+        if claim.took_the_lock() {
+            if order.leftovers.are_noted() {
+                order.leftovers.clear(&self.context.requests, &self.context.notes).await;
             }
+            // How the interface is found is how it is now, not as whoever had the lock had it.
+            let looks = self.link.borrow().as_ref().map_or(0, |link| link.looks);
+            self.say(Topic::Look);
+            let is_newer = |link: &Option<LinkView>| link.as_ref().is_none_or(|link| link.looks > looks);
+            self.link.wait_for(is_newer).await.map_err(|_| WorkError::Gone)?;
         }
         self.claim = Some(claim);
         Ok(())
@@ -708,6 +726,7 @@ async fn differing(link: &mut watch::Receiver<Option<LinkView>>, before: &LinkVi
     let other = |link: &Option<LinkView>| {
         link.as_ref().is_some_and(|link| {
             let is_as_before = link.name == before.name
+                && link.hardware_address == before.hardware_address
                 && link.interferences == before.interferences
                 && link.surroundings == before.surroundings;
             link.index == before.index && !is_as_before

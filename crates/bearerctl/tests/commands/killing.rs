@@ -52,6 +52,20 @@ fn the_next_start_removes_what_a_killed_process_has_left() {
 
 /// A process that was there before the other was killed takes over nothing of it: not its link, its table or its mark.
 #[test]
+fn a_killed_process_has_left_what_is_known_again_by_another_hardware_address() {
+    const ADDRESS: &str = "02:00:5e:10:00:99";
+    let stage = Stage::with_dnsmasq();
+    let open = stage.opened();
+    stage.lab.machine().command("ip").args(["link", "set", "ap0", "address", ADDRESS]).output().unwrap();
+    let is_noted = || Ok(stage.notes().contains(ADDRESS).then_some(()));
+    stage.lab.machine().wait_until("the address in the note", DEADLINE, is_noted).unwrap();
+    open.end_by(Signal::KILL);
+    let ended = stage.run(&["reset"]);
+    assert!(ended.output.iter().any(|line| line.contains("set down: ap0")), "{ended:?}");
+    assert!(!stage.lab.machine().is_administratively_up("ap0").unwrap());
+}
+
+#[test]
 fn a_process_that_only_watched_clears_what_a_killed_one_has_left_before_it_opens() {
     let stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
     let open = stage.opened();

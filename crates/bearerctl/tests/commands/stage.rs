@@ -67,6 +67,13 @@ impl Stage {
         fs::write(path, text).unwrap();
     }
 
+    /// What the program has noted of the interfaces it uses.
+    pub(crate) fn notes(&self) -> String {
+        let runtime = fs::read_dir(self.directory.path().join("runtime")).unwrap().flatten();
+        let notes = runtime.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
+        notes.filter_map(|note| fs::read_to_string(note.path()).ok()).collect()
+    }
+
     /// Somebody else configures `ap0`: what is up without us is adopted.
     pub(crate) fn bring_up_by_hand(&mut self) {
         for arguments in [["link", "set", "ap0", "up"].as_slice(), &["address", "add", "10.10.0.77/24", "dev", "ap0"]] {
