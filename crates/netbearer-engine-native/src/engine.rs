@@ -121,6 +121,8 @@ pub struct NativeEngine {
     news: mpsc::UnboundedReceiver<News>,
     /// Not told before the kernel's messages have been read.
     unread_news: Vec<News>,
+    /// Rules or routes have changed since they were compared with what is to stand.
+    owes_comparison: bool,
     news_sender: mpsc::UnboundedSender<News>,
 }
 
@@ -240,6 +242,7 @@ impl NativeEngine {
             failure: None,
             news,
             unread_news: Vec::new(),
+            owes_comparison: false,
             news_sender,
         };
         if engine.surroundings.mark_field.is_none() {
@@ -314,7 +317,7 @@ impl NativeEngine {
         let surroundings = self.surroundings.of(link.index, &self.context.addresses);
         let view = LinkView {
             interferences: entry.interferences,
-            looks: entry.link.borrow().as_ref().map_or(0, |link| link.looks),
+            looks: entry.looks,
             ..LinkView::new(link, bearer_type.family(), surroundings)
         };
         let is_news = entry.link.borrow().as_ref() != Some(&view);
@@ -526,7 +529,9 @@ impl NativeEngine {
             self.drop_if_idle(&identifier);
         }
         self.tell_surroundings(&changes, is_news_for_all);
-        if changes.rules || !changes.routes.is_empty() {
+        self.owes_comparison |= changes.rules || !changes.routes.is_empty();
+        // What stands by the word of the workers is known only when their news has been told.
+        if !self.watcher.is_behind() && std::mem::take(&mut self.owes_comparison) {
             self.look_for_interference();
         }
         if !changes.is_empty() || is_touched {
