@@ -1,6 +1,6 @@
 //! The kernel's settings of an interface of ours: what they are to be, and what they were.
 
-use netbearer_kernel::{Sysctl, SysctlError, overwrite_sysctl, read_sysctl};
+use netbearer_kernel::{Sysctl, SysctlError, Sysctls};
 use netbearer_types::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +47,8 @@ pub(crate) fn for_neighbours_and_routers(metric: u32) -> Vec<(Sysctl, i64)> {
 }
 
 /// Those of them that differ from what the interface has. Nothing is changed yet.
-pub(crate) fn to_be_changed(interface: &str, wanted: &[(Sysctl, i64)]) -> Vec<ChangedSetting> {
-    let differing = |(sysctl, new): &(Sysctl, i64)| match read_sysctl(interface, *sysctl) {
+pub(crate) fn to_be_changed(sysctls: &mut Sysctls, wanted: &[(Sysctl, i64)]) -> Vec<ChangedSetting> {
+    let differing = |(sysctl, new): &(Sysctl, i64)| match sysctls.read(*sysctl) {
         Ok(old) => (old != *new).then(|| ChangedSetting { name: sysctl.to_string(), old, new: *new }),
         Err(error) => {
             pass_over(&error);
@@ -69,10 +69,10 @@ pub(crate) fn merge(known: &mut Vec<ChangedSetting>, changed: &[ChangedSetting])
 }
 
 /// Changes them. What the kernel does not let us change, as in a container, stays as it is.
-pub(crate) fn change(interface: &str, settings: &[ChangedSetting]) {
+pub(crate) fn change(sysctls: &mut Sysctls, settings: &[ChangedSetting]) {
     for setting in settings {
         if let Some(sysctl) = setting.sysctl()
-            && let Err(error) = overwrite_sysctl(interface, sysctl, setting.new)
+            && let Err(error) = sysctls.overwrite(sysctl, setting.new)
         {
             pass_over(&error);
         }
@@ -81,10 +81,11 @@ pub(crate) fn change(interface: &str, settings: &[ChangedSetting]) {
 
 /// Puts the old values back, unless somebody else has changed them since. Returns the names of those that it did.
 pub(crate) fn restore(interface: &str, settings: &[ChangedSetting]) -> Vec<String> {
+    let mut sysctls = Sysctls::of(interface);
     let restored = settings.iter().filter(|setting| {
         let Some(sysctl) = setting.sysctl() else { return false };
-        let result = match read_sysctl(interface, sysctl) {
-            Ok(found) if found == setting.new => overwrite_sysctl(interface, sysctl, setting.old),
+        let result = match sysctls.read(sysctl) {
+            Ok(found) if found == setting.new => sysctls.overwrite(sysctl, setting.old),
             Ok(_) => return false,
             Err(error) => Err(error),
         };

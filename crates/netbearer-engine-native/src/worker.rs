@@ -10,7 +10,7 @@ use std::{
 
 use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError};
 use netbearer_engine::Clock;
-use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, RuleSpec, Sysctl};
+use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, RuleSpec, Sysctl, Sysctls};
 use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
 use tokio::{
     sync::{mpsc, watch},
@@ -111,6 +111,8 @@ pub(crate) struct Worker {
     installation: Installation,
     /// The interface as it was found, once we have changed it.
     found: Option<Note>,
+    /// The interface's settings that a bring-up waits for. Their files stay open from one bring-up to the next.
+    urgent_settings: Sysctls,
     /// Settings are being changed on another thread; the note as it is afterwards.
     adjusting: Option<JoinHandle<Note>>,
     lease: Option<LeaseKeeper>,
@@ -167,6 +169,7 @@ impl Worker {
             steering: None,
             installation: Installation::default(),
             found: None,
+            urgent_settings: Sysctls::of(""),
             adjusting: None,
             lease: None,
             contest: Contest::default(),
@@ -452,17 +455,19 @@ impl Worker {
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone().ok_or(WorkError::Gone)?;
         if self.found.as_ref().is_none_or(|found| found.index != link.index) {
+            let sysctls = self.urgent_settings_of(&link.name);
+            let settings = settings::to_be_changed(sysctls, &settings::before_the_link_goes_up());
             let note = Note {
                 boot: self.context.boot.clone(),
                 index: link.index,
                 name: link.name.clone(),
                 hardware_address: hexadecimal(&link.hardware_address),
                 administratively_up: link.administratively_up,
-                settings: settings::to_be_changed(&link.name, &settings::before_the_link_goes_up()),
+                settings,
             };
             let written = self.context.notes.write(&note);
             written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
-            settings::change(&link.name, &note.settings);
+            settings::change(&mut self.urgent_settings, &note.settings);
             if let Some(former) = self.found.replace(note) {
                 self.context.notes.remove(former.index);
             }
@@ -482,8 +487,16 @@ impl Worker {
     /// Notes and changes settings that cannot wait. Most machines have them already.
     fn adjust_at_once(&mut self, link: &LinkView, wanted: &[(Sysctl, i64)]) {
         if let Some(found) = self.found.take() {
-            self.found = Some(adjust(&self.context.notes, link, found, wanted));
+            let notes = self.context.notes.clone();
+            self.found = Some(adjust(&notes, self.urgent_settings_of(&link.name), found, wanted));
         }
+    }
+
+    fn urgent_settings_of(&mut self, interface: &str) -> &mut Sysctls {
+        if self.urgent_settings.interface() != interface {
+            self.urgent_settings = Sysctls::of(interface);
+        }
+        &mut self.urgent_settings
     }
 
     /// Notes and changes the settings that nobody waits for, on another thread: some thirty files take longer than all of
@@ -495,7 +508,7 @@ impl Worker {
             settings::for_neighbours_and_routers(steering::metric(link.family, order.profile.preference, steering));
         let (link, note, notes) = (link.clone(), found.clone(), self.context.notes.clone());
         self.adjusting = Some(tokio::task::spawn_blocking(move || {
-            let note = adjust(&notes, &link, note, &wanted);
+            let note = adjust(&notes, &mut Sysctls::of(&link.name), note, &wanted);
             ask_routers(&link);
             note
         }));
@@ -662,8 +675,8 @@ impl Worker {
 }
 
 /// Changes settings that differ, after they were noted. Returns the note as it is then.
-fn adjust(notes: &Notes, link: &LinkView, found: Note, wanted: &[(Sysctl, i64)]) -> Note {
-    let changed = settings::to_be_changed(&link.name, wanted);
+fn adjust(notes: &Notes, sysctls: &mut Sysctls, found: Note, wanted: &[(Sysctl, i64)]) -> Note {
+    let changed = settings::to_be_changed(sysctls, wanted);
     if changed.is_empty() {
         return found;
     }
@@ -671,12 +684,13 @@ fn adjust(notes: &Notes, link: &LinkView, found: Note, wanted: &[(Sysctl, i64)])
     settings::merge(&mut note.settings, &changed);
     match notes.rewrite(&note) {
         Ok(()) => {
-            settings::change(&link.name, &changed);
+            settings::change(sysctls, &changed);
             note
         }
         // What could not be put back is not changed. Without it the link still works.
         Err(error) => {
-            tracing::warn!(interface = link.name, "the kernel's settings are left as they are: {error}");
+            let interface = sysctls.interface();
+            tracing::warn!(interface, "the kernel's settings are left as they are: {error}");
             found
         }
     }

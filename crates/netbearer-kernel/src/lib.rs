@@ -60,7 +60,7 @@ pub use router_option::{AnnouncedOption, RouterOption};
 pub use router_solicitation::solicit_routers;
 pub use rule::{Rule, RuleAction, RuleSpec};
 pub use socket_abort::abort_tcp_sockets;
-pub use sysctl::{Sysctl, SysctlError, effective_reverse_path_filter, overwrite_sysctl, read_sysctl, write_sysctl};
+pub use sysctl::{Sysctl, SysctlError, Sysctls, effective_reverse_path_filter, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
 pub use udp_socket::open_udp_socket;
 pub use watcher::{POKE_INTERVAL, POKE_WINDOW, WATCH_INTERVAL, WatchError, Watcher};

@@ -1,7 +1,10 @@
 use std::{
-    fmt, fs, io,
-    io::{Read, Write},
-    path::PathBuf,
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
 };
 
 /// The longest interface name, `IFNAMSIZ` of `linux/if.h` less the final zero.
@@ -143,17 +146,86 @@ impl fmt::Display for Sysctl {
     }
 }
 
+/// The settings of one interface. The file of each that was used stays open: opening it takes several times longer than
+/// reading it.
+#[derive(Debug)]
+pub struct Sysctls {
+    interface: String,
+    opened: BTreeMap<Sysctl, File>,
+}
+
+impl Sysctls {
+    /// Those of an interface in the network namespace of the thread that uses one first: `/proc/sys/net` shows that one.
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn of(interface: impl Into<String>) -> Self {
+        Self { interface: interface.into(), opened: BTreeMap::new() }
+    }
+
+    /// The interface name.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Reads a setting.
+    ///
+    /// # Errors
+    /// [`SysctlError`]; that something is not permitted does not happen to readers.
+    pub fn read(&mut self, sysctl: Sysctl) -> Result<i64, SysctlError> {
+        let path = path(&self.interface, sysctl)?;
+        let read = match self.with_file(sysctl, &path, number) {
+            Err(error) if is_refusal(&error) => File::open(path).and_then(|file| number(&file)),
+            read => read,
+        };
+        read.map_err(|error| explain(error, &self.interface, sysctl))
+    }
+
+    /// Writes a setting whose old value does not matter, or is known.
+    ///
+    /// # Errors
+    /// [`SysctlError`].
+    pub fn overwrite(&mut self, sysctl: Sysctl, value: i64) -> Result<(), SysctlError> {
+        let path = path(&self.interface, sysctl)?;
+        let text = value.to_string();
+        match self.with_file(sysctl, &path, |file| file.write_all_at(text.as_bytes(), 0)) {
+            Ok(()) => Ok(()),
+            Err(source) if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE)) => {
+                Err(SysctlError::Refused { interface: self.interface.clone(), sysctl, value, source })
+            }
+            Err(source) => Err(explain(source, &self.interface, sysctl)),
+        }
+    }
+
+    fn with_file<T>(&mut self, sysctl: Sysctl, path: &Path, act: impl Fn(&File) -> io::Result<T>) -> io::Result<T> {
+        if let Some(file) = self.opened.get(&sysctl) {
+            match act(file) {
+                // The file is of an interface that has gone, or had this name; another one may have it now.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => drop(self.opened.remove(&sysctl)),
+                done => return done,
+            }
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let done = act(&file);
+        self.opened.insert(sysctl, file);
+        done
+    }
+}
+
+fn number(file: &File) -> io::Result<i64> {
+    let mut text = [0; LONGEST_NUMBER];
+    let length = file.read_at(&mut text, 0)?;
+    let number = str::from_utf8(text.get(..length).unwrap_or_default()).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// Reads a setting of an interface in the network namespace of the calling thread: `/proc/sys/net` shows that one.
 ///
 /// # Errors
-/// [`SysctlError`]; that something is not permitted does not happen to readers.
+/// As [`Sysctls::read`].
 pub fn read_sysctl(interface: &str, sysctl: Sysctl) -> Result<i64, SysctlError> {
     let path = path(interface, sysctl)?;
-    let failed = |error| explain(error, interface, sysctl);
-    let mut text = [0; LONGEST_NUMBER];
-    let length = fs::File::open(path).and_then(|mut file| file.read(&mut text)).map_err(failed)?;
-    let number = str::from_utf8(text.get(..length).unwrap_or_default()).ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
+    File::open(path).and_then(|file| number(&file)).map_err(|error| explain(error, interface, sysctl))
 }
 
 /// The reverse-path filter that really works on an interface: the greater of its own value and that of `all`
@@ -175,29 +247,12 @@ pub fn effective_reverse_path_filter(interface: &str) -> Result<i64, SysctlError
 /// # Errors
 /// [`SysctlError`].
 pub fn write_sysctl(interface: &str, sysctl: Sysctl, value: i64) -> Result<i64, SysctlError> {
-    let old = read_sysctl(interface, sysctl)?;
+    let mut sysctls = Sysctls::of(interface);
+    let old = sysctls.read(sysctl)?;
     if old != value {
-        overwrite_sysctl(interface, sysctl, value)?;
+        sysctls.overwrite(sysctl, value)?;
     }
     Ok(old)
-}
-
-/// Writes a setting whose old value does not matter, or is known.
-///
-/// # Errors
-/// [`SysctlError`].
-pub fn overwrite_sysctl(interface: &str, sysctl: Sysctl, value: i64) -> Result<(), SysctlError> {
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .open(path(interface, sysctl)?)
-        .and_then(|mut file| file.write_all(value.to_string().as_bytes()));
-    match written {
-        Ok(()) => Ok(()),
-        Err(source) if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE)) => {
-            Err(SysctlError::Refused { interface: interface.to_owned(), sysctl, value, source })
-        }
-        Err(source) => Err(explain(source, interface, sysctl)),
-    }
 }
 
 fn path(interface: &str, sysctl: Sysctl) -> Result<PathBuf, SysctlError> {
@@ -219,10 +274,16 @@ fn folder(interface: &str, sysctl: Sysctl) -> Result<PathBuf, SysctlError> {
     Ok(PathBuf::from("/proc/sys/net").join(family).join("conf").join(interface))
 }
 
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::EROFS))
+}
+
 fn explain(source: io::Error, interface: &str, sysctl: Sysctl) -> SysctlError {
     let interface = interface.to_owned();
+    if is_refusal(&source) {
+        return SysctlError::NotPermitted { interface, sysctl, source };
+    }
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES | libc::EROFS) => SysctlError::NotPermitted { interface, sysctl, source },
         Some(libc::ENOENT) => {
             let has_settings =
                 |family| PathBuf::from("/proc/sys/net").join(family).join("conf").join(&interface).exists();

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use netbearer_kernel::{Sysctl, SysctlError, read_sysctl, write_sysctl};
+use netbearer_kernel::{Sysctl, SysctlError, Sysctls, read_sysctl, write_sysctl};
 use support::{Elsewhere, in_namespace, ip};
 
 fn by_proc(family: &str, interface: &str, name: &str) -> String {
@@ -90,6 +90,33 @@ fn a_name_is_one_of_an_interface_and_no_way_to_another_file() {
             assert!(matches!(refused, SysctlError::NotAName { .. }), "{trick:?}: {refused:?}");
         }
         assert_eq!(by_proc("ipv4", "lo", "arp_ignore"), before);
+    });
+}
+
+#[test]
+fn files_that_stay_open_belong_to_the_interface_that_has_the_name_now() {
+    in_namespace(|| async {
+        let mut settings = Sysctls::of("ap0");
+        let mut change = |value| {
+            let before = settings.read(Sysctl::ArpIgnore).expect("read");
+            settings.overwrite(Sysctl::ArpIgnore, value).expect("written");
+            (before, by_proc("ipv4", "ap0", "arp_ignore"))
+        };
+        ip("link add ap0 type veth peer name p0");
+        assert_eq!(change(1), (0, "1".to_owned()));
+        assert_eq!(change(2), (1, "2".to_owned()));
+
+        ip("link set ap0 name ap5");
+        ip("link add ap0 type veth peer name p1");
+        assert_eq!(change(1), (0, "1".to_owned()));
+        assert_eq!(by_proc("ipv4", "ap5", "arp_ignore"), "2");
+
+        ip("link delete ap0");
+        ip("link add ap0 type veth peer name p1");
+        assert_eq!(change(8), (0, "8".to_owned()));
+        ip("link delete ap0");
+        let gone = settings.read(Sysctl::ArpIgnore).expect_err("it is gone");
+        assert!(matches!(gone, SysctlError::NoInterface { .. }), "{gone:?}");
     });
 }
 
