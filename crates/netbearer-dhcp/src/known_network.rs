@@ -14,8 +14,11 @@ use crate::{
 /// How long an answer is waited for (`REACHABILITY_TIMEOUT`, RFC 4436 §2.1).
 const REACHABILITY_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Questions before the network is taken for another one. The first one may be lost on a port that has just come up.
-const TRIES: u32 = 3;
+/// How long for the first question, which may be lost on a port that has just come up. Longer than a gateway takes.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(5);
+
+/// Questions before the network is taken for another one.
+const TRIES: u32 = 4;
 
 /// Finds out whether this is the network of a remembered lease, by asking for its gateway where it was (DNAv4, RFC 4436):
 /// a fraction of a millisecond instead of a round trip to a DHCP server that is perhaps busy or far away.
@@ -110,7 +113,8 @@ impl KnownNetwork {
             self.stage = Stage::Unconfirmed;
             return;
         }
-        self.stage = Stage::Asking { tries: tries + 1, next_at: now + REACHABILITY_TIMEOUT };
+        let timeout = if tries == 0 { FIRST_TIMEOUT } else { REACHABILITY_TIMEOUT };
+        self.stage = Stage::Asking { tries: tries + 1, next_at: now + timeout };
         // RFC 4436 §2.1.1: to the gateway alone, so that on another network nobody learns of the address.
         let message = Message::request(self.hardware_address, self.lease.address, self.gateway);
         self.transmit = Some(Transmit { destination: self.gateway_hardware_address, message });

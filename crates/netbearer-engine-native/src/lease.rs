@@ -107,6 +107,9 @@ impl LeaseKeeper {
     pub(crate) async fn start(&mut self) {
         self.client.start(self.clock.now());
         self.send_all().await;
+        // Where the link has just come up, a worker of the kernel that is bound to this processor has yet to switch on the
+        // queues (`net/core/link_watch.c`). A gateway answers faster than a server, and what it sends before is lost.
+        std::thread::yield_now();
         if let Some(remembered) = &self.remembered {
             self.neighbourhood.recognise(remembered);
         }
