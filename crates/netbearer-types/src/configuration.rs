@@ -36,12 +36,16 @@ impl fmt::Display for Kind {
 pub enum Purpose {
     /// Not told.
     #[default]
+    #[serde(alias = "unknown")]
     Unknown,
     /// Anybody may use it.
+    #[serde(alias = "public")]
     Public,
     /// A closed group uses it.
+    #[serde(alias = "private")]
     Private,
     /// It serves one service only.
+    #[serde(alias = "service-specific")]
     ServiceSpecific,
 }
 

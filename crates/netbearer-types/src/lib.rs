@@ -41,7 +41,10 @@ pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
 pub use moment::Moment;
-pub use profile::{AnnouncedRoutes, BypassVpn, Lifetime, Profile};
+pub use profile::{
+    Addressing, AnnouncedRoutes, BypassVpn, Lifetime, NetworkAddress, NetworkAddressError, Profile,
+    ServiceNetworkProfile, UserChoiceProfile,
+};
 pub use property::{PropertyKey, PropertyValue};
 pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;

@@ -1,8 +1,13 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientIdentifier, HostName, VendorClass};
+use crate::{ClientIdentifier, HostName, Proxy, Purpose, VendorClass};
 
 /// Who decides how long an access point stays up (semantics §1, "adopted link").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,10 +79,132 @@ impl fmt::Display for BypassVpn {
     }
 }
 
+/// Where an access point has its IPv4 address from. IPv6 is the kernel's: what routers announce (RFC 4862).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Addressing {
+    /// A DHCP server (RFC 2131).
+    #[default]
+    Dhcp,
+    /// [`Profile::addresses`].
+    Static,
+}
+
+/// An address and the length of its network's prefix, written as in `192.0.2.10/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct NetworkAddress {
+    address: IpAddr,
+    prefix_length: u8,
+}
+
+/// This text is no address that an interface could have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an address for an interface: {reason}; write it as in 192.0.2.10/24")]
+pub struct NetworkAddressError {
+    /// The text.
+    pub text: String,
+    /// What is wrong, as a clause.
+    pub reason: &'static str,
+}
+
+impl NetworkAddress {
+    /// The address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The length of the prefix, in bits.
+    #[must_use]
+    pub const fn prefix_length(&self) -> u8 {
+        self.prefix_length
+    }
+}
+
+impl FromStr for NetworkAddress {
+    type Err = NetworkAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |reason| NetworkAddressError { text: text.to_owned(), reason };
+        let (address, length) = text.split_once('/').ok_or_else(|| wrong("the length of the prefix is missing"))?;
+        let address: IpAddr = address.parse().map_err(|_| wrong("what stands before the slash is no IP address"))?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_length: u8 = length.parse().map_err(|_| wrong("the length of the prefix is no number"))?;
+        if !(1..=longest).contains(&prefix_length) {
+            return Err(wrong("no prefix is that long"));
+        }
+        if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+            return Err(wrong("no host may have it"));
+        }
+        if let IpAddr::V4(host) = address {
+            if host == Ipv4Addr::BROADCAST {
+                return Err(wrong("no host may have it"));
+            }
+            let hosts = u32::MAX.checked_shr(prefix_length.into()).unwrap_or(0);
+            // Networks of two have neither (RFC 3021).
+            if hosts > 1 && [0, hosts].contains(&(host.to_bits() & hosts)) {
+                return Err(wrong("it is the network's own or its broadcast address"));
+            }
+        }
+        Ok(Self { address, prefix_length })
+    }
+}
+
+impl TryFrom<String> for NetworkAddress {
+    type Error = NetworkAddressError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for NetworkAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.prefix_length)
+    }
+}
+
+impl From<NetworkAddress> for String {
+    fn from(address: NetworkAddress) -> Self {
+        address.to_string()
+    }
+}
+
 /// How an access point is brought up and kept. All times are counted on `CLOCK_BOOTTIME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
 pub struct Profile {
+    /// For people; the interface name if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the network is for.
+    pub purpose: Purpose,
+    /// Traffic costs money or counts against an allowance.
+    pub metered: bool,
+    /// The proxy to use on this network; told to applications, not used by us.
+    pub proxy: Proxy,
+    /// Whether it leads to the Internet, where the default route does not tell (semantics §9).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+    /// Where it has its IPv4 address from.
+    pub addressing: Addressing,
+    /// The addresses of static addressing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<NetworkAddress>,
+    /// The gateways of static addressing, at most one of each family.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Name servers, instead of those the network tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
+    /// Search domains, instead of those the network tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search_domains: Vec<HostName>,
+    /// Maximum transmission unit in octets, instead of what the network tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     /// Who decides how long the access point stays up.
     pub lifetime: Lifetime,
     /// How long the link stays up after its last hold has gone.
@@ -120,6 +247,17 @@ pub struct Profile {
 impl Default for Profile {
     fn default() -> Self {
         Self {
+            name: None,
+            purpose: Purpose::Unknown,
+            metered: false,
+            proxy: Proxy::None,
+            online: None,
+            addressing: Addressing::Dhcp,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            mtu: None,
             lifetime: Lifetime::Adopt,
             linger: Duration::ZERO,
             connect_timeout: Duration::from_secs(20),
@@ -137,6 +275,53 @@ impl Default for Profile {
             carrier_watch: false,
         }
     }
+}
+
+/// How a service network chooses among its members. Times are counted on `CLOCK_BOOTTIME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct ServiceNetworkProfile {
+    /// For people; the name of its file if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the network is for.
+    pub purpose: Purpose,
+    /// The proxy to use on it.
+    pub proxy: Proxy,
+    /// Its access points, the most preferred first: each by the name of its profile's file, its identifier, or its interface
+    /// name.
+    pub members: Vec<String>,
+    /// How long a better member must have been usable before it is offered (semantics §5).
+    #[serde(with = "duration_text")]
+    pub settle: Duration,
+    /// How long the link that was left is kept after a forced roam.
+    #[serde(with = "duration_text")]
+    pub roam_linger: Duration,
+}
+
+impl Default for ServiceNetworkProfile {
+    fn default() -> Self {
+        Self {
+            name: None,
+            purpose: Purpose::Unknown,
+            proxy: Proxy::None,
+            members: Vec::new(),
+            settle: Duration::from_secs(2),
+            roam_linger: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is chosen from when a session is opened on a user choice (semantics §6).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct UserChoiceProfile {
+    /// For people; the name of its file if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it may resolve to: access points and service networks, each by the name of its file, its identifier, or its
+    /// interface name; everything there is if empty.
+    pub choices: Vec<String>,
 }
 
 /// Spans of time as people write them: a number and a unit (`"500ms"`, `"20s"`, `"2m"`).
