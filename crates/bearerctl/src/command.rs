@@ -1,5 +1,6 @@
 //! What the program does, a file for each command.
 
+mod lab;
 mod list;
 mod monitor;
 mod open;
@@ -10,7 +11,8 @@ mod stop;
 mod update;
 mod why;
 
-use netbearer::{Embedded, Manager};
+pub(crate) use lab::{Place, control::Refusal, tour::StepError};
+use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
     arguments::{Arguments, Command},
@@ -24,6 +26,8 @@ use crate::{
 pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) embedded: Embedded,
+    /// In place of the usual ones, in a sandbox.
+    pub(crate) lab_directories: Directories,
 }
 
 impl Context {
@@ -33,8 +37,12 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let context = Context { output: arguments.output(), embedded: arguments.embedded() };
+pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, Error> {
+    let context = Context {
+        output: arguments.output(),
+        embedded: arguments.embedded(),
+        lab_directories: arguments.lab_directories(),
+    };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -44,6 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Update => update::run(&context).await,
+        Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
     }
     .map(|()| ExitCode::OK)
