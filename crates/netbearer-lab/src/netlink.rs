@@ -10,9 +10,10 @@ use std::{
 
 use libc::{
     AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
-    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NLMSG_ERROR, RTM_DELLINK, RTM_DELQDISC, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWQDISC, RTM_SETLINK,
-    RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_DELLINK, RTM_DELQDISC, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWQDISC, RTM_SETLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
 };
 use netbearer_types::Moment;
 use rustix::{
@@ -116,6 +117,30 @@ impl LinkSocket {
         Ok(flags & IFF_UP.unsigned_abs() != 0)
     }
 
+    /// All there is of one kind, message by message, without their headers.
+    pub(crate) fn dump(&self, kind: u16) -> io::Result<Vec<Vec<u8>>> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every family, and the rest as the kernel likes it.
+        send(&*socket, &Request::new(kind, NLM_F_DUMP).words(&[0; 3]).finish(), SendFlags::empty())?;
+        let mut all = Vec::new();
+        let mut answer = vec![0; 65_536];
+        loop {
+            let (length, _) = recv(&*socket, &mut answer[..], RecvFlags::empty())?;
+            let mut rest = answer.get(..length).unwrap_or_default();
+            while let Some((kind, message, behind)) = split_message(rest) {
+                match i32::from(kind) {
+                    NLMSG_DONE => return Ok(all),
+                    NLMSG_ERROR => {
+                        let code = acknowledgement(rest).unwrap_or_default();
+                        return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+                    }
+                    _ => all.push(message.to_vec()),
+                }
+                rest = behind;
+            }
+        }
+    }
+
     /// Slows what a link sends (`tc(8)`); none lets it send as fast as it can.
     pub(crate) fn shape(&self, index: u32, shaping: Option<Shaping>) -> io::Result<()> {
         let header = [0, index, 0, ROOT, 0];
@@ -158,6 +183,15 @@ impl LinkSocket {
             }
         }
     }
+}
+
+/// The kind of the first message, its content, and what comes behind it (`struct nlmsghdr` of `netlink(7)`).
+fn split_message(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = u32::from_ne_bytes(messages.get(..4)?.try_into().ok()?);
+    let kind = u16::from_ne_bytes(messages.get(4..6)?.try_into().ok()?);
+    let length = usize::try_from(length).ok()?;
+    let behind = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((kind, messages.get(HEADER_LENGTH..length)?, behind))
 }
 
 /// The error code of an `NLMSG_ERROR`: 0 for an acknowledgement, else a negative `errno(3)`.

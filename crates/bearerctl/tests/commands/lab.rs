@@ -250,7 +250,9 @@ fn a_cable_is_cut_and_restored_from_outside_under_a_session_inside() {
         let ended = host.run(&["lab", "restore", "ap0", "--json"]);
         assert_eq!(ended.json()["cable_in_order"], true, "{ended:?}");
         input.write_all(b"go on\n").unwrap();
-        lab.output.wait_for_text_since(before, "Opened", DEADLINE).unwrap();
+        for told in ["Opened", "10.10.0.100/24"] {
+            lab.output.wait_for_text_since(before, told, DEADLINE).unwrap();
+        }
         let status = host.run(&["lab", "status", "--json"]).json();
         assert_eq!(status[0]["leases"], serde_json::json!(["10.10.0.100"]), "{status}");
         assert_eq!(lab.end_by(Signal::INT).code, 0, "the signal is passed on, and the session is closed in order");
@@ -262,7 +264,7 @@ fn names_and_both_families_lead_to_the_server_behind_the_access_point() {
     let host = Host::new();
     let script = "bearerctl run --on ap1 -- sh -c '\
         getent ahostsv4 server.lab; getent ahostsv6 server.lab; \
-        ip monitor address & ip -6 address show dev ap1'";
+        ip monitor address & ip -6 address show dev ap1; wait'";
     let lab = host.start(&["lab", "--", "sh", "-c", script]);
     lab.wait_for("198.51.100.1 ");
     lab.wait_for("2001:db8:ffff::1 ");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::IsTerminal,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use hickory_proto::{
 use netbearer::{
     Events, FailureReason, Manager, PropertyKey, PropertyValue, Session, SessionEvent, SessionState, SocketError,
 };
-use netbearer_lab::{Card, ECHO_PORT, INTERNET, Lab, SERVER_NAME};
+use netbearer_lab::{Card, Contents, ECHO_PORT, INTERNET, INTERNET_V6, Lab, SERVER_NAME};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -37,7 +37,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between the steps, for people to read.
 const PAUSE: Duration = Duration::from_millis(2_500);
-const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(INTERNET), ECHO_PORT);
 const NAME_SERVICE_PORT: u16 = 53;
 const START: LabStart = LabStart { access_points: 2, card_like: false, command: Vec::new() };
 
@@ -111,8 +110,9 @@ impl Tour<'_> {
         let built = self.figure("built", built);
         self.say(&format!(
             "A tour of NetBearer, on a machine with two network cards that was made just now, in {built}. Each has an access \
-             point at its other end, and behind both is the server {SERVER_NAME}, {INTERNET}."
+             point at its other end, and behind both is {SERVER_NAME}, the server {INTERNET}."
         ))?;
+        let before = self.lab.machine().contents()?;
         let (first, second) = (self.session("ap0").await?, self.session("ap1").await?);
         self.watch(&first).await?;
         self.open(&first).await?;
@@ -123,7 +123,7 @@ impl Tour<'_> {
         self.close_last(&other).await?;
         self.cut(&second).await?;
         self.survive(&first).await?;
-        self.end(first, second).await
+        self.end(first, second, &before).await
     }
 
     async fn watch(&mut self, session: &Session) -> Result<(), Error> {
@@ -147,9 +147,8 @@ impl Tour<'_> {
     async fn talk(&mut self, session: &Session) -> Result<BufReader<TcpStream>, Error> {
         self.begin("Its sockets use it").await?;
         let began = Instant::now();
-        let address = look_up(session).await?;
+        look_up(session).await?;
         let looked_up = self.figure("look-up", began.elapsed());
-        expect("the address of the server", IpAddr::V4(INTERNET), address)?;
         let began = Instant::now();
         let (talk, who) = connect(session).await?;
         let connected = self.figure("connect", began.elapsed());
@@ -215,7 +214,7 @@ impl Tour<'_> {
         let down = self.follow(other, &mut events, began, "Disconnected", is_down).await?;
         self.expect_up("ap0", false)?;
         let down = self.figure("last close", down);
-        self.say(&format!("Nobody needs ap0 any more: it is down {down} later, without addresses, routes or rules."))
+        self.say(&format!("Nobody needs ap0 any more, and {down} later it is down, as it was found."))
     }
 
     async fn cut(&mut self, session: &Session) -> Result<(), Error> {
@@ -237,8 +236,8 @@ impl Tour<'_> {
         access_point.restore()?;
         let told = self.figure("told of a cut cable", told.unwrap_or(closed));
         self.say(&format!(
-            "The program was told after {told}. This card is one of those of whose cables the kernel speaks once a second; \
-             NetBearer asks it."
+            "The program was told after {told}. This card is like most real ones: the kernel speaks of its cable once a \
+             second at most, so NetBearer asks."
         ))
     }
 
@@ -267,7 +266,7 @@ impl Tour<'_> {
         self.say(&format!("The cable is back, and {opened} later the program can go on."))
     }
 
-    async fn end(&mut self, first: Session, second: Session) -> Result<(), Error> {
+    async fn end(&mut self, first: Session, second: Session, before: &Contents) -> Result<(), Error> {
         self.begin("The end").await?;
         let began = Instant::now();
         first.close().await?;
@@ -277,7 +276,11 @@ impl Tour<'_> {
         for name in ["ap0", "ap1"] {
             self.expect_up(name, false)?;
         }
-        self.say(&format!("Everything that NetBearer set up is taken down after {down}; the cards are as before."))?;
+        expect("whether addresses, routes and rules are as before", true, self.lab.machine().contents()? == *before)?;
+        self.say(&format!(
+            "Everything that NetBearer set up is taken down after {down}: the kernel has the same addresses, routes and \
+             rules as in the beginning."
+        ))?;
         self.tell_step()
     }
 
@@ -364,11 +367,35 @@ fn expect<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
     Err(StepError::Unexpected { what, expected: format!("{expected:?}"), found: format!("{found:?}") }.into())
 }
 
+/// The server's address in a family that the session has. One is enough for it to be open, and the other may follow.
+fn server(session: &Session) -> IpAddr {
+    let addresses = session.interface().map(|interface| interface.addresses).unwrap_or_default();
+    let has_ipv4 = addresses.iter().any(|address| address.is_usable() && address.address.is_ipv4());
+    if has_ipv4 { INTERNET.into() } else { INTERNET_V6.into() }
+}
+
+/// A name server of the session's in that family, as soon as it has been told of one.
+async fn name_server(session: &Session, ipv4: bool) -> Result<IpAddr, Error> {
+    let (snapshot, mut events) = session.snapshot_and_events();
+    let mut interface = snapshot.interface;
+    loop {
+        let mut servers = interface.into_iter().flat_map(|interface| interface.name_servers);
+        if let Some(server) = servers.find(|server| server.is_ipv4() == ipv4) {
+            return Ok(server);
+        }
+        let event = timeout(PATIENCE, events.next()).await.ok().flatten();
+        event.ok_or(StepError::NotInTime { what: "a name server" })?;
+        interface = session.interface();
+    }
+}
+
 /// A TCP connection through the session, and the server's greeting: the access point it is reached by.
 async fn connect(session: &Session) -> Result<(BufReader<TcpStream>, String), Error> {
     let failed = |source| StepError::Talk { action: "reading the server's greeting", source };
     let talk = async {
-        let mut stream = BufReader::new(session.connect_tcp(SERVER).await.map_err(StepError::Socket)?);
+        let mut stream = BufReader::new(
+            session.connect_tcp(SocketAddr::new(server(session), ECHO_PORT)).await.map_err(StepError::Socket)?,
+        );
         let mut greeting = String::new();
         stream.read_line(&mut greeting).await.map_err(failed)?;
         Ok((stream, greeting.trim_end().to_owned()))
@@ -390,19 +417,24 @@ async fn echo(stream: &mut BufReader<TcpStream>) -> Result<(), Error> {
 }
 
 /// Asks the session's own name server for the server, through the session.
-async fn look_up(session: &Session) -> Result<IpAddr, Error> {
-    let servers = session.interface().map(|interface| interface.name_servers).unwrap_or_default();
-    let server = servers.into_iter().find(IpAddr::is_ipv4).ok_or(StepError::NotInTime { what: "a name server" })?;
+async fn look_up(session: &Session) -> Result<(), Error> {
+    let expected = server(session);
+    let server = name_server(session, expected.is_ipv4()).await?;
+    let (kind, own) = if server.is_ipv4() {
+        (RecordType::A, IpAddr::from(Ipv4Addr::UNSPECIFIED))
+    } else {
+        (RecordType::AAAA, Ipv6Addr::UNSPECIFIED.into())
+    };
     let unreadable =
         |source| StepError::Talk { action: "asking the name server", source: std::io::Error::other(source) };
     let failed = |source| StepError::Talk { action: "asking the name server", source };
     let name = Name::from_ascii(format!("{SERVER_NAME}.")).map_err(unreadable)?;
     // The socket is new and its port unknown to others, so any number will do.
     let mut question = Message::new(1, MessageType::Query, OpCode::Query);
-    question.add_query(Query::query(name, RecordType::A));
+    question.add_query(Query::query(name, kind));
     let question = question.to_vec().map_err(unreadable)?;
     let asked = async {
-        let socket = UdpSocket::bind("0.0.0.0:0").await.map_err(failed)?;
+        let socket = UdpSocket::bind((own, 0)).await.map_err(failed)?;
         session.bind(&socket).map_err(StepError::Socket)?;
         socket.send_to(&question, (server, NAME_SERVICE_PORT)).await.map_err(failed)?;
         let mut answer = [0; 512];
@@ -412,12 +444,8 @@ async fn look_up(session: &Session) -> Result<IpAddr, Error> {
     let answer =
         timeout(PATIENCE, asked).await.map_err(|_| StepError::NotInTime { what: "the name server's answer" })??;
     let answer = Message::from_vec(&answer).map_err(|error| failed(std::io::Error::other(error)))?;
-    let address = answer.answers.first().and_then(|record| record.data.ip_addr());
-    Ok(address.ok_or(StepError::Unexpected {
-        what: "the name server's answer",
-        expected: "an address".to_owned(),
-        found: answer.metadata.response_code.to_string(),
-    })?)
+    let addresses: Vec<IpAddr> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+    expect("the server's address by its name", vec![expected], addresses)
 }
 
 /// Lines no longer than people like to read.
