@@ -308,9 +308,11 @@ impl Worker {
                     if !is_way_left {
                         self.tell(order.number, Stage::Working(Step::AcquiringLease));
                     }
+                    let lost = self.lease.as_ref().and_then(LeaseKeeper::installed_address);
                     self.remove_lease_parts().await;
                     if is_way_left {
                         self.say(Topic::Standing(Some(self.installation.standing())));
+                        lost.into_iter().for_each(abort_sockets);
                     } else if reason == LossReason::Expired {
                         return Err(WorkError::LeaseLost(reason));
                     }
