@@ -20,7 +20,7 @@ pub const POKE_WINDOW: Duration = Duration::from_millis(1_000 + 50);
 /// How often watched interfaces are asked for their carrier, whether there is reason to or not.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
-const GROUPS: [u32; 10] = [
+const GROUPS: [u32; 11] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
@@ -28,6 +28,7 @@ const GROUPS: [u32; 10] = [
     libc::RTNLGRP_IPV6_ROUTE,
     libc::RTNLGRP_IPV4_RULE,
     libc::RTNLGRP_IPV6_RULE,
+    libc::RTNLGRP_IPV4_NETCONF,
     libc::RTNLGRP_NEXTHOP,
     libc::RTNLGRP_IPV6_PREFIX,
     libc::RTNLGRP_ND_USEROPT,
@@ -259,6 +260,7 @@ impl Watcher {
                                     .for_each(|family| self.cache.doubt(Part::Routes(family)));
                             }
                             Content::PrefixHeard => self.cache.doubt(Part::Routes(Family::V6)),
+                            Content::FilterChanged => self.pending.reverse_path_filters = true,
                             Content::Overrun => lost = true,
                             // A suspect that is gone was told of, or will be.
                             Content::LinkHint | Content::Answer(_) | Content::Done(_) | Content::Nothing => {}
@@ -283,6 +285,7 @@ impl Watcher {
         tracing::debug!("messages of the kernel were lost, reading everything anew");
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
         self.pending += self.cache.doubt_announcements();
+        self.pending.reverse_path_filters = true;
     }
 
     /// Ends the doubts of the cache.

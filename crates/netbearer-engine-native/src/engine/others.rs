@@ -20,17 +20,18 @@ use crate::{
 const STRICT: i64 = 1;
 
 impl NativeEngine {
-    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise.
+    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise, or was changed
+    /// that is read when it is reported.
     pub(super) fn look_around(&mut self, changes: &Changes) -> bool {
         if !changes.rules && changes.routes.is_empty() && changes.links.is_empty() {
-            return false;
+            return changes.reverse_path_filters;
         }
         let before = self.surroundings.clone();
         self.surroundings = Surroundings::of_the_machine(self.watcher.cache(), &self.plan);
         if self.surroundings.mark_field != before.mark_field {
             self.say_which_mark();
         }
-        self.surroundings != before
+        changes.reverse_path_filters || self.surroundings != before
     }
 
     pub(super) fn say_which_mark(&self) {
