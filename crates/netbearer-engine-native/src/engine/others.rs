@@ -11,7 +11,7 @@ use crate::{
     leftovers::Leftovers,
     notes::Note,
     ownership::{Claim, OwnershipError},
-    steering::tables_in_use,
+    steering::{obstacle_before, tables_in_use},
     surroundings::Surroundings,
     worker::LinkView,
 };
@@ -69,6 +69,7 @@ impl NativeEngine {
         let Some(link) = link.as_ref() else { return SteeringLevel::default() };
         SteeringLevel {
             tunnel: link.surroundings.tunnel.as_ref().map(|tunnel| tunnel.full.clone()),
+            no_room: link.surroundings.tunnel.as_ref().and_then(obstacle_before),
             no_mark: link.surroundings.mark_field.is_none().then(|| no_mark(&self.plan.mark_fields)),
             unsteered: entry.unsteered.clone().or_else(|| self.unprivileged(&entry.name)),
             deaf: self.deafness(identifier, entry, link),
