@@ -3,6 +3,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -12,8 +13,8 @@ use netbearer_kernel::{
 };
 use netbearer_managers::Places;
 use netbearer_types::{
-    AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Identifier, Level, Progress,
-    SessionError, Stage, SteeringPlan, Target,
+    AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Identifier, Level, Moment,
+    Progress, SessionError, Stage, SteeringPlan, Target,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -40,6 +41,9 @@ use crate::{
 };
 
 mod others;
+
+/// How long what is to be told waits for the kernel's messages to be read, if others have it talk without end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the engine keeps its lock, its notes and its leases.
 #[derive(Clone, Debug)]
@@ -112,6 +116,8 @@ pub struct NativeEngine {
     device_types: BTreeMap<u32, Option<String>>,
     events: VecDeque<EngineEvent>,
     refreshes: usize,
+    /// Refreshes that were carried out, and are told of when the kernel has been heard out.
+    refreshed: usize,
     /// Workers were told something, and have not run since.
     workers_have_news: bool,
     /// Interfaces came, went or changed since the watcher was told whose carrier matters.
@@ -182,6 +188,7 @@ enum Extent {
 enum Wake {
     Kernel(Result<Changes, WatchError>),
     News(Option<News>),
+    Impatience,
     Managers,
     Resumed,
 }
@@ -237,6 +244,7 @@ impl NativeEngine {
             device_types: BTreeMap::new(),
             events: VecDeque::new(),
             refreshes: 0,
+            refreshed: 0,
             workers_have_news: false,
             suspects_are_old: false,
             failure: None,
@@ -560,8 +568,17 @@ impl NativeEngine {
 
     /// Takes in the news too, unless there still is something of the kernel's to be read first.
     fn take_in_with_news(&mut self, changes: Changes) {
-        let news = if self.watcher.is_behind() { Vec::new() } else { std::mem::take(&mut self.unread_news) };
+        let news = if self.holds_back() { Vec::new() } else { std::mem::take(&mut self.unread_news) };
         self.take_in(changes, news);
+    }
+
+    fn holds_back(&self) -> bool {
+        self.patient_until().is_some_and(|end| self.context.clock.now() < end)
+    }
+
+    /// Until when the kernel's messages are to be read first; none if all have been.
+    fn patient_until(&self) -> Option<Moment> {
+        self.watcher.behind_since().map(|since| since + PATIENCE)
     }
 
     /// Waits for something to take in.
@@ -572,10 +589,14 @@ impl NativeEngine {
         if std::mem::take(&mut self.suspects_are_old) {
             self.name_suspects();
         }
+        let is_held_back = !self.unread_news.is_empty() || self.refreshed > 0;
+        let impatience = self.patient_until().filter(|_| is_held_back);
+        let clock = self.context.clock.clone();
         let wake = tokio::select! {
             // In this order: news are told together with what the kernel has to say, the other way round they cannot be.
             biased;
             news = self.news.recv() => Wake::News(news),
+            () = sleep_until(&clock, impatience) => Wake::Impatience,
             changes = self.watcher.changed() => Wake::Kernel(changes),
             () = self.managers.changed() => Wake::Managers,
             _ = self.resumptions.resumed() => Wake::Resumed,
@@ -585,6 +606,7 @@ impl NativeEngine {
             Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
             // There always is some, as we have a sender ourselves.
             Wake::News(news) => self.take_in_news(news),
+            Wake::Impatience => self.take_in_with_news(Changes::default()),
             Wake::Managers => self.report_all(),
             Wake::Resumed => self.look_anew().await?,
         }
@@ -705,8 +727,12 @@ impl Engine for NativeEngine {
             if self.refreshes > 0 {
                 self.look_anew().await?;
                 self.refreshes -= 1;
-                self.events.push_back(EngineEvent::Refreshed);
+                self.refreshed += 1;
                 continue;
+            }
+            if self.refreshed > 0 && !self.holds_back() {
+                self.refreshed -= 1;
+                return Ok(EngineEvent::Refreshed);
             }
             self.take_in_next().await?;
         }
@@ -787,6 +813,13 @@ impl LinkView {
             looks: 0,
             surroundings,
         }
+    }
+}
+
+async fn sleep_until(clock: &BootClock, deadline: Option<Moment>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -250,6 +250,10 @@ impl LeaseKeeper {
         self.replaced_address.take()
     }
 
+    pub(crate) fn installed_address(&self) -> Option<Ipv4Addr> {
+        self.installed.as_ref().map(|lease| lease.address)
+    }
+
     /// The interface has no address any more.
     pub(crate) fn address_removed(&mut self) {
         self.datagrams = None;

@@ -143,6 +143,8 @@ impl Neighbourhood {
             Err(error) => {
                 tracing::warn!(interface = self.interface, "ARP is not heard any more: {error}");
                 self.close();
+                // Whoever watches over nothing is told to again, with another socket then.
+                self.forget_address();
                 return None;
             }
         };
@@ -212,5 +214,46 @@ impl Neighbourhood {
 impl Drop for Neighbourhood {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netbearer_dhcp::Term;
+
+    use super::*;
+
+    /// No interface has it.
+    const INTERFACE: u32 = u32::MAX;
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+    fn lease() -> Lease {
+        Lease {
+            address: ADDRESS,
+            prefix_length: 24,
+            server_identifier: Ipv4Addr::new(10, 0, 0, 1),
+            routers: Vec::new(),
+            classless_routes: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            domain_name: None,
+            mtu: None,
+            captive_portal: None,
+            broadcast: None,
+            acquired_at: Moment::ZERO,
+            term: Term::Infinite,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_heard_of_any_more_is_to_be_watched_over_anew() {
+        let clock = BootClock::start().unwrap();
+        let mut neighbourhood = Neighbourhood::new(INTERFACE, [2, 0, 0, 0, 0, 1], clock, SpareSocket::default());
+        neighbourhood.watch_over(&lease(), BTreeSet::new(), true);
+        let down = rustix::io::Errno::NETDOWN;
+        assert!(neighbourhood.hear(Err(down.into())).is_none());
+        assert!(neighbourhood.watches_over(ADDRESS), "the socket goes on when the interface does");
+        assert!(neighbourhood.hear(Err(rustix::io::Errno::NOBUFS.into())).is_none());
+        assert!(!neighbourhood.watches_over(ADDRESS));
     }
 }

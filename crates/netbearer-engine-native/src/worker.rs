@@ -138,6 +138,10 @@ pub(crate) enum WorkError {
     NoHardwareAddress { interface: String },
     #[error("the interface is gone")]
     Gone,
+    #[error(
+        "{interface} was set down by another program while it was brought up; find out which with `ip monitor`, and open again"
+    )]
+    SetDown { interface: String },
     #[error("{0}, and no other lease came in time")]
     LeaseLost(LossReason),
     #[error(
@@ -234,12 +238,13 @@ impl Worker {
         self.resumptions = self.context.clock.resumptions();
         let link = self.prepare(order).await?;
         self.set_up(&link).await?;
+        let mut was_up = None;
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
             // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
             // done meanwhile.
             let prepared = self.open_lease(&order.profile, &link)?;
-            let link = carrier(&mut self.link).await?;
+            let link = carrier(&mut self.link, &mut was_up).await?;
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
             let lease =
                 if prepared.interface() == link.index { prepared } else { self.open_lease(&order.profile, &link)? };
@@ -311,9 +316,11 @@ impl Worker {
                     if !is_way_left {
                         self.tell(order.number, Stage::Working(Step::AcquiringLease));
                     }
+                    let lost = self.lease.as_ref().and_then(LeaseKeeper::installed_address);
                     self.remove_lease_parts().await;
                     if is_way_left {
                         self.say(Topic::Standing(Some(self.installation.standing())));
+                        lost.into_iter().for_each(abort_sockets);
                     } else if reason == LossReason::Expired {
                         return Err(WorkError::LeaseLost(reason));
                     }
@@ -657,7 +664,7 @@ impl Worker {
             }
             WorkError::Request(_) | WorkError::Socket { .. } => FailureReason::KernelRefused,
             WorkError::Gone => FailureReason::NotAvailable,
-            WorkError::LeaseLost(_) => FailureReason::LinkLost,
+            WorkError::LeaseLost(_) | WorkError::SetDown { .. } => FailureReason::LinkLost,
             _ => FailureReason::EngineFailed,
         };
         self.tell(number, Stage::Failed(reason, with_causes(error)));
@@ -716,12 +723,22 @@ fn abort_sockets(address: Ipv4Addr) {
 /// For what only ends by failing.
 enum Never {}
 
-async fn carrier(link: &mut watch::Receiver<Option<LinkView>>) -> Result<LinkView, WorkError> {
-    let seen = link
-        .wait_for(|link| link.as_ref().is_none_or(|link| link.administratively_up && link.carrier))
-        .await
-        .map_err(|_| WorkError::Gone)?;
-    seen.clone().ok_or(WorkError::Gone)
+/// Waits for the carrier. Who sees an interface down that was up, `was_up`, has nothing to wait for.
+async fn carrier(
+    link: &mut watch::Receiver<Option<LinkView>>,
+    was_up: &mut Option<u32>,
+) -> Result<LinkView, WorkError> {
+    let is_decided = |link: &Option<LinkView>| {
+        link.as_ref().is_none_or(|link| {
+            if link.administratively_up {
+                *was_up = Some(link.index);
+            }
+            let was_set_down = !link.administratively_up && *was_up == Some(link.index);
+            was_set_down || (link.administratively_up && link.carrier)
+        })
+    };
+    let seen = link.wait_for(is_decided).await.map_err(|_| WorkError::Gone)?.clone().ok_or(WorkError::Gone)?;
+    if seen.administratively_up { Ok(seen) } else { Err(WorkError::SetDown { interface: seen.name }) }
 }
 
 /// Returns when the carrier is not the one it was.

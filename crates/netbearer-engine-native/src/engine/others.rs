@@ -11,7 +11,7 @@ use crate::{
     leftovers::Leftovers,
     notes::Note,
     ownership::{Claim, OwnershipError},
-    steering::tables_in_use,
+    steering::{obstacle_before, tables_in_use},
     surroundings::Surroundings,
     worker::LinkView,
 };
@@ -20,17 +20,18 @@ use crate::{
 const STRICT: i64 = 1;
 
 impl NativeEngine {
-    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise.
+    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise, or was changed
+    /// that is read when it is reported.
     pub(super) fn look_around(&mut self, changes: &Changes) -> bool {
         if !changes.rules && changes.routes.is_empty() && changes.links.is_empty() {
-            return false;
+            return changes.reverse_path_filters;
         }
         let before = self.surroundings.clone();
         self.surroundings = Surroundings::of_the_machine(self.watcher.cache(), &self.plan);
         if self.surroundings.mark_field != before.mark_field {
             self.say_which_mark();
         }
-        self.surroundings != before
+        changes.reverse_path_filters || self.surroundings != before
     }
 
     pub(super) fn say_which_mark(&self) {
@@ -68,6 +69,7 @@ impl NativeEngine {
         let Some(link) = link.as_ref() else { return SteeringLevel::default() };
         SteeringLevel {
             tunnel: link.surroundings.tunnel.as_ref().map(|tunnel| tunnel.full.clone()),
+            no_room: link.surroundings.tunnel.as_ref().and_then(obstacle_before),
             no_mark: link.surroundings.mark_field.is_none().then(|| no_mark(&self.plan.mark_fields)),
             unsteered: entry.unsteered.clone().or_else(|| self.unprivileged(&entry.name)),
             deaf: self.deafness(identifier, entry, link),

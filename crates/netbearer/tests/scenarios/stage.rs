@@ -208,6 +208,13 @@ impl Watched {
         while self.next() != expected {}
     }
 
+    /// The session has lost its link, and its error names the cause.
+    pub(crate) fn expect_loss(&mut self, cause: &str) {
+        self.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
+        let failure = self.session.error().expect("the session ended with an error");
+        assert!(failure.message.contains(cause), "{failure}");
+    }
+
     pub(crate) fn next(&mut self) -> String {
         let event = self.events.next_within(DEADLINE);
         event.as_ref().map(describe).expect("an event should come in time")
