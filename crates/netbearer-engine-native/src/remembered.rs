@@ -9,14 +9,31 @@ use std::{
 };
 
 use netbearer_dhcp::RememberedLease;
-use netbearer_types::Identifier;
+use netbearer_types::{ClientIdentifier, Identifier};
+use serde::{Deserialize, Serialize};
+
+/// By what servers know whose a lease is (RFC 2131 §2): with another one, the lease is another client's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LeaseOwner {
+    /// Who sends no identifier is known by its Ethernet address.
+    HardwareAddress([u8; 6]),
+    Identifier(ClientIdentifier),
+}
+
+/// A lease as it is kept. Files that do not tell the owner are passed over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    owner: LeaseOwner,
+    #[serde(flatten)]
+    lease: RememberedLease,
+}
 
 /// The remembered leases. Without a place to write to they are remembered as long as the process lives.
 #[derive(Clone, Debug)]
 pub(crate) struct RememberedLeases {
     directory: PathBuf,
     /// None for what was forgotten, whatever the file may still say.
-    known: Arc<Mutex<BTreeMap<Identifier, Option<RememberedLease>>>>,
+    known: Arc<Mutex<BTreeMap<Identifier, Option<Kept>>>>,
     writing: Arc<Mutex<()>>,
 }
 
@@ -25,15 +42,17 @@ impl RememberedLeases {
         Self { directory, known: Arc::default(), writing: Arc::default() }
     }
 
-    /// The lease last had on this access point, if it has not ended.
-    pub(crate) fn get(&self, identifier: &Identifier) -> Option<RememberedLease> {
+    /// The lease last had on this access point, if it is this owner's and has not ended.
+    pub(crate) fn get(&self, identifier: &Identifier, owner: &LeaseOwner) -> Option<RememberedLease> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
-        known.unwrap_or_else(|| read(&self.path(identifier))).filter(|lease| lease.is_valid(SystemTime::now()))
+        let kept = known.unwrap_or_else(|| read(&self.path(identifier))).filter(|kept| kept.owner == *owner);
+        kept.map(|kept| kept.lease).filter(|lease| lease.is_valid(SystemTime::now()))
     }
 
     /// Keeps a lease. The file is written on another thread: nobody waits for a disk.
-    pub(crate) fn put(&self, identifier: &Identifier, lease: RememberedLease) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), Some(lease));
+    pub(crate) fn put(&self, identifier: &Identifier, owner: LeaseOwner, lease: RememberedLease) {
+        let kept = Some(Kept { owner, lease });
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), kept);
         let (leases, identifier) = (self.clone(), identifier.clone());
         tokio::task::spawn_blocking(move || leases.write_down(&identifier));
     }
@@ -50,7 +69,7 @@ impl RememberedLeases {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identifier).cloned();
         let path = self.path(identifier);
         let written = match known {
-            Some(Some(lease)) => write(&path, &lease),
+            Some(Some(kept)) => write(&path, &kept),
             Some(None) => remove(&path),
             None => return,
         };
@@ -69,15 +88,16 @@ impl RememberedLeases {
 pub(crate) struct Memory {
     leases: RememberedLeases,
     identifier: Identifier,
+    owner: LeaseOwner,
 }
 
 impl Memory {
-    pub(crate) const fn new(leases: RememberedLeases, identifier: Identifier) -> Self {
-        Self { leases, identifier }
+    pub(crate) const fn new(leases: RememberedLeases, identifier: Identifier, owner: LeaseOwner) -> Self {
+        Self { leases, identifier, owner }
     }
 
     pub(crate) fn put(&self, lease: RememberedLease) {
-        self.leases.put(&self.identifier, lease);
+        self.leases.put(&self.identifier, self.owner.clone(), lease);
     }
 
     pub(crate) fn forget(&self) {
@@ -85,7 +105,7 @@ impl Memory {
     }
 }
 
-fn read(path: &Path) -> Option<RememberedLease> {
+fn read(path: &Path) -> Option<Kept> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
@@ -96,11 +116,11 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn write(path: &Path, lease: &RememberedLease) -> io::Result<()> {
+fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
     let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec(lease)?)?;
+    fs::write(&new, serde_json::to_vec(kept)?)?;
     fs::rename(new, path)
 }

@@ -26,7 +26,7 @@ use crate::{
     leftovers::Leftovers,
     notes::{Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
-    remembered::{Memory, RememberedLeases},
+    remembered::{LeaseOwner, Memory, RememberedLeases},
     settings,
     spare_socket::SpareSocket,
     steering::{self, Numbers, Rules, Steering},
@@ -574,9 +574,13 @@ impl Worker {
             .as_slice()
             .try_into()
             .map_err(|_| WorkError::NoHardwareAddress { interface: link.name.clone() })?;
+        let owner = profile
+            .client_identifier
+            .clone()
+            .map_or(LeaseOwner::HardwareAddress(hardware_address), LeaseOwner::Identifier);
         let seed = RandomState::new().build_hasher().finish();
         let configuration = ClientConfiguration {
-            remembered: self.context.remembered.get(&self.identifier),
+            remembered: self.context.remembered.get(&self.identifier, &owner),
             client_identifier: profile.client_identifier.clone(),
             host_name: profile.hostname.clone(),
             vendor_class: profile.vendor_class.clone(),
@@ -585,8 +589,8 @@ impl Worker {
             ..ClientConfiguration::new(hardware_address, seed)
         };
         // A lease that is given back is not to be asked for again.
-        let memory =
-            (!profile.dhcp_release).then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone()));
+        let memory = (!profile.dhcp_release)
+            .then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone(), owner));
         let keeper =
             LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare, memory);
         keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
