@@ -50,6 +50,8 @@ struct Held {
     /// Stays open once it was: opening it again takes longer than locking it.
     file: Option<File>,
     claims: usize,
+    /// How often this process has taken the lock from another.
+    takes: u64,
 }
 
 /// The right to change the namespace, while it lives.
@@ -57,6 +59,7 @@ struct Held {
 pub(crate) struct Claim {
     held: Arc<Mutex<Held>>,
     took_the_lock: bool,
+    takes: u64,
 }
 
 impl Claim {
@@ -64,6 +67,12 @@ impl Claim {
     /// by a process that is gone.
     pub(crate) const fn took_the_lock(&self) -> bool {
         self.took_the_lock
+    }
+
+    /// How often this process had taken the lock from others by then: what was seen with another number, somebody else may
+    /// have changed since.
+    pub(crate) const fn takes(&self) -> u64 {
+        self.takes
     }
 }
 
@@ -87,9 +96,10 @@ impl Ownership {
                 tracing::debug!("the lock could not be signed: {error}");
             }
             held.file = Some(file);
+            held.takes += u64::from(took_the_lock);
         }
         held.claims += 1;
-        Ok(Claim { held: Arc::clone(&self.held), took_the_lock })
+        Ok(Claim { held: Arc::clone(&self.held), took_the_lock, takes: held.takes })
     }
 
     /// True if nobody else can have had the lock since this process took it first: whatever of ours is in the kernel is its
@@ -199,12 +209,15 @@ mod tests {
             [claims[0].took_the_lock(), claims[1].took_the_lock(), ownership.is_undisputed()],
             [true, false, true]
         );
+        assert_eq!([claims[0].takes(), claims[1].takes()], [1, 1]);
         drop(claims);
         assert!(ownership.is_undisputed(), "nobody else has had it since");
         assert!(!ownership.claim().unwrap().took_the_lock());
         assert!(other.claim().unwrap().took_the_lock());
         assert!(!ownership.is_undisputed());
-        assert!(ownership.claim().unwrap().took_the_lock());
+        let claim = ownership.claim().unwrap();
+        assert_eq!((claim.took_the_lock(), claim.takes()), (true, 2));
+        drop(claim);
         fs::remove_file(path).unwrap();
         assert!(!ownership.is_undisputed(), "the next one takes another file");
         assert!(ownership.claim().unwrap().took_the_lock());

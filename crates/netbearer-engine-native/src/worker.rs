@@ -107,6 +107,8 @@ pub(crate) struct Worker {
     news: mpsc::UnboundedSender<News>,
     /// Held from before the first change until everything of ours is gone.
     claim: Option<Claim>,
+    /// [`Claim::takes`] when the link was looked at last.
+    looked_at: u64,
     steering: Option<Steering>,
     installation: Installation,
     /// The interface as it was found, once we have changed it.
@@ -166,6 +168,7 @@ impl Worker {
             learnt,
             news,
             claim: None,
+            looked_at: 0,
             steering: None,
             installation: Installation::default(),
             found: None,
@@ -531,15 +534,17 @@ impl Worker {
             return Ok(());
         }
         let claim = self.context.ownership.claim()?;
-        if claim.took_the_lock() {
-            if order.leftovers.are_noted() {
-                order.leftovers.clear(&self.context.requests, &self.context.notes).await;
-            }
-            // How the interface is found is how it is now, not as whoever had the lock had it.
+        if claim.took_the_lock() && order.leftovers.are_noted() {
+            order.leftovers.clear(&self.context.requests, &self.context.notes).await;
+        }
+        if self.looked_at != claim.takes() {
+            // How the interface is found is how it is now, not as whoever had the lock had it. Who has taken it from them
+            // may be working on another one, or may not have come to look.
             let looks = self.link.borrow().as_ref().map_or(0, |link| link.looks);
             self.say(Topic::Look);
             let is_newer = |link: &Option<LinkView>| link.as_ref().is_none_or(|link| link.looks > looks);
             self.link.wait_for(is_newer).await.map_err(|_| WorkError::Gone)?;
+            self.looked_at = claim.takes();
         }
         self.claim = Some(claim);
         Ok(())
@@ -786,4 +791,85 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use netbearer_kernel::BootClock;
+    use netbearer_types::SteeringPlan;
+
+    use super::*;
+
+    /// A context whose lock has never been taken, for workers that change nothing.
+    fn context(directory: &std::path::Path) -> Arc<Context> {
+        Arc::new(Context {
+            requests: Requests::open().unwrap(),
+            clock: BootClock::start().unwrap(),
+            ownership: Ownership::new(directory.join("netns-1.lock")),
+            notes: Notes::new(directory.join("notes")),
+            remembered: RememberedLeases::new(directory.join("leases")),
+            numbers: Numbers::new(SteeringPlan::default().first_table),
+            spare: SpareSocket::default(),
+            addresses: MachineAddresses::default(),
+            boot: "one".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn every_worker_looks_anew_after_the_lock_was_taken_from_another_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(directory.path());
+        let order = Order {
+            number: None,
+            target: Target::Configured,
+            profile: Profile::default(),
+            tables_in_use: BTreeSet::new(),
+            leftovers: Arc::default(),
+        };
+        let view = LinkView {
+            index: 3,
+            name: "ap0".to_owned(),
+            hardware_address: vec![2, 0, 0, 0, 0, 1],
+            administratively_up: true,
+            carrier: true,
+            carrier_losses: 0,
+            family: BearerFamily::Wired,
+            interferences: 0,
+            looks: 0,
+            surroundings: Surroundings::default(),
+        };
+        let link = watch::Sender::new(Some(view));
+        let (_orders, orders) = watch::channel(order.clone());
+        let (_learnt, learnt) = watch::channel(Learnt::default());
+        let (news, mut told) = mpsc::unbounded_channel();
+        let mut workers = ["ap0", "ap1"].map(|name| {
+            let (orders, learnt) = (orders.clone(), learnt.clone());
+            let identifier = Identifier::new(name.to_owned());
+            Worker::new(Arc::clone(&context), identifier, orders, link.subscribe(), learnt, news.clone())
+        });
+        let mut asks = || matches!(told.try_recv(), Ok(News { topic: Topic::Look, .. }));
+        let answer = || link.send_modify(|link| link.as_mut().unwrap().looks += 1);
+
+        // Its order is overtaken before it has been answered.
+        assert!(workers[0].claim(&order).now_or_never().is_none() && asks());
+        for worker in &mut workers {
+            let mut claiming = Box::pin(worker.claim(&order));
+            assert!((&mut claiming).now_or_never().is_none() && asks(), "it has not looked yet");
+            answer();
+            claiming.await.unwrap();
+        }
+        for worker in &mut workers {
+            worker.claim = None;
+        }
+        assert!(workers[0].claim(&order).now_or_never().unwrap().is_ok() && !asks(), "nobody else has had it since");
+
+        workers[0].claim = None;
+        drop(Ownership::new(directory.path().join("netns-1.lock")).claim().unwrap());
+        // As for a link of others, beside which something of ours stands.
+        let _taken = context.ownership.claim().unwrap();
+        for worker in &mut workers {
+            assert!(worker.claim(&order).now_or_never().is_none() && asks(), "another process has had it");
+        }
+    }
 }
