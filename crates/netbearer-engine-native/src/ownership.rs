@@ -56,6 +56,7 @@ struct Held {
 
 /// The right to change the namespace, while it lives.
 #[derive(Debug)]
+#[must_use = "the lock is given back at once"]
 pub(crate) struct Claim {
     held: Arc<Mutex<Held>>,
     took_the_lock: bool,

@@ -152,7 +152,8 @@ impl NativeEngine {
     pub(super) fn let_go_beside(&mut self, identifier: &Identifier) {
         let Some(beside) = self.access_points.get_mut(identifier).and_then(|entry| entry.beside.take()) else { return };
         let index = beside.index;
-        beside.remove(&self.context.requests);
+        // Whoever has the lock next writes a note of its own.
+        let _claim = beside.remove(&self.context.requests);
         self.context.notes.remove(index);
     }
 
