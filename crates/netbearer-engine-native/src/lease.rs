@@ -98,10 +98,6 @@ impl LeaseKeeper {
         })
     }
 
-    pub(crate) const fn interface(&self) -> u32 {
-        self.interface
-    }
-
     /// Asks for a lease, and whether this is the network of the remembered one; the first messages have been sent when this
     /// returns.
     pub(crate) async fn start(&mut self) {

@@ -235,17 +235,22 @@ impl Worker {
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.resumptions = self.context.clock.resumptions();
-        let link = self.prepare(order).await?;
+        let mut link = self.prepare(order).await?;
         self.set_up(&link).await?;
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
             // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
             // done meanwhile.
             let prepared = self.open_lease(&order.profile, &link)?;
-            let link = carrier(&mut self.link).await?;
+            let prepared_for = link;
+            link = carrier(&mut self.link).await?;
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
-            let lease =
-                if prepared.interface() == link.index { prepared } else { self.open_lease(&order.profile, &link)? };
+            let has_other_hardware_address = link.hardware_address != prepared_for.hardware_address;
+            if has_other_hardware_address {
+                self.note_hardware_address(&link);
+            }
+            let is_same = prepared_for.index == link.index && !has_other_hardware_address;
+            let lease = if is_same { prepared } else { self.open_lease(&order.profile, &link)? };
             self.lease.insert(lease).start().await;
             self.ask_for_rules(order, &link).await?;
             self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));

@@ -122,6 +122,32 @@ fn an_interface_whose_hardware_address_changes_in_use_keeps_its_session() {
     assert_eq!(manager.find(Some(AP0)).unwrap().identifier, identifier);
 }
 
+/// As of a Wi-Fi card that takes a random address for each network.
+#[test]
+fn a_hardware_address_that_changes_before_the_carrier_comes_is_the_one_to_ask_with() {
+    const ADDRESS: &str = "02:00:5e:10:00:99";
+    let stage = short_leases(std::time::Duration::from_secs(600));
+    stage.ap0().cut().unwrap();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Connecting"]);
+    let is_up = || Ok(stage.lab.machine().is_administratively_up(AP0)?.then_some(()));
+    stage.lab.machine().wait_until("the link set up", DEADLINE, is_up).unwrap();
+    assert!(!stage.notes().contains(ADDRESS));
+    stage.ip(&format!("link set {AP0} address {ADDRESS}"));
+    stage.ap0().restore().unwrap();
+    session.expect(&["Connected", "Opened"]);
+    let is_first = |exchange: &Exchange| exchange.direction == Direction::Received;
+    let first = server(&stage).exchanges().wait_for("a message", DEADLINE, is_first).unwrap();
+    assert_eq!(first.message.chaddr(), [2, 0, 0x5e, 0x10, 0, 0x99]);
+    session.assert_up();
+    assert!(stage.notes().contains(ADDRESS), "{}", stage.notes());
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    assert_eq!(stage.notes(), "");
+}
+
 /// Part of scenario 43: to this machine it is unplugged, whatever becomes of it, and plugged in when it comes back.
 #[test]
 fn an_interface_that_is_moved_to_another_namespace_in_use_is_lost_until_it_comes_back() {
