@@ -11,6 +11,9 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+/// How often a lock is taken again whose file was removed in that moment.
+const ATTEMPTS: u32 = 8;
+
 /// Why this process may not change the namespace.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -135,12 +138,29 @@ impl Ownership {
 
     fn take(&self, opened: Option<File>) -> Result<File, OwnershipError> {
         let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
-        let opened = opened.filter(|file| self.is_signed(file));
-        let file = opened.map_or_else(|| self.open(), Ok).map_err(unwritable)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OwnershipError::Owned { process: read_process(&file) }),
-            Err(error) => Err(unwritable(error.into())),
+        let mut opened = opened.filter(|file| self.is_signed(file));
+        for _ in 0..ATTEMPTS {
+            let file = opened.take().map_or_else(|| self.open(), Ok).map_err(unwritable)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if self.is_in_place(&file).map_err(unwritable)? => return Ok(file),
+                // Somebody has removed it meanwhile, and whoever comes next takes another one.
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(OwnershipError::Owned { process: read_process(&file) });
+                }
+                Err(error) => return Err(unwritable(error.into())),
+            }
+        }
+        Err(unwritable(io::Error::other("somebody keeps removing it")))
+    }
+
+    /// True if it is this file that others find there.
+    fn is_in_place(&self, file: &File) -> io::Result<bool> {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -222,6 +242,18 @@ mod tests {
         fs::remove_file(path).unwrap();
         assert!(!ownership.is_undisputed(), "the next one takes another file");
         assert!(ownership.claim().unwrap().took_the_lock());
+    }
+
+    #[test]
+    fn a_file_that_is_not_in_its_place_any_more_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netns-1.lock");
+        let (first, second) = (Ownership::new(path.clone()), Ownership::new(path.clone()));
+        drop(first.claim().unwrap());
+        // It keeps its name for whoever looks at the file alone.
+        fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        let _claims = [second.claim().unwrap()];
+        assert!(matches!(first.claim(), Err(OwnershipError::Owned { .. })), "two would have it");
     }
 
     #[test]
