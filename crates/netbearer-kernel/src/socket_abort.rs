@@ -28,7 +28,8 @@ const BUFFER_LENGTH: usize = 64 * 1024;
 
 /// Aborts the TCP sockets of this network namespace that have this local address and a peer, whoever they belong to: the
 /// calls that wait in them return `ECONNABORTED` at once, instead of after a quarter of an hour of repetitions
-/// (`sock_diag(7)`, `SOCK_DESTROY`). As long as an interface has the address, nothing is done. Listening sockets stay.
+/// (`sock_diag(7)`, `SOCK_DESTROY`). As long as an interface has the address, nothing is done, and nothing more once one has it again. Listening sockets
+/// stay.
 ///
 /// The number of sockets that were aborted. Takes as long as the kernel needs to list its sockets. Needs `CAP_NET_ADMIN`.
 ///
@@ -44,6 +45,10 @@ pub fn abort_tcp_sockets(address: Ipv4Addr) -> io::Result<usize> {
         let wanted = local_address(family, address);
         for identity in socket.list(family)? {
             if identity.get(LOCAL_ADDRESS..LOCAL_ADDRESS + wanted.len()) == Some(wanted.as_slice()) {
+                // It may have come back since; then they live on.
+                if is_local(address) {
+                    return Ok(aborted);
+                }
                 aborted += usize::from(socket.destroy(family, &identity)?);
             }
         }
