@@ -473,9 +473,10 @@ impl Worker {
                 administratively_up: link.administratively_up,
                 settings,
             };
-            let written = self.context.notes.write(&note);
-            written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
-            settings::change(&mut self.urgent_settings, &note.settings);
+            let changed = note.settings.clone();
+            let written = self.context.notes.write(note);
+            let note = written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+            settings::change(&mut self.urgent_settings, &changed);
             if let Some(former) = self.found.replace(note) {
                 self.context.notes.remove(former.index);
             }

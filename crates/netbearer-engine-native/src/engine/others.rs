@@ -216,7 +216,7 @@ impl NativeEngine {
             settings: Vec::new(),
         };
         let unnoted = |error: std::io::Error| unsteered(name, FailureReason::EngineFailed, &error.to_string());
-        self.context.notes.write(&note).map_err(unnoted)?;
+        self.context.notes.write(note).map_err(unnoted)?;
         Ok(Beside::new(index, steering, claim))
     }
 
