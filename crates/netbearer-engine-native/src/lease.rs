@@ -2,10 +2,10 @@
 //! state machines, and puts what they say into one sequence of events.
 
 use std::{
-    collections::BTreeSet,
     future::pending,
     io,
     net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -19,6 +19,7 @@ use netbearer_types::Moment;
 use tokio::{net::UdpSocket, runtime::Handle};
 
 use crate::{
+    addresses::MachineAddresses,
     neighbourhood::{Finding, Neighbourhood},
     remembered::Memory,
     spare_socket::SpareSocket,
@@ -232,18 +233,24 @@ impl LeaseKeeper {
     }
 
     /// Watches over the installed address from now on, unless that is being done; `machine` has the hardware addresses of
-    /// all interfaces. Finds out where its gateway is, too, for the next time.
-    pub(crate) fn watch_over_address(&mut self, machine: impl FnOnce() -> BTreeSet<[u8; 6]>) {
+    /// all interfaces at any time. Finds out where its gateway is, too, for the next time.
+    pub(crate) fn watch_over_address(&mut self, machine: &Arc<MachineAddresses>) {
         let Some(lease) = &self.installed else { return };
         if !self.neighbourhood.watches_over(lease.address) {
             let is_gateway_known = self.known_gateway(lease).is_some();
-            self.neighbourhood.watch_over(lease, machine(), is_gateway_known);
+            self.neighbourhood.watch_over(lease, machine, is_gateway_known);
         }
     }
 
     /// The address in whose place another one has come; each is told once. One that only was away for a while is none.
     pub(crate) const fn take_replaced_address(&mut self) -> Option<Ipv4Addr> {
         self.replaced_address.take()
+    }
+
+    /// The interface has another hardware address; the hosts around are told. The lease stays the one that was had with the
+    /// former.
+    pub(crate) fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
+        self.neighbourhood.change_hardware_address(hardware_address);
     }
 
     /// The interface has no address any more.

@@ -42,7 +42,7 @@ pub(crate) struct Context {
     pub(crate) remembered: RememberedLeases,
     pub(crate) numbers: Numbers,
     pub(crate) spare: SpareSocket,
-    pub(crate) addresses: MachineAddresses,
+    pub(crate) addresses: Arc<MachineAddresses>,
     pub(crate) boot: String,
 }
 
@@ -334,7 +334,7 @@ impl Worker {
     async fn watch_over_address(&mut self) {
         tokio::task::yield_now().await;
         let Some(lease) = &mut self.lease else { return };
-        lease.watch_over_address(|| self.context.addresses.hardware());
+        lease.watch_over_address(&self.context.addresses);
         if let Some(address) = lease.take_replaced_address() {
             abort_sockets(address);
         }
@@ -377,6 +377,9 @@ impl Worker {
             *link = view;
             if has_other_hardware_address {
                 self.note_hardware_address(link);
+                if let (Some(lease), Ok(address)) = (&mut self.lease, link.hardware_address.as_slice().try_into()) {
+                    lease.change_hardware_address(address);
+                }
             }
             if changed {
                 self.follow_name_and_surroundings(link).await?;
@@ -817,7 +820,7 @@ mod tests {
             remembered: RememberedLeases::new(directory.join("leases")),
             numbers: Numbers::new(SteeringPlan::default().first_table),
             spare: SpareSocket::default(),
-            addresses: MachineAddresses::default(),
+            addresses: Arc::default(),
             boot: "one".to_owned(),
         })
     }
