@@ -11,6 +11,7 @@ use std::{
 use netbearer_dhcp::RememberedLease;
 use netbearer_types::{ClientIdentifier, Identifier};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 /// By what servers know whose a lease is (RFC 2131 §2): with another one, the lease is another client's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +58,12 @@ impl RememberedLeases {
         tokio::task::spawn_blocking(move || leases.write_down(&identifier));
     }
 
-    /// Nothing is remembered of this access point when this returns.
-    pub(crate) fn forget(&self, identifier: &Identifier) {
+    /// Nothing is remembered of this access point when this returns, and no other process finds anything when the task has
+    /// ended.
+    pub(crate) fn forget(&self, identifier: &Identifier) -> JoinHandle<()> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identifier.clone(), None);
-        self.write_down(identifier);
+        let (leases, identifier) = (self.clone(), identifier.clone());
+        tokio::task::spawn_blocking(move || leases.write_down(&identifier))
     }
 
     /// Makes the file say what is known by now: threads that write for older leases may come later.
@@ -101,7 +104,7 @@ impl Memory {
     }
 
     pub(crate) fn forget(&self) {
-        self.leases.forget(&self.identifier);
+        drop(self.leases.forget(&self.identifier));
     }
 }
 
@@ -123,4 +126,54 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, serde_json::to_vec(kept)?)?;
     fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const OWNER: LeaseOwner = LeaseOwner::HardwareAddress([2, 0, 0, 0, 0, 1]);
+
+    fn lease() -> RememberedLease {
+        RememberedLease { address: Ipv4Addr::new(192, 0, 2, 7), expires_at: None, network: None }
+    }
+
+    #[tokio::test]
+    async fn a_slow_disk_keeps_nobody_from_forgetting() {
+        let directory = tempfile::tempdir().unwrap();
+        let leases = RememberedLeases::new(directory.path().join("leases"));
+        let identifier = Identifier::new("ap0".to_owned());
+        let slow_disk = leases.writing.lock().unwrap();
+        leases.put(&identifier, OWNER, lease());
+        assert_eq!(leases.get(&identifier, &OWNER), Some(lease()));
+        let forgetting = leases.forget(&identifier);
+        assert_eq!(leases.get(&identifier, &OWNER), None);
+        drop(slow_disk);
+        forgetting.await.unwrap();
+        assert!(!leases.path(&identifier).exists());
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let identifier = Identifier::new("ap0".to_owned());
+        let leases = RememberedLeases::new(directory.path().to_owned());
+        leases.put(&identifier, OWNER, lease());
+        let others = [
+            LeaseOwner::HardwareAddress([2, 0, 0, 0, 0, 2]),
+            LeaseOwner::Identifier("02:00:00:00:00:01".parse().unwrap()),
+        ];
+        for other in others {
+            assert_eq!(leases.get(&identifier, &other), None, "{other:?}");
+        }
+        leases.write_down(&identifier);
+        let read_anew = RememberedLeases::new(directory.path().to_owned());
+        assert_eq!(read_anew.get(&identifier, &OWNER), Some(lease()));
+        let of_an_older_version = RememberedLeases::new(directory.path().join("older"));
+        fs::create_dir(&of_an_older_version.directory).unwrap();
+        fs::write(of_an_older_version.path(&identifier), r#"{"address":"192.0.2.7","expires_at":null}"#).unwrap();
+        assert_eq!(of_an_older_version.get(&identifier, &OWNER), None);
+    }
 }

@@ -635,7 +635,8 @@ impl Worker {
         let lease = self.lease.take();
         if let Some(mut lease) = lease.filter(|_| order.profile.dhcp_release) {
             lease.release().await;
-            self.context.remembered.forget(&self.identifier);
+            // An error means that it panicked, and then the file stays.
+            let _ = self.context.remembered.forget(&self.identifier).await;
         }
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone();
