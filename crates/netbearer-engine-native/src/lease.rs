@@ -52,6 +52,8 @@ pub(crate) struct LeaseKeeper {
     former_address: Option<Ipv4Addr>,
     /// An address in whose place another one has come, since anybody asked.
     replaced_address: Option<Ipv4Addr>,
+    /// It had an address, and then none, since anybody asked.
+    was_without_address: bool,
     /// A gateway that answered in this stay, and its hardware address.
     gateway: Option<(Ipv4Addr, [u8; 6])>,
 }
@@ -95,8 +97,13 @@ impl LeaseKeeper {
             installed: None,
             former_address: None,
             replaced_address: None,
+            was_without_address: false,
             gateway: None,
         })
+    }
+
+    pub(crate) const fn interface(&self) -> u32 {
+        self.interface
     }
 
     /// Asks for a lease, and whether this is the network of the remembered one; the first messages have been sent when this
@@ -212,6 +219,7 @@ impl LeaseKeeper {
     pub(crate) fn address_installed(&mut self, lease: Lease) {
         if let Some(former) = self.former_address.replace(lease.address).filter(|former| *former != lease.address) {
             self.replaced_address = Some(former);
+            self.was_without_address = true;
         }
         let is_elsewhere = |before: &Lease| before.address != lease.address || before.gateway() != lease.gateway();
         if self.installed.as_ref().is_some_and(is_elsewhere) {
@@ -247,6 +255,11 @@ impl LeaseKeeper {
         self.replaced_address.take()
     }
 
+    /// True if it has an address now, and had none for a while after an earlier one; that is told once.
+    pub(crate) const fn take_absence(&mut self) -> bool {
+        self.installed.is_some() && std::mem::replace(&mut self.was_without_address, false)
+    }
+
     /// The interface has another hardware address; the hosts around are told. The lease stays the one that was had with the
     /// former.
     pub(crate) fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
@@ -256,7 +269,7 @@ impl LeaseKeeper {
     /// The interface has no address any more.
     pub(crate) fn address_removed(&mut self) {
         self.datagrams = None;
-        self.installed = None;
+        self.was_without_address |= self.installed.take().is_some();
         self.neighbourhood.forget_address();
     }
 

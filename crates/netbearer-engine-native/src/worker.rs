@@ -335,8 +335,9 @@ impl Worker {
         tokio::task::yield_now().await;
         let Some(lease) = &mut self.lease else { return };
         lease.watch_over_address(&self.context.addresses);
-        if let Some(address) = lease.take_replaced_address() {
-            abort_sockets(address);
+        let replaced = lease.take_replaced_address();
+        if lease.take_absence() {
+            abort_sockets(replaced, lease.interface());
         }
     }
 
@@ -723,12 +724,16 @@ fn ask_routers(link: &LinkView) {
     }
 }
 
-/// Who speaks from an address that is gone waits for answers that cannot come. On another thread: the kernel has to look at
-/// all its sockets.
-fn abort_sockets(address: Ipv4Addr) {
-    tokio::task::spawn_blocking(move || match netbearer_kernel::abort_tcp_sockets(address) {
-        Ok(aborted) => tracing::debug!(%address, aborted, "TCP sockets on a lost address were aborted"),
-        Err(error) => tracing::warn!("TCP sockets on the lost address {address} could not be aborted: {error}"),
+/// Who speaks from an address that is gone, or began to when there was none, waits for answers that cannot come. On another
+/// thread: the kernel has to look at all its sockets.
+fn abort_sockets(replaced: Option<Ipv4Addr>, interface: u32) {
+    tokio::task::spawn_blocking(move || {
+        let of_replaced = replaced.map_or(Ok(0), netbearer_kernel::abort_tcp_sockets);
+        let without = netbearer_kernel::abort_tcp_sockets_without_address(interface);
+        match of_replaced.and_then(|aborted| Ok(aborted + without?)) {
+            Ok(aborted) => tracing::debug!(?replaced, aborted, "TCP sockets on a lost address were aborted"),
+            Err(error) => tracing::warn!(?replaced, "TCP sockets on a lost address could not be aborted: {error}"),
+        }
     });
 }
 
