@@ -22,7 +22,6 @@ use tokio::{
 };
 
 use crate::{
-    addresses::MachineAddresses,
     beside::Beside,
     carrier_watch::CarrierWatch,
     classification::{Classification, classify},
@@ -222,7 +221,7 @@ impl NativeEngine {
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
             numbers: Numbers::new(settings.steering.first_table),
             spare: SpareSocket::default(),
-            addresses: MachineAddresses::default(),
+            addresses: Arc::default(),
             boot: place.boot,
         };
         if missing_privileges.is_empty() {

@@ -59,7 +59,7 @@ pub use router_announcement::{Announcement, RouterAnnouncement};
 pub use router_option::{AnnouncedOption, RouterOption};
 pub use router_solicitation::solicit_routers;
 pub use rule::{Rule, RuleAction, RuleSpec};
-pub use socket_abort::abort_tcp_sockets;
+pub use socket_abort::{abort_tcp_sockets, abort_tcp_sockets_without_address};
 pub use sysctl::{Sysctl, SysctlError, Sysctls, effective_reverse_path_filter, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
 pub use udp_socket::open_udp_socket;
