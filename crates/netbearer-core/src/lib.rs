@@ -9,7 +9,9 @@
 
 mod access_point;
 mod action;
+mod choosing;
 mod closing;
+mod composite;
 mod core;
 mod journal;
 mod ledger;
@@ -19,6 +21,7 @@ mod phase;
 mod profiles;
 mod properties;
 mod publication;
+mod question;
 mod ranking;
 mod refusal;
 mod report;
@@ -32,5 +35,6 @@ pub use crate::{
     journal::{Decision, Input, Subject, Verdict},
     limits::Limits,
     profiles::Profiles,
+    question::{ChooserId, Question, QuestionNumber},
     refusal::Refusal,
 };

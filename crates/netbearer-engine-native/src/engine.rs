@@ -661,7 +661,10 @@ impl Engine for NativeEngine {
 
         let Some(entry) = self.access_points.get_mut(&identifier).filter(|entry| !entry.departing) else { return };
         let is_free = !entry.has_something_of_ours();
-        let claim = self.managers.claim(&entry.name).filter(|_| is_free && target != Target::Released);
+        let claim = self
+            .managers
+            .claim(&entry.name)
+            .filter(|_| is_free && !matches!(target, Target::Released | Target::LeftUp));
         if let Some(claim) = claim {
             // The core has not heard yet whose it is.
             let failure = claim.failure(&entry.name);
@@ -794,7 +797,7 @@ impl Entry {
 
 impl WorkerHandle {
     fn is_removing(&self) -> bool {
-        matches!(self.orders.borrow().target, Target::Released | Target::Stopped)
+        matches!(self.orders.borrow().target, Target::Released | Target::LeftUp | Target::Stopped)
     }
 }
 

@@ -190,7 +190,7 @@ impl Worker {
             let mut overtaken = self.orders.clone();
             let number = order.number;
             match order.target {
-                Target::Released | Target::Stopped => {
+                Target::Released | Target::LeftUp | Target::Stopped => {
                     self.tell(number, Stage::Working(Step::Removing));
                     match self.release(&order).await {
                         Ok(()) => self.tell(number, Stage::Reached),
@@ -651,7 +651,8 @@ impl Worker {
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone();
         let found = self.found.take();
-        let set_down = order.target == Target::Stopped || found.as_ref().is_some_and(|note| !note.administratively_up);
+        let was_down = found.as_ref().is_some_and(|note| !note.administratively_up);
+        let set_down = order.target == Target::Stopped || order.target == Target::Released && was_down;
         // Asked for after the removals, in the same row.
         let removed = self.installation.remove(&self.context.requests).await;
         complain(&self.identifier, removed);

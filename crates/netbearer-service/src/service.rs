@@ -164,6 +164,16 @@ impl<E: Engine, C: Clock> Service<E, C> {
                         audience.manager_event(event);
                     }
                 }
+                Action::Ask { client, chooser, question } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.question(chooser, *question);
+                    }
+                }
+                Action::Withdraw { client, chooser, number } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.withdrawal(chooser, number);
+                    }
+                }
                 Action::Announce(event) => {
                     for audience in self.audiences.values() {
                         audience.manager_event(event.clone());

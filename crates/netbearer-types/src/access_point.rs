@@ -13,6 +13,8 @@ pub struct CommandNumber(pub u64);
 pub enum Target {
     /// As it was found: everything of ours removed, the administrative state restored.
     Released,
+    /// Everything of ours removed, and administratively up even if it was found down: others use it now.
+    LeftUp,
     /// Administratively down, even if it was found up; everything of ours removed.
     Stopped,
     /// Administratively up and without addresses of ours, so that the carrier can be seen.

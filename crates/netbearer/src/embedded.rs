@@ -7,7 +7,7 @@ use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
 use netbearer_service::{Directories, Service, read_profiles, read_steering_plan};
-use netbearer_types::{Profile, SteeringPlan};
+use netbearer_types::{Identifier, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -24,6 +24,8 @@ pub struct Embedded {
     directories: Directories,
     managers: Places,
     profiles: Vec<(String, Profile)>,
+    service_networks: Vec<(Identifier, ServiceNetworkProfile)>,
+    user_choices: Vec<(Identifier, UserChoiceProfile)>,
     limits: Limits,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
 }
@@ -34,6 +36,8 @@ impl Default for Embedded {
             directories: Directories::from_environment(),
             managers: Places::of_this_machine(),
             profiles: Vec::new(),
+            service_networks: Vec::new(),
+            user_choices: Vec::new(),
             limits: Limits::default(),
             suspends: None,
         }
@@ -59,6 +63,20 @@ impl Embedded {
     #[must_use]
     pub fn profile(mut self, interface_name: &str, profile: Profile) -> Self {
         self.profiles.push((interface_name.to_owned(), profile));
+        self
+    }
+
+    /// A service network of this name, over what the configuration directory says. Its identifier is `service-NAME`.
+    #[must_use]
+    pub fn service_network(mut self, name: &str, profile: ServiceNetworkProfile) -> Self {
+        self.service_networks.push((Identifier::new(format!("service-{name}")), profile));
+        self
+    }
+
+    /// A user choice of this name, over what the configuration directory says. Its identifier is `choice-NAME`.
+    #[must_use]
+    pub fn user_choice(mut self, name: &str, profile: UserChoiceProfile) -> Self {
+        self.user_choices.push((Identifier::new(format!("choice-{name}")), profile));
         self
     }
 
@@ -97,6 +115,8 @@ impl Embedded {
         let mut native = self.native_settings();
         let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
         profiles.by_interface.extend(self.profiles);
+        profiles.service_networks.extend(self.service_networks);
+        profiles.user_choices.extend(self.user_choices);
         native.carrier_watch = carrier_watch(&profiles);
         native.steering = read_steering_plan(&self.directories.configuration)?;
         let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };

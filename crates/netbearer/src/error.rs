@@ -34,6 +34,12 @@ pub enum CallError {
     /// The configuration does not support the operation; the session's event stream has the same failure.
     #[error("{0}")]
     NotSupported(Failure),
+    /// A service network or user choice is not open in this session, so that there is nothing to stop.
+    #[error("{}", Refusal::NotOpen(.0.clone()))]
+    NotOpen(Identifier),
+    /// There is no such question to answer, or no such choice in it.
+    #[error("{0}")]
+    NotAsked(String),
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),
@@ -46,6 +52,8 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotSupported(failure) => Self::NotSupported(failure),
+            Refusal::NotOpen(identifier) => Self::NotOpen(identifier),
+            Refusal::UnknownQuestion(_) | Refusal::NoSuchChoice(_) => Self::NotAsked(refusal.to_string()),
             Refusal::ReadOnlyProperty(key) => Self::ReadOnlyProperty(key),
             Refusal::TooManySessions(_) | Refusal::TooManyWatchers(_) => Self::LimitReached(refusal.to_string()),
             Refusal::UnfitPropertyValue { .. } => Self::UnfitPropertyValue(refusal.to_string()),

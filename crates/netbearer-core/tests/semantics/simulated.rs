@@ -221,12 +221,16 @@ impl Simulated {
         let Some((_, target)) = self.engine.command.filter(|_| self.is_access_point) else { return false };
         let next = match (target, &self.engine.stage) {
             (_, Some(Stage::Reached | Stage::Failed(..))) => return false,
-            (Target::Released | Target::Stopped, None) => {
+            (Target::Released | Target::LeftUp | Target::Stopped, None) => {
                 self.lease = None;
                 Stage::Working(Step::Removing)
             }
-            (Target::Released | Target::Stopped, Some(_)) => {
-                let restored = if target == Target::Stopped { Some(false) } else { self.engine.found_up };
+            (Target::Released | Target::LeftUp | Target::Stopped, Some(_)) => {
+                let restored = match target {
+                    Target::Stopped => Some(false),
+                    Target::LeftUp => Some(true),
+                    _ => self.engine.found_up,
+                };
                 if restored == Some(false) {
                     self.set_up(false);
                 }
@@ -274,7 +278,7 @@ impl Simulated {
             Some((_, Target::Configured | Target::Sensed)) => true,
             // Refused before it began; a removal that has something to remove goes on to its end.
             Some((_, Target::Stopped)) => self.is_as_found(),
-            Some((_, Target::Released)) | None => false,
+            Some((_, Target::Released | Target::LeftUp)) | None => false,
         };
         let may_fail = is_fallible
             && !matches!(self.engine.stage, Some(Stage::Reached | Stage::Failed(..)))
