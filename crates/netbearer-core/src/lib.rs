@@ -31,6 +31,6 @@ pub use crate::{
     core::{ClientId, Core, SessionId, Settings, UserId},
     journal::{Decision, Input, Subject, Verdict},
     limits::Limits,
-    profiles::Profiles,
+    profiles::{MatchedProfile, Profiles},
     refusal::Refusal,
 };
