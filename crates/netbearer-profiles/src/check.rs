@@ -153,6 +153,8 @@ fn check_value(section: Section, word: &Word, value: &Value) -> Result<(), Wrong
         Section::AccessPoint | Section::Match => convert::<Profile>(alone).err(),
     };
     let Some(message) = refused else { return Ok(()) };
+    // Rust's words for numbers are not everybody's.
+    let message = message.replace("expected u32", "expected a number").replace("expected i32", "expected a number");
     if let Some(types) = message.strip_prefix("invalid type: ") {
         let types = types.replace("a sequence", "a list");
         return Err((MistakeKind::WrongType, format!("`{key}` has the wrong type: {types}"), example()));
@@ -161,7 +163,7 @@ fn check_value(section: Section, word: &Word, value: &Value) -> Result<(), Wrong
         "addresses" | "gateways" => MistakeKind::ImpossibleAddress,
         _ => MistakeKind::WrongValue,
     };
-    let message = message.replace("expected i32", "expected a smaller number");
+    let message = message.replace("expected a number", "expected a smaller number");
     let (problem, suggestion) = match message.split_once("; ") {
         Some((problem, suggestion)) => (problem, suggestion.to_owned()),
         None => (message.as_str(), example()),

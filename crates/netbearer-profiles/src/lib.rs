@@ -2,12 +2,13 @@
 //!
 //! [`ProfileStore`] reads `netbearer.toml` and `profiles.d` and names every mistake ([`ProfileMistake`]); what is right keeps
 //! working, and of a broken file the last good version. [`ProfileWatch`] does so again whenever they change.
-//! [`template`] writes a file to begin with.
+//! [`template`] writes a file to begin with, [`import_file`] makes one of another network manager's.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod check;
 mod document;
+mod import;
 mod mistake;
 mod secrets;
 mod sources;
@@ -16,6 +17,7 @@ pub mod template;
 mod watch;
 mod words;
 
+pub use import::{ImportError, Imported, import_file};
 pub use mistake::{MistakeKind, ProfileMistake};
 pub use store::{ProfileStore, Reading};
 pub use watch::ProfileWatch;

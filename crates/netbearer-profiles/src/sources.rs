@@ -48,6 +48,13 @@ pub(crate) fn drop_in_directory(file: &Path) -> PathBuf {
     name.into()
 }
 
+/// The file that a drop-in is of, if it is one.
+pub(crate) fn whole(file: &Path) -> PathBuf {
+    let directory = file.parent().filter(|directory| directory.extension() == Some(OsStr::new("d")));
+    let whole = directory.map(|directory| directory.with_extension("")).filter(|whole| stem(whole).is_some());
+    whole.unwrap_or_else(|| file.to_owned())
+}
+
 pub(crate) fn drop_ins(file: &Path, mistakes: &mut Vec<ProfileMistake>) -> Vec<PathBuf> {
     let entries = entries(&drop_in_directory(file), mistakes).unwrap_or_default();
     entries.into_iter().filter(|path| stem(path).is_some()).collect()

@@ -65,6 +65,12 @@ impl ProfileStore {
         self.configuration_directory.join("profiles.d")
     }
 
+    /// Where the file of a profile is, or would be.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.profile_directory().join(format!("{name}.toml"))
+    }
+
     pub(crate) fn main_file(&self) -> PathBuf {
         self.configuration_directory.join("netbearer.toml")
     }
@@ -80,23 +86,26 @@ impl ProfileStore {
     }
 
     /// The mistakes of these files, each as if it were in the profile directory under its own name, or where it is `named`
-    /// under that. Drop-ins are those of the file there, else those beside it.
+    /// under that. Drop-ins are those of the file there, else those beside it; one that is given stands for its file.
     #[must_use]
     pub fn check(&self, files: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
         let mut mistakes = Vec::new();
-        let mut sources = sources::find(&self.profile_directory(), &mut mistakes).unwrap_or_default();
-        mistakes.clear();
+        let mut sources = sources::find(&self.profile_directory(), &mut Vec::new()).unwrap_or_default();
         let mut about = BTreeSet::new();
         for (file, named) in files {
-            let drop_ins = sources::drop_ins(file, &mut mistakes);
-            about.extend(drop_ins.iter().cloned().chain([file.clone()]));
-            let known = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            let Some(stem) = named.clone().or(known) else { continue };
-            let source = sources.entry(stem).or_insert_with(|| Source { file: file.clone(), drop_ins: Vec::new() });
-            source.file.clone_from(file);
-            if source.drop_ins.is_empty() {
-                source.drop_ins = drop_ins;
+            if file.file_name() == self.main_file().file_name() {
+                about.insert(self.main_file());
+                continue;
             }
+            let file = sources::whole(file);
+            let own = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let Some(stem) = named.clone().or(own) else { continue };
+            let source = sources.entry(stem).or_insert_with(|| Source { file: file.clone(), drop_ins: Vec::new() });
+            source.file.clone_from(&file);
+            if source.drop_ins.is_empty() {
+                source.drop_ins = sources::drop_ins(&file, &mut mistakes);
+            }
+            about.extend(source.drop_ins.iter().cloned().chain([file]));
         }
         let (_, reading) = self.read_sources(Some(sources), mistakes);
         reading.mistakes.into_iter().filter(|mistake| about.contains(&mistake.file)).collect()
