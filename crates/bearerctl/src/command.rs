@@ -3,6 +3,7 @@
 mod list;
 mod monitor;
 mod open;
+mod profile;
 mod reset;
 mod run;
 mod show;
@@ -10,7 +11,7 @@ mod stop;
 mod update;
 mod why;
 
-use netbearer::{Embedded, Manager};
+use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
     arguments::{Arguments, Command},
@@ -23,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) output: Output,
+    pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
 }
 
@@ -34,7 +36,8 @@ impl Context {
 
 /// Does what the arguments say.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let context = Context { output: arguments.output(), embedded: arguments.embedded() };
+    let context =
+        Context { output: arguments.output(), directories: arguments.directories(), embedded: arguments.embedded() };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -43,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Monitor => monitor::run(&context).await,
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
+        Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
         Command::Reset => reset::run(&context).await,
     }

@@ -1,6 +1,7 @@
-use std::{error::Error as _, io, time::Duration};
+use std::{error::Error as _, io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
+use netbearer_profiles::ImportError;
 use serde::Serialize;
 
 use crate::{exit_code::ExitCode, signals::Signal};
@@ -34,8 +35,39 @@ pub(crate) enum Error {
     NotAllReset(usize, String),
     #[error("the command {0} could not be started")]
     Command(String, #[source] io::Error),
+    #[error("{} exists already; edit it with: bearerctl profile edit {name}", file.display())]
+    ProfileExists { file: PathBuf, name: String },
+    #[error("there is no profile \"{name}\"{}", profiles(there))]
+    NoProfile { name: String, there: Vec<String> },
+    #[error("{0} has no interface now, so nothing tells what its profile would be for")]
+    NoInterface(String),
+    #[error("{} could not be written", .0.display())]
+    Profile(PathBuf, #[source] io::Error),
+    #[error("the profile was changed by somebody else meanwhile; what you wrote is in {}", .0.display())]
+    ChangedMeanwhile(PathBuf),
+    #[error("the editor {editor} could not be started; say which one to use in $VISUAL or $EDITOR")]
+    Editor { editor: String, source: io::Error },
+    #[error("the editor {0} failed, so nothing was changed")]
+    EditorFailed(String),
+    #[error("{count} mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
+    EditedWithMistakes { count: usize, file: PathBuf },
+    #[error("{0} mistake(s), so it was not written")]
+    NotWritten(usize),
+    #[error("{} cannot be read", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    #[error("{} has no files of NetworkManager or systemd-networkd", .0.display())]
+    NothingToImport(PathBuf),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error("the standard output could not be written")]
     Output(#[source] io::Error),
+}
+
+fn profiles(there: &[String]) -> String {
+    match there {
+        [] => "; there is none at all: begin with bearerctl profile new".to_owned(),
+        there => format!("; there are {}", there.join(", ")),
+    }
 }
 
 /// An error as programs read it.
@@ -55,7 +87,8 @@ impl Error {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
+            Self::NoProfile { .. }
+            | Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
                 ExitCode::NO_SUCH_CONFIGURATION
             }
             Self::Call(CallError::NotSupported(failure))

@@ -74,9 +74,7 @@ impl Core {
         }
         let mut choices: Vec<(bool, Identifier)> = Vec::new();
         for reference in &composite.references {
-            let network = self.composites.get(&Identifier::new(reference.as_str()));
-            let members = network.filter(|network| network.kind == Kind::ServiceNetwork);
-            let (names, members) = match members {
+            let (names, members) = match self.referred_composite(reference, Kind::ServiceNetwork) {
                 Some(network) => (vec![network.identifier.clone()], self.members(network)),
                 None => {
                     let found: Vec<Identifier> = self.referred_access_points(reference).cloned().collect();

@@ -42,8 +42,7 @@ impl Core {
         for reference in &composite.references {
             self.referred_access_points(reference).for_each(&mut add);
             if composite.kind == Kind::UserChoice
-                && let Some(network) = self.composites.get(&Identifier::new(reference.as_str()))
-                && network.kind == Kind::ServiceNetwork
+                && let Some(network) = self.referred_composite(reference, Kind::ServiceNetwork)
             {
                 self.members(network).iter().for_each(&mut add);
             }
@@ -51,14 +50,17 @@ impl Core {
         members
     }
 
-    /// The access points that an administrator means by this name: an identifier, a name, or the name of an interface.
+    /// The access points that an administrator means by this name ([`crate::Profiles::means`]).
     pub(crate) fn referred_access_points<'a>(&'a self, reference: &'a str) -> impl Iterator<Item = &'a Identifier> {
-        let is_meant = move |access_point: &&AccessPoint| {
-            access_point.identifier().as_str() == reference
-                || access_point.report.name == reference
-                || access_point.profile.name.as_deref() == Some(reference)
-        };
+        let is_meant = move |access_point: &&AccessPoint| self.settings.profiles.means(reference, &access_point.report);
         self.access_points.values().filter(is_meant).map(AccessPoint::identifier)
+    }
+
+    /// The service network or user choice that an administrator means by this name: its identifier, or the name of its file.
+    pub(crate) fn referred_composite(&self, reference: &str, kind: Kind) -> Option<&Composite> {
+        let by_file = if kind == Kind::ServiceNetwork { "service-" } else { "choice-" };
+        let names = [Identifier::new(reference), Identifier::new(format!("{by_file}{reference}"))];
+        names.iter().find_map(|name| self.composites.get(name)).filter(|found| found.kind == kind)
     }
 
     /// The composites that an access point is a member of.
@@ -220,7 +222,7 @@ impl Core {
         let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
         for identifier in identifiers {
             let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
-            let profile = self.settings.profiles.profile(&access_point.report.name).clone();
+            let profile = self.settings.profiles.profile(&access_point.report).clone();
             if access_point.profile == profile {
                 continue;
             }

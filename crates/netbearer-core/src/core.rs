@@ -422,9 +422,10 @@ impl Core {
     #[must_use]
     pub fn default_configuration(&self) -> Option<Configuration> {
         if let Some(named) = &self.settings.profiles.default_configuration {
-            let composite = Identifier::new(named.as_str());
+            let composite = |kind| self.referred_composite(named, kind).map(|found| found.identifier.clone());
             let access_point = || self.referred_access_points(named).next().cloned();
-            let identifier = Some(composite).filter(|found| self.composites.contains_key(found)).or_else(access_point);
+            let identifier = composite(Kind::ServiceNetwork).or_else(access_point);
+            let identifier = identifier.or_else(|| composite(Kind::UserChoice));
             if let Some(configuration) = identifier.and_then(|identifier| self.configuration(&identifier)) {
                 return Some(configuration);
             }

@@ -34,7 +34,7 @@ pub use crate::{
     core::{ClientId, Core, SessionId, Settings, UserId},
     journal::{Decision, Input, Subject, Verdict},
     limits::Limits,
-    profiles::Profiles,
+    profiles::{MatchedProfile, Profiles},
     question::{ChooserId, Question, QuestionNumber},
     refusal::Refusal,
 };

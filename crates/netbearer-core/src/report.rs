@@ -105,7 +105,7 @@ impl Core {
             }
             None if report.level == Level::Absent => return,
             None => {
-                let profile = self.settings.profiles.profile(&report.name).clone();
+                let profile = self.settings.profiles.profile(&report).clone();
                 self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
                 self.unsettled.extend(self.composites.keys().cloned());
                 false

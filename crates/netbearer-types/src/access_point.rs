@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{BearerType, Failure, FailureReason, Families, Identifier, Interface, Profile, SteeringLevel};
+use crate::{BearerType, Failure, FailureReason, Families, Hardware, Identifier, Interface, Profile, SteeringLevel};
 
 /// Numbers the commands to one access point, so that a report about an overtaken one can be told from news.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +112,8 @@ pub struct AccessPointReport {
     pub name: String,
     /// What carries the traffic.
     pub bearer_type: BearerType,
+    /// What profiles can know it by besides its name.
+    pub hardware: Hardware,
     /// Why the engine cannot start and stop this interface, if it cannot.
     pub cannot_start_and_stop: Option<Failure>,
     /// What the kernel says.

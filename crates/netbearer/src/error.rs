@@ -7,9 +7,9 @@ use netbearer_types::{Failure, Identifier, PropertyKey};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {
-    /// A profile could not be read.
+    /// The file of tables and marks could not be read.
     #[error("the configuration could not be read")]
-    Configuration(#[from] netbearer_service::ProfileError),
+    Configuration(#[from] netbearer_service::SteeringFileError),
     /// The service's thread could not be started.
     #[error("the service could not be started")]
     Thread(#[source] io::Error),

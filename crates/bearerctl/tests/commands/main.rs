@@ -11,6 +11,7 @@ mod listing;
 mod monitoring;
 mod opening;
 mod overrun;
+mod profiles;
 mod running;
 mod stage;
 mod steering;

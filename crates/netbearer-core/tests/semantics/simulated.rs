@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, AddressScope, BearerType, CommandNumber, Failure, FailureReason, Families,
-    Identifier, Interface, InterfaceAddress, Level, LinkLevel, Progress, SessionError, Stage, SteeringLevel, Step,
-    Target,
+    Hardware, Identifier, Interface, InterfaceAddress, Level, LinkLevel, Progress, SessionError, Stage, SteeringLevel,
+    Step, Target,
 };
 
 /// A kernel's interface and an engine that obeys commands, one step at a time. What is done to it says whether anything
@@ -79,6 +79,7 @@ impl Simulated {
             identifier: self.identifier.clone(),
             name: self.identifier.to_string(),
             bearer_type: BearerType::Ethernet,
+            hardware: Hardware::default(),
             cannot_start_and_stop: (!self.has_privilege).then(missing_privilege),
             steering: SteeringLevel::default(),
             level: if self.is_plugged_in { Level::Present(self.link()) } else { Level::Absent },
