@@ -1,33 +1,44 @@
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+mod lab;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netbearer::{Directories, Embedded};
+use netbearer_lab::Sandbox;
 
 use crate::output::Output;
+
+pub(crate) use lab::{Lab, LabCommand, LabNamed, LabSlow, LabStart, LabTour};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed for another reason than these
   2    the arguments are wrong
-  3    no such configuration, several of that name, or no default one
-  4    not available now: unplugged, or no carrier
-  5    not supported: a privilege is missing, or another program manages the interface
+  3    no such configuration (or access point of a sandbox), several of that name, or no default one
+  4    not available now: unplugged, or no carrier; no sandbox
+  5    not supported: a privilege is missing, the kernel cannot do it, or another program manages the
+       interface
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
   7    the session ended against its holder's will: link lost, or stopped
   8    another process keeps the sessions of this network namespace
-  126  run: the command could not be started
-  127  run: the command was not found
-  128+n  ended by signal n: open before the session was open, or the command of run
-  run otherwise ends with its command's own code.";
+  126  run, lab: the command could not be started
+  127  run, lab: the command was not found
+  128+n  ended by signal n: open before the session was open, or the command of run or lab
+  run and lab otherwise end with their command's own code.";
 
 const EXAMPLES: &str = "\
 Examples:
   bearerctl list                      what there is
   bearerctl open ap0                  bring ap0 up, and hold it until Ctrl-C
   bearerctl run --on ap0 -- curl -O https://example.org/file
-  bearerctl monitor --json            what happens, for programs";
+  bearerctl monitor --json            what happens, for programs
+  bearerctl lab tour                  see it all, in a sandbox";
 
 /// Open, watch and stop network sessions.
 #[derive(Debug, Parser)]
@@ -136,6 +147,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ProfileCommand,
     },
+    /// Try everything in a sandbox: access points to open, to cut and to slow, without root
+    #[command(
+        after_help = "Starts a shell, or a command, on a machine of its own with network cards that are down. At the other end of \
+            each is an access point with DHCP, IPv6 routing and DNS, and behind it a server. Nothing outside is touched, and all \
+            of it is gone at the end, however that comes. An ordinary user is root inside; the kernel must allow user namespaces.\n\n\
+            Examples:\n  bearerctl lab tour                       see what NetBearer does, in under a minute\n  \
+            bearerctl lab                            a shell to try things in\n  \
+            bearerctl lab --access-points 3 -- ./test.sh\n  \
+            bearerctl lab cut ap0                    inside, or from another terminal"
+    )]
+    Lab(Lab),
     /// Remove what a killed process has left in this network namespace
     #[command(
         after_help = "Routes, rules and addresses of ours are removed, and interfaces set down that were down before. \
@@ -239,6 +261,12 @@ impl Arguments {
             Color::Never => ColorChoice::Never,
         };
         Output { json: self.json, color }
+    }
+
+    /// Where everything is kept in a sandbox; a configuration directory that was told is still used.
+    pub(crate) fn lab_directories(&self) -> Directories {
+        let below = Directories::below(Path::new(Sandbox::DIRECTORY));
+        Directories { configuration: self.config_dir.clone().unwrap_or(below.configuration), ..below }
     }
 
     pub(crate) fn directories(&self) -> Directories {

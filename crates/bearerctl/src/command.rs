@@ -1,5 +1,6 @@
 //! What the program does, a file for each command.
 
+mod lab;
 mod list;
 mod monitor;
 mod open;
@@ -11,6 +12,7 @@ mod stop;
 mod update;
 mod why;
 
+pub(crate) use lab::{Place, control::Refusal, tour::StepError};
 use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
@@ -26,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
+    /// In place of the usual ones, in a sandbox.
+    pub(crate) lab_directories: Directories,
 }
 
 impl Context {
@@ -35,9 +39,13 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let context =
-        Context { output: arguments.output(), directories: arguments.directories(), embedded: arguments.embedded() };
+pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, Error> {
+    let context = Context {
+        output: arguments.output(),
+        directories: arguments.directories(),
+        embedded: arguments.embedded(),
+        lab_directories: arguments.lab_directories(),
+    };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -48,6 +56,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
+        Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
     }
     .map(|()| ExitCode::OK)

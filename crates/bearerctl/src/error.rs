@@ -1,10 +1,15 @@
 use std::{error::Error as _, io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
+use netbearer_lab::LabError;
 use netbearer_profiles::ImportError;
 use serde::Serialize;
 
-use crate::{exit_code::ExitCode, signals::Signal};
+use crate::{
+    command::{Refusal, StepError},
+    exit_code::ExitCode,
+    signals::Signal,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,25 @@ pub(crate) enum Error {
     NothingToImport(PathBuf),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error("no sandbox of yours runs here; start one: bearerctl lab")]
+    NoSandbox,
+    #[error("several sandboxes of yours run here, of the processes {all}; name one: --sandbox {first}")]
+    SeveralSandboxes { first: u32, all: String },
+    #[error("the sandbox does not answer")]
+    Sandbox(#[source] io::Error),
+    #[error(transparent)]
+    SandboxRefuses(#[from] Refusal),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("the tour failed in step {step}, \"{title}\"")]
+    Tour {
+        step: u32,
+        title: &'static str,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("the standard output could not be written")]
     Output(#[source] io::Error),
 }
@@ -97,7 +121,13 @@ impl Error {
             Self::Ended(..) => ExitCode::SESSION_ENDED,
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => ExitCode::TIMED_OUT,
             Self::Interrupted { signal, .. } => ExitCode::of_signal(signal.number()),
-            Self::Reset(ResetError::MissingPrivilege { .. }) => ExitCode::NOT_SUPPORTED,
+            Self::SeveralSandboxes { .. } | Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
+                ExitCode::NO_SUCH_CONFIGURATION
+            }
+            Self::NoSandbox => ExitCode::NOT_AVAILABLE,
+            Self::Lab(LabError::NamespacesForbidden { .. } | LabError::NoDelays { .. })
+            | Self::SandboxRefuses(Refusal::NotSupported(_))
+            | Self::Reset(ResetError::MissingPrivilege { .. }) => ExitCode::NOT_SUPPORTED,
             Self::Reset(ResetError::Owned(OwnershipError::Owned { .. })) => ExitCode::OWNED,
             Self::Command(_, source) if source.kind() == io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
             Self::Command(..) => ExitCode::COMMAND_NOT_STARTED,
@@ -152,6 +182,16 @@ impl Error {
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => of_word(SessionError::Unknown, "TimedOut"),
             Self::Interrupted { .. } => of_word(SessionError::SessionAborted, "Interrupted"),
             Self::Command(..) => of_word(SessionError::Unknown, "CommandNotStarted"),
+            Self::Lab(LabError::NamespacesForbidden { .. }) => {
+                of_word(SessionError::OperationNotSupported, "NamespacesForbidden")
+            }
+            Self::SandboxRefuses(Refusal::NotSupported(_)) => of_word(SessionError::OperationNotSupported, "NoDelays"),
+            Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
+                of_word(SessionError::InvalidConfiguration, "UnknownAccessPoint")
+            }
+            Self::NoSandbox => of_word(SessionError::InvalidConfiguration, "NoSandbox"),
+            Self::SeveralSandboxes { .. } => of_word(SessionError::InvalidConfiguration, "SeveralSandboxes"),
+            Self::Tour { .. } => of_word(SessionError::Unknown, "TourFailed"),
             _ => of_word(SessionError::Unknown, "Other"),
         }
     }

@@ -33,3 +33,13 @@ fn the_help_of_each_command_about_profiles_has_examples() {
         insta::assert_snapshot!(format!("bearerctl_profile_{command}"), text);
     }
 }
+
+#[test]
+fn the_help_of_the_lab_has_examples_too() {
+    insta::assert_snapshot!("bearerctl_lab", help(&["lab", "--help"]));
+    for command in ["tour", "status", "cut", "restore", "slow"] {
+        let text = help(&["lab", command, "--help"]);
+        assert!(text.contains("\nExamples:\n  bearerctl lab "), "{text}");
+        insta::assert_snapshot!(format!("bearerctl_lab_{command}"), text);
+    }
+}

@@ -7,6 +7,7 @@ mod explaining;
 mod failing;
 mod help;
 mod killing;
+mod lab;
 mod listing;
 mod monitoring;
 mod opening;
