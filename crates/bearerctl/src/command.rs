@@ -1,6 +1,8 @@
 //! What the program does, a file for each command.
 
+mod completions;
 mod list;
+mod man;
 mod monitor;
 mod open;
 mod reset;
@@ -45,6 +47,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Update => update::run(&context).await,
         Command::Reset => reset::run(&context).await,
+        Command::Completions(wanted) => completions::run(&context, wanted.shell),
+        Command::Man(man) => man::run(&context, &man.directory),
     }
     .map(|()| ExitCode::OK)
 }

@@ -1,4 +1,4 @@
-use std::{error::Error as _, io, time::Duration};
+use std::{error::Error as _, io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub(crate) enum Error {
     NotAllReset(usize, String),
     #[error("the command {0} could not be started")]
     Command(String, #[source] io::Error),
+    #[error("{path} could not be written", path = .0.display())]
+    Write(PathBuf, #[source] io::Error),
     #[error("the standard output could not be written")]
     Output(#[source] io::Error),
 }

@@ -11,6 +11,7 @@ mod listing;
 mod monitoring;
 mod opening;
 mod overrun;
+mod packaging;
 mod running;
 mod stage;
 mod steering;
