@@ -8,6 +8,7 @@ use std::{
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
 use netbearer_lab::Sandbox;
 
@@ -165,6 +166,30 @@ pub(crate) enum Command {
             Examples:\n  bearerctl reset"
     )]
     Reset,
+    /// Print the completions of a shell
+    #[command(after_help = "What packages install; for one user, put it where the shell looks for it.\n\n\
+            Examples:\n  bearerctl completions bash > /usr/share/bash-completion/completions/bearerctl\n  \
+            bearerctl completions zsh > /usr/share/zsh/vendor-completions/_bearerctl\n  \
+            bearerctl completions fish > /usr/share/fish/vendor_completions.d/bearerctl.fish")]
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    #[command(
+        after_help = "One page for the program and one for each command; the directory is made if there is none.\n\n\
+            Examples:\n  bearerctl man /usr/share/man/man1"
+    )]
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where the pages are written
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,9 @@
 //! What the program does, a file for each command.
 
+mod completions;
 mod lab;
 mod list;
+mod man;
 mod monitor;
 mod open;
 mod profile;
@@ -58,6 +60,8 @@ pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, 
         Command::Update => update::run(&context).await,
         Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
+        Command::Completions(wanted) => completions::run(&context, wanted.shell),
+        Command::Man(man) => man::run(&context, &man.directory),
     }
     .map(|()| ExitCode::OK)
 }

@@ -40,6 +40,8 @@ pub(crate) enum Error {
     NotAllReset(usize, String),
     #[error("the command {0} could not be started")]
     Command(String, #[source] io::Error),
+    #[error("{path} could not be written", path = .0.display())]
+    Write(PathBuf, #[source] io::Error),
     #[error("{} exists already; edit it with: bearerctl profile edit {name}", file.display())]
     ProfileExists { file: PathBuf, name: String },
     #[error("there is no profile \"{name}\"{}", profiles(there))]
