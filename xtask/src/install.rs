@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use crate::command::{TaskError, answers, cargo, program, run};
 
 /// A program of Debian's, where it may be, and the package it comes in.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("dnsmasq", "dnsmasq-base"),
@@ -13,6 +13,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("ethtool", "ethtool"),
     ("strace", "strace"),
     ("setpriv", "util-linux"),
+    ("script", "bsdutils"),
+    ("man", "man-db"),
     ("dbus-daemon", "dbus"),
     ("NetworkManager", "network-manager"),
     ("connmand", "connman"),

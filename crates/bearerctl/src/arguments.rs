@@ -8,6 +8,7 @@ use std::{
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
 use netbearer_lab::Sandbox;
 
@@ -134,6 +135,19 @@ pub(crate) enum Command {
     #[command(after_help = "An access point that had no carrier when it was tried may be tried again after that.\n\n\
             Examples:\n  bearerctl update")]
     Update,
+    /// Check, write, edit and import what is said of access points
+    #[command(
+        after_help = "Profiles are the files of profiles.d below the configuration directory (/etc/netbearer, or --config-dir). \
+            They say how access points are brought up, which of them stand in for one another, and what can be chosen. \
+            A running service reads them again when they change.\n\n\
+            Examples:\n  bearerctl profile new ap0         a file to begin with\n  \
+            bearerctl profile edit ap0        with your editor; checked before it is in force\n  \
+            bearerctl profile check           all mistakes there are"
+    )]
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
     /// Try everything in a sandbox: access points to open, to cut and to slow, without root
     #[command(
         after_help = "Starts a shell, or a command, on a machine of its own with network cards that are down. At the other end of \
@@ -152,6 +166,79 @@ pub(crate) enum Command {
             Examples:\n  bearerctl reset"
     )]
     Reset,
+    /// Print the completions of a shell
+    #[command(after_help = "What packages install; for one user, put it where the shell looks for it.\n\n\
+            Examples:\n  bearerctl completions bash > /usr/share/bash-completion/completions/bearerctl\n  \
+            bearerctl completions zsh > /usr/share/zsh/vendor-completions/_bearerctl\n  \
+            bearerctl completions fish > /usr/share/fish/vendor_completions.d/bearerctl.fish")]
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    #[command(
+        after_help = "One page for the program and one for each command; the directory is made if there is none.\n\n\
+            Examples:\n  bearerctl man /usr/share/man/man1"
+    )]
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where the pages are written
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Tell every mistake in profiles, and what to do about it
+    #[command(
+        after_help = "A file with a mistake is out of force as a whole: a running service goes on with its last good \
+            version, one that starts leaves it out. Exit code 1 if there are mistakes.\n\n\
+            Examples:\n  bearerctl profile check\n  bearerctl profile check new/office.toml   before it is put into its place\n  \
+            bearerctl profile check --json | jq -r '.[] | \"\\(.file):\\(.line)\"'"
+    )]
+    Check {
+        /// Only these, each as if it were in profiles.d; all there are if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Write a profile to begin with, with everything there is as comments
+    #[command(
+        after_help = "Nothing is in force of it before a line is uncommented. A file that is there is not overwritten.\n\n\
+            Examples:\n  bearerctl profile new ap0"
+    )]
+    New(Named),
+    /// Edit a profile with $VISUAL or $EDITOR
+    #[command(
+        after_help = "The editor gets a copy. With mistakes in it the profile stays as it is, and the copy is kept; without, \
+            it takes the profile's place in one step.\n\n\
+            Examples:\n  bearerctl profile edit ap0\n  EDITOR=nano bearerctl profile edit office"
+    )]
+    Edit {
+        /// The name of the file, without .toml
+        name: String,
+    },
+    /// Make profiles of files of NetworkManager and systemd-networkd
+    #[command(
+        after_help = "Reads keyfiles (*.nmconnection) and *.network files, or all those of a directory, and prints a profile for \
+            each. What could not be carried over is told on standard error. The files themselves stay as they are, and so \
+            does what their managers do: hand the interface over first.\n\n\
+            Examples:\n  bearerctl profile import /etc/NetworkManager/system-connections/office.nmconnection\n  \
+            bearerctl profile import --write /etc/systemd/network"
+    )]
+    Import {
+        /// Files, or directories of them
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+
+        /// Write them to profiles.d, where there is none of the name; without this they are printed
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -207,15 +294,19 @@ impl Arguments {
         Directories { configuration: self.config_dir.clone().unwrap_or(below.configuration), ..below }
     }
 
-    /// The service of this program, on the directories it was told.
-    pub(crate) fn embedded(&self) -> Embedded {
+    pub(crate) fn directories(&self) -> Directories {
         let usual = Directories::from_environment();
         let or = |told: &Option<PathBuf>, usual| told.clone().unwrap_or(usual);
-        Embedded::default().directories(Directories {
+        Directories {
             configuration: or(&self.config_dir, usual.configuration),
             runtime: or(&self.runtime_dir, usual.runtime),
             state: or(&self.state_dir, usual.state),
-        })
+        }
+    }
+
+    /// The service of this program, on the directories it was told.
+    pub(crate) fn embedded(&self) -> Embedded {
+        Embedded::default().directories(self.directories())
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the program does, a file for each command.
 
+mod completions;
 mod lab;
 mod list;
+mod man;
 mod monitor;
 mod open;
+mod profile;
 mod reset;
 mod run;
 mod show;
@@ -25,6 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) output: Output,
+    pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
     /// In place of the usual ones, in a sandbox.
     pub(crate) lab_directories: Directories,
@@ -40,6 +44,7 @@ impl Context {
 pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, Error> {
     let context = Context {
         output: arguments.output(),
+        directories: arguments.directories(),
         embedded: arguments.embedded(),
         lab_directories: arguments.lab_directories(),
     };
@@ -51,9 +56,12 @@ pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, 
         Command::Monitor => monitor::run(&context).await,
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
+        Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
         Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
+        Command::Completions(wanted) => completions::run(&context, wanted.shell),
+        Command::Man(man) => man::run(&context, &man.directory),
     }
     .map(|()| ExitCode::OK)
 }

@@ -1,7 +1,8 @@
-use std::{error::Error as _, io, time::Duration};
+use std::{error::Error as _, io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
 use netbearer_lab::LabError;
+use netbearer_profiles::ImportError;
 use serde::Serialize;
 
 use crate::{
@@ -39,6 +40,32 @@ pub(crate) enum Error {
     NotAllReset(usize, String),
     #[error("the command {0} could not be started")]
     Command(String, #[source] io::Error),
+    #[error("{path} could not be written", path = .0.display())]
+    Write(PathBuf, #[source] io::Error),
+    #[error("{} exists already; edit it with: bearerctl profile edit {name}", file.display())]
+    ProfileExists { file: PathBuf, name: String },
+    #[error("there is no profile \"{name}\"{}", profiles(there))]
+    NoProfile { name: String, there: Vec<String> },
+    #[error("{0} has no interface now, so nothing tells what its profile would be for")]
+    NoInterface(String),
+    #[error("{} could not be written", .0.display())]
+    Profile(PathBuf, #[source] io::Error),
+    #[error("the profile was changed by somebody else meanwhile; what you wrote is in {}", .0.display())]
+    ChangedMeanwhile(PathBuf),
+    #[error("the editor {editor} could not be started; say which one to use in $VISUAL or $EDITOR")]
+    Editor { editor: String, source: io::Error },
+    #[error("the editor {0} failed, so nothing was changed")]
+    EditorFailed(String),
+    #[error("{count} mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
+    EditedWithMistakes { count: usize, file: PathBuf },
+    #[error("{0} mistake(s), so it was not written")]
+    NotWritten(usize),
+    #[error("{} cannot be read", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    #[error("{} has no files of NetworkManager or systemd-networkd", .0.display())]
+    NothingToImport(PathBuf),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error("no sandbox of yours runs here; start one: bearerctl lab")]
@@ -62,6 +89,13 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
 }
 
+fn profiles(there: &[String]) -> String {
+    match there {
+        [] => "; there is none at all: begin with bearerctl profile new".to_owned(),
+        there => format!("; there are {}", there.join(", ")),
+    }
+}
+
 /// An error as programs read it.
 #[derive(Serialize)]
 pub(crate) struct ErrorObject {
@@ -79,7 +113,8 @@ impl Error {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
+            Self::NoProfile { .. }
+            | Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
                 ExitCode::NO_SUCH_CONFIGURATION
             }
             Self::Call(CallError::NotSupported(failure))

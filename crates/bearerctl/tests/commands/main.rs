@@ -12,6 +12,8 @@ mod listing;
 mod monitoring;
 mod opening;
 mod overrun;
+mod packaging;
+mod profiles;
 mod running;
 mod stage;
 mod steering;

@@ -67,6 +67,11 @@ impl Stage {
         fs::write(path, text).unwrap();
     }
 
+    /// Reads a file of the configuration directory.
+    pub(crate) fn read_configuration(&self, file: &str) -> String {
+        fs::read_to_string(self.directory.path().join("configuration").join(file)).unwrap()
+    }
+
     /// What the program has noted of the interfaces it uses.
     pub(crate) fn notes(&self) -> String {
         let runtime = fs::read_dir(self.directory.path().join("runtime")).unwrap().flatten();
