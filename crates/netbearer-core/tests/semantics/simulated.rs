@@ -80,6 +80,7 @@ impl Simulated {
             name: self.identifier.to_string(),
             bearer_type: BearerType::Ethernet,
             cannot_start_and_stop: (!self.has_privilege).then(missing_privilege),
+            counts_traffic: true,
             steering: SteeringLevel::default(),
             level: if self.is_plugged_in { Level::Present(self.link()) } else { Level::Absent },
             progress,

@@ -9,6 +9,7 @@ mod beside;
 mod carrier_watch;
 mod closing;
 mod collisions;
+mod counters;
 mod dhcp_faults;
 mod hotplug;
 mod interference;
