@@ -12,6 +12,13 @@ pub enum Action {
     /// Have engines give these access points, which others keep up, a table and rules of ours beside theirs, and all others
     /// none.
     Steer(BTreeMap<Identifier, BypassVpn>),
+    /// Have an engine count from now on what an access point carries, or count it no more.
+    Count {
+        /// The access point.
+        identifier: Identifier,
+        /// It has become Active; else it is not any more.
+        counting: bool,
+    },
     /// Let the engines look at everything anew.
     Refresh,
     /// Tell the engines that an absent access point is of no interest any more.

@@ -133,6 +133,11 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 self.carry_out();
                 answer();
             }
+            Request::Traffic { session, answer } => {
+                let counted = self.core.counted(session);
+                // A caller that has stopped waiting does not want the answer.
+                let _ = answer.send(counted.iter().map(|identifier| self.engine.traffic(identifier)).sum());
+            }
             Request::Shutdown { ended } => self.ending.push(ended),
         }
     }
@@ -181,6 +186,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
+                Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {

@@ -24,6 +24,8 @@ pub(crate) struct Scene {
     pub(crate) newest: BTreeMap<Identifier, CommandNumber>,
     /// The links of others that were last to have a table of ours.
     steered: BTreeSet<Identifier>,
+    /// What engines were told to count.
+    counted: BTreeSet<Identifier>,
     heard: Heard,
     /// What users were asked so far, and what of it was withdrawn.
     pub(crate) questions: Vec<Question>,
@@ -38,6 +40,7 @@ impl Scene {
             now: Moment::ZERO + Duration::from_secs(100),
             newest: BTreeMap::new(),
             steered: BTreeSet::new(),
+            counted: BTreeSet::new(),
             heard: Heard::default(),
             questions: Vec::new(),
             withdrawn: Vec::new(),
@@ -198,6 +201,11 @@ impl Scene {
                     access_point.command(&command);
                 }
                 Action::Steer(access_points) => self.steered = access_points.into_keys().collect(),
+                Action::Count { identifier, counting } => {
+                    let changed =
+                        if counting { self.counted.insert(identifier) } else { self.counted.remove(&identifier) };
+                    assert!(changed, "counting begins and ends once");
+                }
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
@@ -205,6 +213,7 @@ impl Scene {
                 }
                 Action::Forget(identifier) => {
                     assert!(self.core.configuration(&identifier).is_none(), "{identifier} is forgotten, and is there");
+                    self.counted.remove(&identifier);
                 }
                 Action::Answer { client, event } => {
                     assert_eq!(event, ManagerEvent::UpdateCompleted);
@@ -220,6 +229,9 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
+        let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
+        let active: BTreeSet<Identifier> = active.map(|configuration| configuration.identifier).collect();
+        assert_eq!(self.counted, active, "what is Active is counted");
     }
 
     /// What shall have a table of ours beside that of others.
