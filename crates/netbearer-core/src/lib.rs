@@ -14,6 +14,7 @@ mod core;
 mod journal;
 mod ledger;
 mod limits;
+mod names;
 mod opening;
 mod phase;
 mod profiles;

@@ -2,10 +2,15 @@ use std::{process::Stdio, time::Duration};
 
 use crate::{INTERNET, LabError, Namespace, Program, Record, Subnet};
 
+/// The name that dnsmasq of each access point resolves to its own address: who was asked shows in the answer.
+pub const HERE: &str = "here.test";
+/// The name that no dnsmasq knows.
+pub const NOWHERE: &str = "nowhere.test";
 /// For dnsmasq to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The real DHCP and name server behind an access point. Every name resolves to [`INTERNET`].
+/// The real DHCP and name server behind an access point. Every name resolves to [`INTERNET`], but [`HERE`] to the server
+/// itself, and [`NOWHERE`] not at all.
 #[derive(Debug)]
 pub(crate) struct Dnsmasq {
     log: Record<String>,
@@ -24,6 +29,8 @@ impl Dnsmasq {
             .args(["--no-daemon", "--leasefile-ro"])
             .args(["--conf-file=/dev/null", "--user=root", "--group=root", "--no-hosts", "--no-resolv"])
             .arg(format!("--address=/#/{INTERNET}"))
+            .arg(format!("--address=/{HERE}/{}", subnet.gateway()))
+            .arg(format!("--address=/{NOWHERE}/"))
             // It would ping each address for three seconds before it offers it first.
             .args(["--no-ping", "--dhcp-authoritative"])
             .args(rapid_commit.then_some("--dhcp-rapid-commit"))

@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 8;
 
 /// Tells when directories change, whether they are there yet or not.
 #[derive(Debug)]
-pub(crate) struct DirectoryWatch {
+pub struct DirectoryWatch {
     inotify: AsyncFd<OwnedFd>,
     wanted: Vec<(PathBuf, Interest)>,
     watched: BTreeMap<i32, Interest>,
@@ -39,13 +39,17 @@ pub(crate) struct DirectoryWatch {
 
 /// Which entries of a directory matter.
 #[derive(Clone, Debug)]
-pub(crate) enum Interest {
+pub enum Interest {
+    /// All of them.
     All,
+    /// Those of these names.
     Only(BTreeSet<OsString>),
 }
 
 impl Interest {
-    pub(crate) fn only(name: &OsStr) -> Self {
+    /// That of this name.
+    #[must_use]
+    pub fn only(name: &OsStr) -> Self {
         Self::Only(BTreeSet::from([name.to_owned()]))
     }
 
@@ -67,22 +71,31 @@ impl Interest {
 }
 
 impl DirectoryWatch {
-    /// Must be called in a tokio runtime. Nothing is watched before [`Self::arm`].
-    pub(crate) fn open(wanted: Vec<(PathBuf, Interest)>) -> io::Result<Self> {
+    /// Nothing is watched before [`Self::arm`].
+    ///
+    /// # Errors
+    /// When there are too many watchers already (`fs.inotify.max_user_instances`).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn open(wanted: Vec<(PathBuf, Interest)>) -> io::Result<Self> {
         let inotify = register(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
         Ok(Self { inotify, wanted, watched: BTreeMap::new() })
     }
 
     /// Watches what is there now: what happens from now on is told by [`Self::changed`]. To be called before the
     /// directories are read, each time.
-    pub(crate) fn arm(&mut self) {
+    pub fn arm(&mut self) {
         for (directory, interest) in self.wanted.clone() {
             self.watch(&directory, &interest);
         }
     }
 
     /// Waits for a change. May be dropped while waiting.
-    pub(crate) async fn changed(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked any more.
+    pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.inotify.readable().await?;
             let events = read_events(ready.get_inner())?;

@@ -27,6 +27,8 @@ mod registration;
 mod run_files;
 mod watcher;
 
+pub use bus_address::socket_path;
+pub use directory_watch::{DirectoryWatch, Interest};
 pub use open_error::OpenError;
 pub use owners::{ManagerName, Owner, Owners};
 pub use places::Places;

@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use netbearer_core::{Action, ClientId, Core, Settings};
-use netbearer_engine::{Clock, Engine, EngineError, EngineEvent};
-use netbearer_types::Moment;
+use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
+use netbearer_types::{Moment, NamesReport};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Audience, ServiceHandle, handle::Request};
@@ -10,10 +10,11 @@ use crate::{Audience, ServiceHandle, handle::Request};
 /// How long a shutdown waits for links to go down before it leaves them to the next start.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The owner of the core, its engine and its clock.
-pub struct Service<E, C> {
+/// The owner of the core, its engine, the machine's resolver and the clock.
+pub struct Service<E, N, C> {
     core: Core,
     engine: E,
+    names: N,
     clock: C,
     requests: mpsc::UnboundedReceiver<Request>,
     audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
@@ -26,17 +27,19 @@ pub struct Service<E, C> {
 enum Wake {
     Request(Option<Request>),
     Engine(Result<EngineEvent, EngineError>),
+    Names(NamesReport),
     Timeout,
 }
 
-impl<E: Engine, C: Clock> Service<E, C> {
+impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     /// A service over one engine, the way to it, and the news that the first enumeration has ended.
-    pub fn new(settings: Settings, engine: E, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
+    pub fn new(settings: Settings, engine: E, names: N, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
         let service = Self {
             core: Core::new(settings),
             engine,
+            names,
             clock,
             requests,
             audiences: BTreeMap::new(),
@@ -55,6 +58,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
             let wake = tokio::select! {
                 request = self.requests.recv() => Wake::Request(request),
                 event = self.engine.event(), if engine_works => Wake::Engine(event),
+                report = self.names.report() => Wake::Names(report),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
             match wake {
@@ -65,6 +69,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 Wake::Request(None) => break,
                 Wake::Request(Some(request)) => self.serve(request),
                 Wake::Engine(event) => engine_works = self.heed(event),
+                Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out();
@@ -72,6 +77,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
         if engine_works {
             self.take_down().await;
         }
+        self.put_names_back().await;
         for ended in self.ending {
             let _ = ended.send(());
         }
@@ -99,6 +105,18 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 }
             }
             () = self.clock.sleep_until(deadline) => complain(),
+        }
+    }
+
+    /// Also without an engine: programs are not to ask whom they cannot reach any more.
+    async fn put_names_back(&mut self) {
+        let deadline = self.clock.now() + SHUTDOWN_TIMEOUT;
+        self.names.follow(Vec::new());
+        tokio::select! {
+            () = self.names.settle() => {}
+            () = self.clock.sleep_until(deadline) => {
+                tracing::warn!("programs may still ask name servers of ours; the next start, or a reset, puts them back");
+            }
         }
     }
 
@@ -152,6 +170,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
+                Action::Names(links) => self.names.follow(links),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {

@@ -6,6 +6,7 @@ use std::{
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
+use netbearer_names::{NamePlaces, NamesSettings, SystemNames};
 use netbearer_service::{Directories, Service, read_profiles, read_steering_plan};
 use netbearer_types::{Profile, SteeringPlan};
 use tokio::sync::oneshot;
@@ -23,6 +24,7 @@ const CLIENT: ClientId = ClientId(1);
 pub struct Embedded {
     directories: Directories,
     managers: Places,
+    names: Option<NamePlaces>,
     profiles: Vec<(String, Profile)>,
     limits: Limits,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
@@ -33,6 +35,7 @@ impl Default for Embedded {
         Self {
             directories: Directories::from_environment(),
             managers: Places::of_this_machine(),
+            names: NamePlaces::of_this_machine(),
             profiles: Vec::new(),
             limits: Limits::default(),
             suspends: None,
@@ -52,6 +55,14 @@ impl Embedded {
     #[must_use]
     pub fn managers(mut self, managers: Places) -> Self {
         self.managers = managers;
+        self
+    }
+
+    /// Where the machine's resolver is to be found, which is told of the name servers of access points; none to leave it
+    /// alone. By default [`NamePlaces::of_this_machine`].
+    #[must_use]
+    pub fn names(mut self, names: Option<NamePlaces>) -> Self {
+        self.names = names;
         self
     }
 
@@ -86,7 +97,17 @@ impl Embedded {
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
     pub async fn reset(&self) -> Result<Cleared, ResetError> {
-        netbearer_engine_native::reset(&self.native_settings()).await
+        let mut cleared = netbearer_engine_native::reset(&self.native_settings()).await?;
+        if let Some(settings) = self.names_settings() {
+            match netbearer_names::recover(&settings).await {
+                Ok(recovered) => {
+                    cleared.name_servers_restored = recovered.restored;
+                    cleared.refused.extend(recovered.refused);
+                }
+                Err(error) => cleared.refused.push(error.to_string()),
+            }
+        }
+        Ok(cleared)
     }
 
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
@@ -95,6 +116,7 @@ impl Embedded {
     /// When the network cannot be looked at, or a profile is malformed.
     pub async fn start(self) -> Result<Manager, ManagerError> {
         let mut native = self.native_settings();
+        let names = self.names_settings();
         let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
         profiles.by_interface.extend(self.profiles);
         native.carrier_watch = carrier_watch(&profiles);
@@ -103,12 +125,20 @@ impl Embedded {
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
-            .spawn(move || serve(settings, native, self.suspends, started))
+            .spawn(move || serve(settings, native, names, self.suspends, started))
             .map_err(ManagerError::Thread)?;
         let (parts, enumerated) = has_started.await.map_err(|_| ManagerError::ServiceGone)??;
-        let connection = Connection::new(parts, ServiceThread::new(thread));
+        let connection = Connection::new(parts, self.names, ServiceThread::new(thread));
         enumerated.await.map_err(|_| ManagerError::ServiceGone)?;
         Ok(Manager::new(connection))
+    }
+
+    fn names_settings(&self) -> Option<NamesSettings> {
+        Some(NamesSettings {
+            places: self.names.clone()?,
+            runtime_directory: self.directories.runtime.clone(),
+            state_directory: self.directories.state.clone(),
+        })
     }
 
     fn native_settings(&self) -> NativeSettings {
@@ -135,6 +165,7 @@ type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
 fn serve(
     settings: Settings,
     native: NativeSettings,
+    names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
     started: oneshot::Sender<Started>,
 ) {
@@ -146,7 +177,7 @@ fn serve(
         }
     };
     runtime.block_on(async {
-        match assemble(settings, native, suspends).await {
+        match assemble(settings, native, names, suspends).await {
             Ok((service, parts, enumerated)) => {
                 let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
@@ -172,8 +203,9 @@ impl Drop for Ending {
 async fn assemble(
     settings: Settings,
     native: NativeSettings,
+    names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
-) -> Result<(Service<NativeEngine, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
+) -> Result<(Service<NativeEngine, SystemNames, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
     let engine_failed = |error: Box<dyn std::error::Error + Send + Sync>| ManagerError::Engine(error);
     let (clock, injected) = BootClock::start_with_injected_suspends().map_err(|error| engine_failed(error.into()))?;
     if let Some(suspends) = suspends {
@@ -181,7 +213,7 @@ async fn assemble(
         let _ = suspends.send(injected);
     }
     let engine = NativeEngine::start(native, clock.clone()).await.map_err(|error| engine_failed(error.into()))?;
-    let (service, handle, enumerated) = Service::new(settings, engine, clock.clone());
+    let (service, handle, enumerated) = Service::new(settings, engine, SystemNames::start(names), clock.clone());
     let reception = Arc::new(Reception::default());
     let user = UserId(rustix::process::getuid().as_raw());
     handle.join(CLIENT, user, Arc::clone(&reception) as _)?;

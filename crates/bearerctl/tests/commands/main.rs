@@ -9,6 +9,7 @@ mod help;
 mod killing;
 mod listing;
 mod monitoring;
+mod name_servers;
 mod opening;
 mod overrun;
 mod running;

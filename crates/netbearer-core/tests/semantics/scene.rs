@@ -5,8 +5,8 @@ use std::{
 
 use netbearer_core::{Action, ClientId, Core, SessionId, Settings, UserId};
 use netbearer_types::{
-    CommandNumber, Identifier, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot,
-    StateFlags,
+    CommandNumber, Identifier, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
+    SessionSnapshot, StateFlags, Target,
 };
 
 use crate::{
@@ -24,6 +24,10 @@ pub(crate) struct Scene {
     pub(crate) newest: BTreeMap<Identifier, CommandNumber>,
     /// The links of others that were last to have a table of ours.
     steered: BTreeSet<Identifier>,
+    /// Where the engine was last told to take each access point.
+    targets: BTreeMap<Identifier, Target>,
+    /// The links whose name servers programs were last told to ask.
+    pub(crate) named: Vec<LinkNames>,
     heard: Heard,
 }
 
@@ -35,6 +39,8 @@ impl Scene {
             now: Moment::ZERO + Duration::from_secs(100),
             newest: BTreeMap::new(),
             steered: BTreeSet::new(),
+            targets: BTreeMap::new(),
+            named: Vec::new(),
             heard: Heard::default(),
         }
     }
@@ -137,10 +143,12 @@ impl Scene {
                     self.heard.command(&command.identifier, command.target);
                     let before = self.newest.insert(command.identifier.clone(), command.number);
                     assert!(before < Some(command.number), "command numbers ascend");
+                    self.targets.insert(command.identifier.clone(), command.target);
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
                     access_point.command(&command);
                 }
                 Action::Steer(access_points) => self.steered = access_points.into_keys().collect(),
+                Action::Names(links) => self.named = links,
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
@@ -161,6 +169,22 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
+        let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
+        let to_be_named = self.to_be_named();
+        assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
+    }
+
+    /// Whose name servers programs shall ask.
+    fn to_be_named(&self) -> BTreeSet<Identifier> {
+        let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
+        let is_kept = |identifier: &Identifier| {
+            self.targets.get(identifier) == Some(&Target::Configured) && !self.core.is_adopted(identifier)
+        };
+        let has_servers = |identifier: &Identifier| {
+            self.core.interface(identifier).is_some_and(|interface| !interface.name_servers.is_empty())
+        };
+        let identifiers = active.map(|configuration| configuration.identifier);
+        identifiers.filter(|identifier| is_kept(identifier) && has_servers(identifier)).collect()
     }
 
     /// What shall have a table of ours beside that of others.

@@ -17,6 +17,7 @@ mod known_networks;
 mod leases;
 mod loss;
 mod managers;
+mod name_servers;
 mod opening;
 mod routing;
 mod settings;
