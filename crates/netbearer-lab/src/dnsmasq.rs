@@ -6,6 +6,8 @@ use crate::{INTERNET, LabError, Namespace, Program, Record, Subnet};
 pub const HERE: &str = "here.test";
 /// The name that no dnsmasq knows.
 pub const NOWHERE: &str = "nowhere.test";
+/// The domain that dnsmasq has names without a dot looked for in. Each name there is resolved as [`HERE`].
+const SEARCH_DOMAIN: &str = "inside.test";
 /// For dnsmasq to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,8 +31,9 @@ impl Dnsmasq {
             .args(["--no-daemon", "--leasefile-ro"])
             .args(["--conf-file=/dev/null", "--user=root", "--group=root", "--no-hosts", "--no-resolv"])
             .arg(format!("--address=/#/{INTERNET}"))
-            .arg(format!("--address=/{HERE}/{}", subnet.gateway()))
+            .arg(format!("--address=/{HERE}/{SEARCH_DOMAIN}/{}", subnet.gateway()))
             .arg(format!("--address=/{NOWHERE}/"))
+            .arg(format!("--dhcp-option=option:domain-search,{SEARCH_DOMAIN}"))
             // It would ping each address for three seconds before it offers it first.
             .args(["--no-ping", "--dhcp-authoritative"])
             .args(rapid_commit.then_some("--dhcp-rapid-commit"))

@@ -77,8 +77,10 @@ impl Follower {
     async fn apply(&mut self, links: &[LinkNames], surroundings: &mut Surroundings) -> Result<String, NamesError> {
         let (found, resolved) = surroundings.look().await?;
         let choice = choose(&found);
-        if self.back_end.as_ref().is_some_and(|back_end| !back_end.is(&choice, resolved.as_ref())) {
-            self.release(surroundings).await?;
+        if self.back_end.as_ref().is_some_and(|back_end| !back_end.is(&choice, resolved.as_ref()))
+            && let Err(error) = self.release(surroundings).await
+        {
+            self.report(links, Err(error));
         }
         if let Choice::Nothing(reason) = choice {
             return Err(NamesError::Nobody(reason));

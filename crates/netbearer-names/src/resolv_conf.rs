@@ -76,13 +76,15 @@ impl ResolvConfFile {
         if known.is_some() && current.as_deref() == Some(text.as_str()) {
             return Ok(());
         }
-        // Killed in between, it may have the one text, the other, or the new one with the end of the old one.
+        // Killed while it is written or put back, it may have the old text, the new one, or that with the end of the other.
+        let torn_when_put_back = original.as_deref().map(|original| torn(original, &text));
         let mut left = vec![text.clone()];
         left.extend(current.as_deref().map(|old| torn(&text, old)));
+        left.extend(torn_when_put_back);
         left.extend(known.is_some().then(|| current.clone()).flatten());
         self.keep(&Record { path: self.path.clone(), original, left })?;
         match current {
-            Some(_) => self.write(&text),
+            Some(_) => self.write(&text).map(|_| ()),
             None => self.create(&text),
         }
     }
@@ -93,12 +95,12 @@ impl ResolvConfFile {
         let Some(record) = self.record()? else { return Ok(false) };
         // Another file may be meant by now.
         let here = std::mem::replace(&mut self.path, record.path.clone());
-        let outcome = self.put_back(record);
+        let outcome = self.put_back(&record);
         self.path = here;
         outcome.map(|()| true)
     }
 
-    fn put_back(&self, record: Record) -> Result<(), NamesError> {
+    fn put_back(&self, record: &Record) -> Result<(), NamesError> {
         let current = self.read()?;
         if !record.is_known(current.as_deref()) {
             self.forget()?;
@@ -106,9 +108,8 @@ impl ResolvConfFile {
         }
         match (&record.original, &current) {
             (Some(original), Some(current)) if original != current => {
-                let torn = torn(original, current);
-                self.keep(&Record { left: [record.left.clone(), vec![torn]].concat(), ..record.clone() })?;
-                self.write(original)?;
+                // On the disk before the record of it goes.
+                self.write(original)?.sync_all().map_err(NamesError::file("written", &self.path))?;
             }
             (None, Some(_)) => fs::remove_file(&self.path).map_err(NamesError::file("removed", &self.path))?,
             _ => {}
@@ -131,11 +132,12 @@ impl ResolvConfFile {
     }
 
     /// In place: the file keeps its owner, mode, labels and mounts. In one piece, as far as readers can see, if it grows.
-    fn write(&self, text: &str) -> Result<(), NamesError> {
+    fn write(&self, text: &str) -> Result<File, NamesError> {
         let unable = || NamesError::file("written", &self.path);
         let file = OpenOptions::new().write(true).open(&self.path).map_err(unable())?;
         file.write_all_at(text.as_bytes(), 0).map_err(unable())?;
-        file.set_len(text.len() as u64).map_err(unable())
+        file.set_len(text.len() as u64).map_err(unable())?;
+        Ok(file)
     }
 
     fn create(&self, text: &str) -> Result<(), NamesError> {
@@ -387,8 +389,8 @@ mod tests {
         // The next text is shorter: killed before its rest was cut off.
         machine.file().apply(&[&one]).unwrap();
         let shorter = machine.text().unwrap();
-        let torn = torn(&shorter, &both);
-        for found in [both, shorter, torn, BEFORE.to_owned()] {
+        let cut_short = [torn(&shorter, &both), torn(BEFORE, &shorter)];
+        for found in [both, shorter, BEFORE.to_owned()].into_iter().chain(cut_short) {
             let record = fs::read(machine.file().record).unwrap();
             fs::write(machine.path(), &found).unwrap();
             machine.file().release().unwrap();

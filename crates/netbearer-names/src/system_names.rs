@@ -180,3 +180,112 @@ async fn revert(settings: &NamesSettings, index: u32, name: &str) -> Result<(), 
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, time::Duration};
+
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Much longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const BEFORE: &str = "nameserver 192.0.2.53\n";
+
+    /// A machine without a bus and without programs.
+    struct Machine(TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            let machine = Self(TempDir::new().unwrap());
+            fs::create_dir_all(machine.path("etc")).unwrap();
+            fs::write(machine.path("etc/resolv.conf"), BEFORE).unwrap();
+            machine
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn process(&self) -> SystemNames {
+            SystemNames::start(Some(NamesSettings {
+                places: NamePlaces::below(self.0.path()),
+                runtime_directory: self.path("runtime"),
+                state_directory: self.path("state"),
+            }))
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(self.path("etc/resolv.conf")).unwrap()
+        }
+    }
+
+    fn link(server: &str) -> Vec<LinkNames> {
+        vec![LinkNames {
+            interface_name: "ap0".to_owned(),
+            index: 1,
+            name_servers: vec![server.parse().unwrap()],
+            search_domains: Vec::new(),
+            default_route: true,
+        }]
+    }
+
+    /// The next report, in a word.
+    async fn told(names: &mut SystemNames) -> String {
+        let report = timeout(PATIENCE, names.report()).await.expect("a report in time");
+        report.through.or(report.warning).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_name_servers_kept_takes_over_when_they_are_let_go() {
+        let machine = Machine::new();
+        let (mut first, mut second) = (machine.process(), machine.process());
+        first.follow(link("10.0.0.1"));
+        assert_eq!(told(&mut first).await, "resolv.conf");
+        second.follow(link("10.0.1.1"));
+        assert!(told(&mut second).await.starts_with("another process of NetBearer keeps the name servers"));
+        assert!(machine.text().contains("10.0.0.1"));
+
+        first.follow(Vec::new());
+        assert_eq!(told(&mut second).await, "resolv.conf");
+        assert!(machine.text().contains("10.0.1.1"));
+        second.follow(Vec::new());
+        second.settle().await;
+        assert_eq!(machine.text(), BEFORE);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_becomes_somebody_elses_is_left_and_taken_up_when_it_is_one_again() {
+        let machine = Machine::new();
+        let mut names = machine.process();
+        names.follow(link("10.0.0.1"));
+        assert_eq!(told(&mut names).await, "resolv.conf");
+        // Somebody else takes over, as programs do: by a link of the same name.
+        fs::create_dir_all(machine.path("run/connman")).unwrap();
+        fs::write(machine.path("run/connman/resolv.conf"), BEFORE).unwrap();
+        symlink("../run/connman/resolv.conf", machine.path("etc/new")).unwrap();
+        fs::rename(machine.path("etc/new"), machine.path("etc/resolv.conf")).unwrap();
+        let mut last = told(&mut names).await;
+        while !last.contains("is ConnMan's") {
+            last = told(&mut names).await;
+        }
+        assert_eq!(machine.text(), BEFORE);
+        fs::write(machine.path("etc/new"), "# by hand\n").unwrap();
+        fs::rename(machine.path("etc/new"), machine.path("etc/resolv.conf")).unwrap();
+        assert_eq!(told(&mut names).await, "resolv.conf");
+        assert!(machine.text().contains("10.0.0.1"));
+        names.follow(Vec::new());
+        names.settle().await;
+        assert_eq!(machine.text(), "# by hand\n");
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_a_resolver_of_its_own_is_left_alone() {
+        let mut names = SystemNames::start(None);
+        names.follow(link("10.0.0.1"));
+        timeout(PATIENCE, names.settle()).await.unwrap();
+        assert!(names.orders.is_none());
+    }
+}

@@ -9,6 +9,8 @@ use crate::stage::{AP0, DEADLINE, Stage, Watched};
 
 const AP1: &str = "ap1";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Resolved as [`HERE`] in the domain that the network has such names looked for in.
+const IN_SHORT: &str = "printer";
 /// Nobody is there.
 const BEFORE: &str = "# by hand\nnameserver 192.0.2.53\noptions timeout:1 attempts:1\n";
 
@@ -83,8 +85,15 @@ impl Machine {
     /// Each session asks the server of its own access point.
     fn assert_lookups(&self, sessions: &[(&Watched, &str)]) {
         for (session, access_point) in sessions {
-            assert_eq!(session.session.lookup(HERE).unwrap(), [self.server(access_point)], "{access_point}");
-            let error = session.session.lookup(NOWHERE).unwrap_err();
+            for name in [HERE, IN_SHORT] {
+                assert_eq!(
+                    session.session.lookup(name).unwrap(),
+                    [self.server(access_point)],
+                    "{access_point}: {name}"
+                );
+            }
+            // Whole, and looked for in no domain.
+            let error = session.session.lookup(&format!("{NOWHERE}.")).unwrap_err();
             assert!(matches!(error, LookupError::Name(NameError::NoSuchName { .. })), "{error:?}");
         }
     }
@@ -134,7 +143,9 @@ fn programs_ask_the_servers_of_open_sessions_and_the_file_is_as_before_after_the
 
         let mut second = opened(&manager, AP1);
         machine.wait_for_servers(RESOLV_CONF, &[AP1, AP0].map(|name| machine.server(name)));
-        assert_eq!(machine.answer(HERE), Some(machine.server(AP1)), "it is preferred");
+        for name in [HERE, IN_SHORT] {
+            assert_eq!(machine.answer(name), Some(machine.server(AP1)), "it is preferred: {name}");
+        }
         machine.assert_lookups(&[(&first, AP0), (&second, AP1)]);
 
         close(&mut second);
@@ -254,6 +265,7 @@ fn systemd_resolved_knows_the_servers_of_each_link_and_is_told_again_when_it_sta
     machine.wait_for_resolved(AP1, "no");
     assert_eq!(machine.answer(HERE), Some(machine.server(AP0)), "the other is not for all programs");
     machine.assert_lookups(&[(&first, AP0), (&second, AP1)]);
+    resolved.log().wait_for_text("member=ResolveHostname", DEADLINE).unwrap();
 
     resolved.kill();
     // Nobody answers but those of the access points themselves.
