@@ -20,6 +20,7 @@ mod known_networks;
 mod leases;
 mod loss;
 mod managers;
+mod name_servers;
 mod opening;
 mod properties;
 mod routing;

@@ -59,6 +59,11 @@ impl Stage {
         Self { lab, directory, managers, before }
     }
 
+    /// A directory that the lab's machine shares.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What is there now is what shall be there in the end.
     pub(crate) fn remember(&mut self) {
         self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
