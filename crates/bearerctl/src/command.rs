@@ -5,6 +5,7 @@ mod list;
 mod man;
 mod monitor;
 mod open;
+mod report;
 mod reset;
 mod run;
 mod show;
@@ -12,12 +13,13 @@ mod stop;
 mod update;
 mod why;
 
-use netbearer::{Embedded, Manager};
+use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
     arguments::{Arguments, Command},
     error::Error,
     exit_code::ExitCode,
+    logging::Log,
     output::Output,
 };
 
@@ -26,6 +28,8 @@ use crate::{
 pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) embedded: Embedded,
+    pub(crate) directories: Directories,
+    pub(crate) log: Log,
 }
 
 impl Context {
@@ -35,8 +39,10 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let context = Context { output: arguments.output(), embedded: arguments.embedded() };
+pub(crate) async fn run(arguments: Arguments, log: Log) -> Result<ExitCode, Error> {
+    let directories = arguments.directories();
+    let embedded = Embedded::default().directories(directories.clone());
+    let context = Context { output: arguments.output(), embedded, directories, log };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -46,6 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Update => update::run(&context).await,
+        Command::Report(report) => report::run(&context, report.output.as_deref()).await,
         Command::Reset => reset::run(&context).await,
         Command::Completions(wanted) => completions::run(&context, wanted.shell),
         Command::Man(man) => man::run(&context, &man.directory),

@@ -11,6 +11,7 @@ mod listing;
 mod logging;
 mod output;
 mod reader;
+mod redaction;
 mod signals;
 mod timeline;
 
@@ -20,13 +21,13 @@ use crate::{arguments::Arguments, error::Error};
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
-    logging::start(arguments.verbose, arguments.output());
     let output = arguments.output();
+    let log = logging::start(arguments.verbose, output, arguments.keeps_log());
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)
-        .and_then(|runtime| runtime.block_on(command::run(arguments)));
+        .and_then(|runtime| runtime.block_on(command::run(arguments, log)));
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -12,6 +12,7 @@ mod monitoring;
 mod opening;
 mod overrun;
 mod packaging;
+mod reporting;
 mod running;
 mod stage;
 mod steering;
