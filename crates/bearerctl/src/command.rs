@@ -1,10 +1,12 @@
 //! What the program does, a file for each command.
 
 mod completions;
+mod lab;
 mod list;
 mod man;
 mod monitor;
 mod open;
+mod profile;
 mod report;
 mod reset;
 mod run;
@@ -13,6 +15,7 @@ mod stop;
 mod update;
 mod why;
 
+pub(crate) use lab::{Place, control::Refusal, tour::StepError};
 use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
@@ -27,9 +30,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) output: Output,
-    pub(crate) embedded: Embedded,
     pub(crate) directories: Directories,
+    pub(crate) embedded: Embedded,
     pub(crate) log: Log,
+    /// In place of the usual ones, in a sandbox.
+    pub(crate) lab_directories: Directories,
 }
 
 impl Context {
@@ -39,10 +44,14 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments, log: Log) -> Result<ExitCode, Error> {
-    let directories = arguments.directories();
-    let embedded = Embedded::default().directories(directories.clone());
-    let context = Context { output: arguments.output(), embedded, directories, log };
+pub(crate) async fn run(arguments: Arguments, place: Place, log: Log) -> Result<ExitCode, Error> {
+    let context = Context {
+        output: arguments.output(),
+        directories: arguments.directories(),
+        embedded: arguments.embedded(),
+        lab_directories: arguments.lab_directories(),
+        log,
+    };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -51,8 +60,10 @@ pub(crate) async fn run(arguments: Arguments, log: Log) -> Result<ExitCode, Erro
         Command::Monitor => monitor::run(&context).await,
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
+        Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
         Command::Report(report) => report::run(&context, report.output.as_deref()).await,
+        Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
         Command::Completions(wanted) => completions::run(&context, wanted.shell),
         Command::Man(man) => man::run(&context, &man.directory),

@@ -13,7 +13,6 @@ mod bus;
 mod bus_address;
 mod connman;
 mod dhcpcd;
-mod directory_watch;
 mod ifupdown;
 mod interface_name;
 mod network_manager;

@@ -18,6 +18,7 @@ mod failure;
 mod host_name;
 mod identifier;
 mod interface;
+mod matching;
 mod moment;
 mod profile;
 mod property;
@@ -40,6 +41,7 @@ pub use failure::{Failure, FailureReason, SessionError};
 pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
+pub use matching::{Hardware, Matching};
 pub use moment::Moment;
 pub use profile::{
     Addressing, AnnouncedRoutes, BypassVpn, Lifetime, NetworkAddress, NetworkAddressError, Profile,

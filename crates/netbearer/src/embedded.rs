@@ -6,8 +6,9 @@ use std::{
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
-use netbearer_service::{Directories, Service, read_profiles, read_steering_plan};
-use netbearer_types::{Profile, SteeringPlan};
+use netbearer_profiles::{ProfileStore, Reading};
+use netbearer_service::{Directories, Service, read_steering_plan, tell_mistakes};
+use netbearer_types::{Identifier, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -24,6 +25,8 @@ pub struct Embedded {
     directories: Directories,
     managers: Places,
     profiles: Vec<(String, Profile)>,
+    service_networks: Vec<(Identifier, ServiceNetworkProfile)>,
+    user_choices: Vec<(Identifier, UserChoiceProfile)>,
     limits: Limits,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
 }
@@ -34,6 +37,8 @@ impl Default for Embedded {
             directories: Directories::from_environment(),
             managers: Places::of_this_machine(),
             profiles: Vec::new(),
+            service_networks: Vec::new(),
+            user_choices: Vec::new(),
             limits: Limits::default(),
             suspends: None,
         }
@@ -59,6 +64,20 @@ impl Embedded {
     #[must_use]
     pub fn profile(mut self, interface_name: &str, profile: Profile) -> Self {
         self.profiles.push((interface_name.to_owned(), profile));
+        self
+    }
+
+    /// A service network of this name, over what the configuration directory says. Its identifier is `service-NAME`.
+    #[must_use]
+    pub fn service_network(mut self, name: &str, profile: ServiceNetworkProfile) -> Self {
+        self.service_networks.push((Identifier::new(format!("service-{name}")), profile));
+        self
+    }
+
+    /// A user choice of this name, over what the configuration directory says. Its identifier is `choice-NAME`.
+    #[must_use]
+    pub fn user_choice(mut self, name: &str, profile: UserChoiceProfile) -> Self {
+        self.user_choices.push((Identifier::new(format!("choice-{name}")), profile));
         self
     }
 
@@ -92,18 +111,28 @@ impl Embedded {
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
     ///
     /// # Errors
-    /// When the network cannot be looked at, or a profile is malformed.
+    /// When the network cannot be looked at, or `steering.toml` is malformed. Profiles with mistakes are logged and left out.
     pub async fn start(self) -> Result<Manager, ManagerError> {
         let mut native = self.native_settings();
-        let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
-        profiles.by_interface.extend(self.profiles);
-        native.carrier_watch = carrier_watch(&profiles);
         native.steering = read_steering_plan(&self.directories.configuration)?;
-        let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };
+        let mut store = ProfileStore::new(&self.directories.configuration).with_program(Profiles {
+            by_interface: self.profiles.into_iter().collect(),
+            service_networks: self.service_networks.into_iter().collect(),
+            user_choices: self.user_choices.into_iter().collect(),
+            ..Profiles::default()
+        });
+        let reading = store.read();
+        tell_mistakes(&reading);
+        let profiles = reading.profiles.clone();
+        native.carrier_watch =
+            CarrierWatch::new(move |interface, hardware| profiles.profile_of(interface, hardware).carrier_watch);
+        let settings =
+            Settings { profiles: reading.profiles.clone(), limits: self.limits, serves_all_processes: false };
+        let files = Files { store, reading };
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
-            .spawn(move || serve(settings, native, self.suspends, started))
+            .spawn(move || serve(settings, native, files, self.suspends, started))
             .map_err(ManagerError::Thread)?;
         let (parts, enumerated) = has_started.await.map_err(|_| ManagerError::ServiceGone)??;
         let connection = Connection::new(parts, ServiceThread::new(thread));
@@ -122,12 +151,10 @@ impl Embedded {
     }
 }
 
-fn carrier_watch(profiles: &Profiles) -> CarrierWatch {
-    let named = profiles.by_interface.iter();
-    CarrierWatch {
-        default: profiles.default.carrier_watch,
-        by_interface: named.map(|(interface, profile)| (interface.clone(), profile.carrier_watch)).collect(),
-    }
+/// Profiles as they were read at the start.
+struct Files {
+    store: ProfileStore,
+    reading: Reading,
 }
 
 type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
@@ -135,6 +162,7 @@ type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
 fn serve(
     settings: Settings,
     native: NativeSettings,
+    files: Files,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
     started: oneshot::Sender<Started>,
 ) {
@@ -146,7 +174,7 @@ fn serve(
         }
     };
     runtime.block_on(async {
-        match assemble(settings, native, suspends).await {
+        match assemble(settings, native, files, suspends).await {
             Ok((service, parts, enumerated)) => {
                 let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
@@ -172,6 +200,7 @@ impl Drop for Ending {
 async fn assemble(
     settings: Settings,
     native: NativeSettings,
+    files: Files,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
 ) -> Result<(Service<NativeEngine, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
     let engine_failed = |error: Box<dyn std::error::Error + Send + Sync>| ManagerError::Engine(error);
@@ -182,6 +211,7 @@ async fn assemble(
     }
     let engine = NativeEngine::start(native, clock.clone()).await.map_err(|error| engine_failed(error.into()))?;
     let (service, handle, enumerated) = Service::new(settings, engine, clock.clone());
+    let service = service.following(files.store, files.reading);
     let reception = Arc::new(Reception::default());
     let user = UserId(rustix::process::getuid().as_raw());
     handle.join(CLIENT, user, Arc::clone(&reception) as _)?;

@@ -64,7 +64,7 @@ impl Script {
         let limits = if self.has_tiny_limits { Limits { sessions: 2, watchers: 3 } } else { Limits::default() };
         let profiles = self.places.iter().enumerate();
         let by_interface = profiles.map(|(place, beginning)| (name(place), beginning.profile(place))).collect();
-        let profiles = Profiles { default: Profile::default(), by_interface };
+        let profiles = Profiles { by_interface, ..Profiles::default() };
         Settings { profiles, limits, serves_all_processes: self.serves_all_processes }
     }
 }

@@ -19,6 +19,7 @@ mod loss;
 mod managers;
 mod opening;
 mod routing;
+mod service_networks;
 mod settings;
 mod stage;
 mod steering;

@@ -104,6 +104,13 @@ impl Stage {
         self.ip(&format!("route add default via {} dev {name} metric {metric}", subnet.gateway()));
     }
 
+    /// What is noted of how interfaces were found.
+    pub(crate) fn notes(&self) -> String {
+        let runtime = std::fs::read_dir(Directories::below(self.directory.path()).runtime).into_iter().flatten();
+        let notes = runtime.flatten().filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
+        notes.filter_map(|note| std::fs::read_to_string(note.path()).ok()).collect()
+    }
+
     pub(crate) fn router(&self) -> IpAddr {
         self.ap0().subnet().gateway().into()
     }
