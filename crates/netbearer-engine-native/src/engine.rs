@@ -635,7 +635,7 @@ impl NativeEngine {
                 }
             }
             Topic::Standing(standing) => entry.standing = standing,
-            Topic::Names(servers, search_domains) => entry.names = Names { servers, search_domains },
+            Topic::Names(names) => entry.names = names,
         }
     }
 
@@ -816,6 +816,7 @@ impl LinkView {
             administratively_up: link.administratively_up,
             carrier: link.carrier,
             carrier_losses: link.carrier_losses,
+            mtu: link.mtu,
             family,
             interferences: 0,
             looks: 0,

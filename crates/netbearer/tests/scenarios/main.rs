@@ -18,6 +18,7 @@ mod leases;
 mod loss;
 mod managers;
 mod opening;
+mod profiles;
 mod routing;
 mod service_networks;
 mod settings;
