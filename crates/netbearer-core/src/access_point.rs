@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use netbearer_types::{
     AccessPointReport, Capabilities, CommandNumber, Configuration, FailureReason, Families, Family, Identifier,
-    Interface, Kind, Level, Lifetime, LinkLevel, Profile, Proxy, Purpose, SessionState, Stage, StateFlags, Target,
+    Interface, Kind, Level, Lifetime, LinkLevel, Profile, SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -35,6 +35,8 @@ pub(crate) struct AccessPoint {
     pub(crate) interface_told: Option<Interface>,
     /// Who asked for a stop that has not ended, to be told if it is refused.
     pub(crate) stopper: Option<SessionId>,
+    /// Its engine counts what it carries: it is Active.
+    pub(crate) is_counted: bool,
     /// What the world was last told.
     pub(crate) published: Option<Configuration>,
 }
@@ -55,6 +57,7 @@ impl AccessPoint {
             state_told: SessionState::NotAvailable,
             interface_told: None,
             stopper: None,
+            is_counted: false,
             published: None,
         }
     }
@@ -150,20 +153,27 @@ impl AccessPoint {
         self.link().is_some_and(|link| !link.default_route.is_empty())
     }
 
+    /// True if it leads to the Internet, as far as that is known (§9).
+    pub(crate) fn is_online(&self) -> bool {
+        self.flags() == StateFlags::Active && self.profile.online.unwrap_or_else(|| self.has_default_route())
+    }
+
     /// The public projection.
     pub(crate) fn configuration(&self, session_support: Capabilities) -> Configuration {
         let mut capabilities = session_support | Capabilities::DirectConnectionRouting;
         capabilities.set(Capabilities::CanStartAndStopInterfaces, self.may_start());
+        capabilities.set(Capabilities::DataStatistics, self.report.counts_traffic);
         Configuration {
             identifier: self.identifier().clone(),
-            name: self.report.name.clone(),
+            name: self.profile.name.clone().unwrap_or_else(|| self.report.name.clone()),
             kind: Kind::InternetAccessPoint,
-            purpose: Purpose::Unknown,
+            purpose: self.profile.purpose,
             bearer_type: self.report.bearer_type,
             state_flags: self.flags(),
             capabilities,
             children: Vec::new(),
-            proxy: Proxy::None,
+            proxy: self.profile.proxy.clone(),
+            metered: self.profile.metered,
             interface_name: self.interface().map(|interface| interface.name.clone()),
         }
     }
