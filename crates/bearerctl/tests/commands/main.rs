@@ -19,3 +19,4 @@ mod running;
 mod stage;
 mod steering;
 mod stopping;
+mod waiting;
