@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use netbearer_types::{AccessPointCommand, BypassVpn, Identifier, ManagerEvent, SessionEvent, SessionSnapshot};
+use netbearer_types::{
+    AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot,
+};
 
 use crate::{ChooserId, ClientId, Question, QuestionNumber, SessionId};
 
@@ -12,6 +14,15 @@ pub enum Action {
     /// Have engines give these access points, which others keep up, a table and rules of ours beside theirs, and all others
     /// none.
     Steer(BTreeMap<Identifier, BypassVpn>),
+    /// Have an engine count from now on what an access point carries, or count it no more.
+    Count {
+        /// The access point.
+        identifier: Identifier,
+        /// It has become Active; else it is not any more.
+        counting: bool,
+    },
+    /// Have programs ask the name servers of these links, those of the most preferred one first, and no others of ours.
+    Names(Vec<LinkNames>),
     /// Let the engines look at everything anew.
     Refresh,
     /// Tell the engines that an absent access point is of no interest any more.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use netbearer_types::{
-    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, ManagerEvent, Moment,
+    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
     PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
 };
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,8 @@ pub struct Core {
     pub(crate) engine_failed: bool,
     /// The links of others beside which engines were told to have a table of ours.
     pub(crate) steered: BTreeMap<Identifier, BypassVpn>,
+    /// The links whose name servers programs were told to ask.
+    pub(crate) named: Vec<LinkNames>,
     next_session: u64,
     /// One count for all access points, so that a returning one never meets the numbers of its former life.
     pub(crate) last_command: u64,
@@ -123,6 +125,7 @@ impl Core {
             updates: VecDeque::new(),
             engine_failed: false,
             steered: BTreeMap::new(),
+            named: Vec::new(),
             next_session: 1,
             last_command: 0,
         }

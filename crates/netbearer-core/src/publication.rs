@@ -34,6 +34,7 @@ impl Core {
             access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
         }
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
+        self.name();
         self.direct(identifier);
         self.tell_states(identifier);
     }
@@ -63,6 +64,7 @@ impl Core {
     /// Tells every session on an access point its state, if that is another than they were told last.
     pub(crate) fn tell_states(&mut self, identifier: &Identifier) {
         self.unpublished.insert(identifier.clone());
+        self.count(identifier);
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let state = self.access_point_state(access_point);
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
@@ -165,6 +167,7 @@ impl Core {
     pub(crate) fn announce_changes(&mut self) {
         let Some(now) = self.unpublished_since.take() else { return };
         self.steer(now);
+        self.name();
         let support = self.settings.session_support();
         let unpublished = std::mem::take(&mut self.unpublished);
         if !unpublished.is_empty() {

@@ -27,7 +27,10 @@ pub struct Cleared {
     pub interfaces_set_down: Vec<String>,
     /// Kernel settings that have their old values again, as `ipv4 rp_filter of interface`.
     pub settings_restored: Vec<String>,
-    /// What the kernel refused to remove.
+    /// What programs ask for names by, as it was before: a file, or what another program was told. Not the engine's work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub name_servers_restored: Vec<String>,
+    /// What could not be removed or restored, and why.
     pub refused: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use netbearer_core::{ClientId, Core, UserId};
-use netbearer_types::{Identifier, Moment, Step};
+use netbearer_core::{ClientId, Core, SessionId, UserId};
+use netbearer_types::{Identifier, Moment, Step, Traffic};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Audience;
@@ -18,6 +18,7 @@ pub(crate) enum Request {
     Join { client: ClientId, user: UserId, audience: Arc<dyn Audience> },
     Leave { client: ClientId },
     Call(Call),
+    Traffic { session: SessionId, answer: oneshot::Sender<Traffic> },
     Shutdown { ended: oneshot::Sender<()> },
 }
 
@@ -77,6 +78,16 @@ impl ServiceHandle {
                 let _ = answer.send(told(result));
             })
         })))?;
+        answered.await.map_err(|_| ServiceGone)
+    }
+
+    /// What the access points that count for a session have carried since each became Active.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn traffic(&self, session: SessionId) -> Result<Traffic, ServiceGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Traffic { session, answer })?;
         answered.await.map_err(|_| ServiceGone)
     }
 

@@ -18,6 +18,7 @@ mod failure;
 mod host_name;
 mod identifier;
 mod interface;
+mod link_names;
 mod matching;
 mod moment;
 mod profile;
@@ -27,6 +28,7 @@ mod session_state;
 mod state_flags;
 mod steering;
 mod steering_plan;
+mod traffic;
 mod vendor_class;
 
 pub use access_point::{
@@ -41,6 +43,7 @@ pub use failure::{Failure, FailureReason, SessionError};
 pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
+pub use link_names::{LinkNames, NamesReport};
 pub use matching::{Hardware, Matching};
 pub use moment::Moment;
 pub use profile::{
@@ -53,4 +56,5 @@ pub use session_state::SessionState;
 pub use state_flags::StateFlags;
 pub use steering::{FullTunnel, Steering, SteeringLevel};
 pub use steering_plan::{MarkField, SteeringPlan, SteeringPlanError, TableBase};
+pub use traffic::Traffic;
 pub use vendor_class::{VendorClass, VendorClassError};

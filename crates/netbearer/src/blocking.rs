@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     ops::Deref,
     pin::pin,
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 
 use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent};
 
-use crate::{CallError, Embedded, FindError, ManagerError, SocketError};
+use crate::{CallError, Embedded, FindError, LookupError, ManagerError, SocketError};
 
 /// A [`crate::Manager`] whose calls block. Its getters that do not wait are reached through [`Deref`].
 #[derive(Clone, Debug)]
@@ -128,6 +128,22 @@ impl Session {
         block_on(self.0.wait_for_opened(timeout))
     }
 
+    /// See [`crate::Session::bytes_received`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bytes_received(&self) -> Result<u64, CallError> {
+        block_on(self.0.bytes_received())
+    }
+
+    /// See [`crate::Session::bytes_written`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bytes_written(&self) -> Result<u64, CallError> {
+        block_on(self.0.bytes_written())
+    }
+
     /// See [`crate::Session::property`].
     ///
     /// # Errors
@@ -148,6 +164,22 @@ impl Session {
     #[must_use]
     pub fn events(&self) -> Events<SessionEvent> {
         Events(self.0.events())
+    }
+
+    /// See [`crate::Session::lookup`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            runtime.map_err(LookupError::Runtime)?.block_on(self.0.lookup(host))
+        };
+        // In a thread of its own: the caller's may have a runtime already, which cannot be waited in.
+        thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, ask) {
+            Ok(asking) => asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(LookupError::Runtime(error)),
+        })
     }
 
     /// A TCP connection through this session's access point; see [`crate::Session::connect_tcp`].

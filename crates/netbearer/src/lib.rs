@@ -37,7 +37,7 @@ pub mod blocking;
 
 pub use chooser::{Chooser, ChooserEvent};
 pub use embedded::Embedded;
-pub use error::{CallError, FindError, ManagerError, SocketError};
+pub use error::{CallError, FindError, LookupError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
 pub use netbearer_core::{Decision, Input, Limits, Question, QuestionNumber, SessionId, Subject, Verdict};
@@ -45,6 +45,7 @@ pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError};
 #[doc(hidden)]
 pub use netbearer_kernel::InjectedSuspends;
 pub use netbearer_kernel::missing_privileges;
+pub use netbearer_names::{LookupError as NameError, NamePlaces};
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
     AddressScope, Addressing, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,

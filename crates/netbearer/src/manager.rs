@@ -6,6 +6,7 @@ use std::{
 
 use netbearer_core::{ChooserId, ClientId, Decision, Question, QuestionNumber, SessionId};
 use netbearer_kernel::BootClock;
+use netbearer_names::NamePlaces;
 use netbearer_service::{Audience, ServiceHandle};
 use netbearer_types::{
     Capabilities, Configuration, Identifier, Interface, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) clock: BootClock,
     pub(crate) client: ClientId,
     reception: Arc<Reception>,
+    /// Where the machine's resolver is, for lookups.
+    pub(crate) names: Option<NamePlaces>,
     /// Declared last, so dropped last: by then the service has heard that we left.
     _thread: ServiceThread,
 }
@@ -119,9 +122,9 @@ impl Reception {
 }
 
 impl Connection {
-    pub(crate) fn new(parts: ConnectionParts, thread: ServiceThread) -> Self {
+    pub(crate) fn new(parts: ConnectionParts, names: Option<NamePlaces>, thread: ServiceThread) -> Self {
         let ConnectionParts { service, clock, client, reception } = parts;
-        Self { service, clock, client, reception, _thread: thread }
+        Self { service, clock, client, reception, names, _thread: thread }
     }
 
     pub(crate) fn forget(&self, session: SessionId) {

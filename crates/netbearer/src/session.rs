@@ -1,5 +1,5 @@
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsFd,
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{
-    CallError, Events, SocketError,
+    CallError, Events, LookupError, SocketError,
     feed::{Feed, lock},
     manager::Connection,
 };
@@ -226,6 +226,24 @@ impl Session {
         since.map_or(Duration::ZERO, |since| Duration::from_secs((self.connection.clock.now() - since).as_secs()))
     }
 
+    /// How many octets the interface has received since its access point became Active, or was first seen so: all sessions'
+    /// and all programs' alike. On a service network the sum over its members that are Active now. Need not be open; zero
+    /// while nothing is Active, and without the capability DataStatistics.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn bytes_received(&self) -> Result<u64, CallError> {
+        Ok(self.connection.service.traffic(self.id).await?.received)
+    }
+
+    /// How many octets the interface has sent; else as [`Session::bytes_received`].
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn bytes_written(&self) -> Result<u64, CallError> {
+        Ok(self.connection.service.traffic(self.id).await?.written)
+    }
+
     /// Reads a property; none if it is unset.
     ///
     /// # Errors
@@ -259,6 +277,19 @@ impl Session {
             interface: name,
             source,
         })
+    }
+
+    /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this
+    /// machine ask otherwise: through systemd-resolved if it is there, else by questions of our own that leave by the access
+    /// point. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// When the session is not open and connected, or the name servers have no answer.
+    pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let snapshot = self.snapshot();
+        let interface = snapshot.interface.filter(|_| snapshot.is_open);
+        let interface = interface.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?;
+        Ok(netbearer_names::lookup(self.connection.names.as_ref(), host, &interface).await?)
     }
 
     /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.

@@ -10,6 +10,7 @@ mod killing;
 mod lab;
 mod listing;
 mod monitoring;
+mod name_servers;
 mod opening;
 mod overrun;
 mod packaging;

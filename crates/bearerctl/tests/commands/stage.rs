@@ -48,8 +48,17 @@ impl Stage {
         Self::new([AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq)])
     }
 
+    /// The same on a machine with files of its own.
+    pub(crate) fn with_own_files() -> Self {
+        Self::build(Lab::builder().own_files(), [AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq)])
+    }
+
     pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
-        let lab = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point).build().expect("the lab is built");
+        Self::build(Lab::builder(), plans)
+    }
+
+    fn build(builder: LabBuilder, plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+        let lab = plans.into_iter().fold(builder, LabBuilder::access_point).build().expect("the lab is built");
         let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
         Self { lab, directory: TempDir::new().expect("a temporary directory"), before }
     }

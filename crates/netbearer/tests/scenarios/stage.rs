@@ -59,6 +59,11 @@ impl Stage {
         Self { lab, directory, managers, before }
     }
 
+    /// A directory that the lab's machine shares.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What is there now is what shall be there in the end.
     pub(crate) fn remember(&mut self) {
         self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
@@ -69,6 +74,12 @@ impl Stage {
         let directory = Directories::below(self.directory.path()).configuration;
         std::fs::create_dir_all(&directory).expect("a directory");
         std::fs::write(directory.join(file), text).expect("the file is written");
+    }
+
+    /// A reboot empties the runtime directory.
+    pub(crate) fn forget_what_was_at_run_time(&self) {
+        let directory = Directories::below(self.directory.path()).runtime;
+        std::fs::remove_dir_all(directory).expect("there is something to forget");
     }
 
     pub(crate) fn manager(&self) -> Manager {
