@@ -12,10 +12,8 @@ use crate::{
     reader::Reader,
     signals::{Signal, Signals},
     timeline::{Place, Timeline},
+    waiting::{Awaited, Waiting},
 };
-
-/// After this time people are told what is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Signals so near to the first are part of it: some programs send theirs to the process and to its group.
 const IMPATIENCE: Duration = Duration::from_secs(1);
@@ -91,17 +89,18 @@ impl<'a> Holder<'a> {
     }
 
     async fn wait_for_opened(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
-        let Self { context, session, events, timeline, signals, reader, .. } = self;
+        let mut waiting = Waiting::begin(self.context.output);
+        let awaited = self.awaited(&waiting).await;
+        let Self { session, events, timeline, signals, reader, .. } = self;
         let name = session.configuration().name;
         let mut opened = pin!(session.wait_for_opened(timeout));
-        let mut patience = pin!(tokio::time::sleep(PATIENCE));
-        let mut is_patient = true;
         loop {
             tokio::select! {
                 biased;
                 signal = signals.next() => return Err(Error::Interrupted { name, signal, wanted: "open" }),
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
+                    waiting.clear();
                     timeline.tell(&event, session.interface().as_ref())?;
                     // From the moment it is told a signal ends the holding, no longer the opening.
                     if event == SessionEvent::Opened {
@@ -110,6 +109,7 @@ impl<'a> Holder<'a> {
                 }
                 opened = &mut opened => {
                     let opened = opened?;
+                    waiting.clear();
                     while opened && let Some(event) = events.try_next() {
                         timeline.tell(&event, session.interface().as_ref())?;
                         if event == SessionEvent::Opened {
@@ -118,14 +118,22 @@ impl<'a> Holder<'a> {
                     }
                     return Ok(opened);
                 }
-                () = &mut patience, if is_patient => {
-                    is_patient = false;
-                    context.output.hint(&format!(
-                        "waiting for the carrier of {name} and an answer of its DHCP server; press Ctrl-C to give up"
-                    ));
+                () = waiting.tick(), if awaited.is_some() => {
+                    if let Some(awaited) = &awaited {
+                        waiting.show(format_args!("{awaited}; press Ctrl-C to give up"));
+                    }
                 }
             }
         }
+    }
+
+    /// None if nobody would see it, or nothing is known of it.
+    async fn awaited(&self, waiting: &Waiting) -> Option<Awaited> {
+        if !waiting.is_seen() {
+            return None;
+        }
+        let all = self.manager.configurations(None).await.ok()?;
+        Some(Awaited::new(self.manager.steps(), self.session.configuration(), &all))
     }
 
     /// The next thing that happens while the session is held.
@@ -194,6 +202,8 @@ impl<'a> Holder<'a> {
     }
 
     async fn shut_down(&mut self) -> Result<(), Error> {
+        let mut waiting = Waiting::begin(self.context.output);
+        let awaited = self.awaited(&waiting).await;
         let Self { context, manager, session, events, timeline, signals, .. } = self;
         let mut told = Ok(());
         let begun = Instant::now();
@@ -205,14 +215,21 @@ impl<'a> Holder<'a> {
                     if !is_impatient(begun.elapsed()) {
                         continue;
                     }
+                    waiting.clear();
                     context.output.hint("ended at once; what is left is cleaned up by: bearerctl reset");
                     ExitCode::of_signal(signal.number()).exit();
                 }
                 Some(event) = events.next() => {
+                    waiting.clear();
                     // Nobody may read it any more; the link goes down all the same.
                     told = told.and(timeline.tell(&event, session.interface().as_ref()));
                 }
                 () = &mut down => return told,
+                () = waiting.tick(), if awaited.is_some() => {
+                    if let Some(awaited) = &awaited {
+                        waiting.show(awaited);
+                    }
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ mod reader;
 mod redaction;
 mod signals;
 mod timeline;
+mod waiting;
 
 use clap::Parser;
 

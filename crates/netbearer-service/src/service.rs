@@ -3,10 +3,13 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use netbearer_core::{Action, ClientId, Core, Settings};
 use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
 use netbearer_profiles::{ProfileStore, ProfileWatch, Reading};
-use netbearer_types::{Moment, NamesReport};
-use tokio::sync::{mpsc, oneshot};
+use netbearer_types::{Identifier, Moment, NamesReport, Step};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Audience, ServiceHandle, handle::Request};
+use crate::{
+    Audience, ServiceHandle,
+    handle::{Request, Steps},
+};
 
 /// How long a shutdown waits for links to go down before it leaves them to the next start.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +25,7 @@ pub struct Service<E, N, C> {
     audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
     enumerated: Option<oneshot::Sender<()>>,
     ending: Vec<oneshot::Sender<()>>,
+    steps: watch::Sender<Steps>,
     next_decision: u64,
 }
 
@@ -39,6 +43,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     pub fn new(settings: Settings, engine: E, names: N, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
+        let (steps, told_steps) = watch::channel(Steps::new());
         let service = Self {
             core: Core::new(settings),
             engine,
@@ -49,9 +54,10 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             audiences: BTreeMap::new(),
             enumerated: Some(enumerated),
             ending: Vec::new(),
+            steps,
             next_decision: 0,
         };
-        (service, ServiceHandle { requests: sender }, has_enumerated)
+        (service, ServiceHandle { requests: sender, steps: told_steps }, has_enumerated)
     }
 
     /// Takes over what the files of `store` say whenever it is not what was `read` last.
@@ -177,8 +183,14 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
         let now = self.clock.now();
         match event {
-            Ok(EngineEvent::Report(report)) => self.core.handle_report(*report, now),
-            Ok(EngineEvent::Removed(identifier, reason)) => self.core.handle_removed(&identifier, &reason, now),
+            Ok(EngineEvent::Report(report)) => {
+                self.note_step(&report.identifier, report.step());
+                self.core.handle_report(*report, now);
+            }
+            Ok(EngineEvent::Removed(identifier, reason)) => {
+                self.note_step(&identifier, None);
+                self.core.handle_removed(&identifier, &reason, now);
+            }
             Ok(EngineEvent::Ignored { interface_name, reason }) => {
                 self.core.handle_ignored(interface_name, reason, now)
             }
@@ -197,6 +209,17 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             }
         }
         true
+    }
+
+    fn note_step(&self, identifier: &Identifier, step: Option<Step>) {
+        self.steps.send_if_modified(|steps| match step {
+            Some(step) if steps.get(identifier) == Some(&step) => false,
+            Some(step) => {
+                steps.insert(identifier.clone(), step);
+                true
+            }
+            None => steps.remove(identifier).is_some(),
+        });
     }
 
     fn carry_out(&mut self) {

@@ -125,3 +125,14 @@ pub struct AccessPointReport {
     /// How far the newest command is; none before the first one.
     pub progress: Option<Progress>,
 }
+
+impl AccessPointReport {
+    /// What is being done now, if the newest command is on its way.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        match self.progress.as_ref()?.stage {
+            Stage::Working(step) => Some(step),
+            Stage::Reached | Stage::Failed(..) => None,
+        }
+    }
+}

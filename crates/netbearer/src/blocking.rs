@@ -27,6 +27,10 @@ pub struct Session(crate::Session);
 #[derive(Debug)]
 pub struct Events<T>(crate::Events<T>);
 
+/// [`crate::Steps`] whose calls block. Its getters are reached through [`Deref`].
+#[derive(Clone, Debug)]
+pub struct Steps(crate::Steps);
+
 impl Manager {
     /// See [`crate::Manager::embedded`].
     ///
@@ -64,6 +68,12 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         Events(self.0.events())
+    }
+
+    /// See [`crate::Manager::steps`].
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        Steps(self.0.steps())
     }
 
     /// Runs any other call of the async manager to its end.
@@ -187,6 +197,26 @@ impl Deref for Session {
     type Target = crate::Session;
 
     fn deref(&self) -> &crate::Session {
+        &self.0
+    }
+}
+
+impl Steps {
+    /// Waits until they are others than when this was called last, but not longer than `timeout`; false if they were none in
+    /// time.
+    ///
+    /// # Errors
+    /// See [`crate::Steps::changed`].
+    pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
+        let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
+        changed.map_or(Ok(false), |changed| changed.map(|()| true))
+    }
+}
+
+impl Deref for Steps {
+    type Target = crate::Steps;
+
+    fn deref(&self) -> &crate::Steps {
         &self.0
     }
 }

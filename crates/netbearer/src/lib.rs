@@ -31,6 +31,7 @@ mod error;
 mod feed;
 mod manager;
 mod session;
+mod steps;
 
 pub mod blocking;
 
@@ -51,7 +52,8 @@ pub use netbearer_types::{
     ClientIdentifierError, Configuration, Failure, FailureReason, Families, Family, FullTunnel, HostName,
     HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, NetworkAddress,
     NetworkAddressError, Profile, PropertyKey, PropertyValue, Proxy, Purpose, ServiceNetworkProfile, SessionError,
-    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, UserChoiceProfile, VendorClass,
-    VendorClassError,
+    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, UserChoiceProfile,
+    VendorClass, VendorClassError,
 };
 pub use session::Session;
+pub use steps::Steps;

@@ -14,7 +14,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session,
+    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session, Steps,
     feed::{Feed, lock},
     session::Shared,
 };
@@ -265,6 +265,12 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         lock(&self.connection.reception.feed).subscribe()
+    }
+
+    /// What is being done with access points on their way up or down.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        Steps::new(self.connection.service.steps())
     }
 
     /// Answers the questions of user choices from now on, for sessions of this user: the newest chooser is asked. As long as

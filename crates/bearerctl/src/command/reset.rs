@@ -1,9 +1,9 @@
 use netbearer::Cleared;
 
-use crate::{command::Context, error::Error};
+use crate::{command::Context, error::Error, waiting::Waiting};
 
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
-    let cleared = context.embedded.reset().await?;
+    let cleared = Waiting::during(context.output, "removing what was left", context.embedded.reset()).await?;
     let output = context.output;
     if output.json {
         output.object(&cleared)?;

@@ -20,3 +20,4 @@ mod running;
 mod stage;
 mod steering;
 mod stopping;
+mod waiting;
