@@ -9,7 +9,7 @@ use std::{
 use crate::command::{TaskError, answers, cargo, program, root, run};
 
 /// A program of Debian's, where it may be, and the package it comes in.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("dnsmasq", "dnsmasq-base"),
@@ -17,6 +17,8 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("ethtool", "ethtool"),
     ("strace", "strace"),
     ("setpriv", "util-linux"),
+    ("script", "bsdutils"),
+    ("man", "man-db"),
     ("dbus-daemon", "dbus"),
     ("NetworkManager", "network-manager"),
     ("connmand", "connman"),

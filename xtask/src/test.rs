@@ -59,6 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     // A machine that tests is too busy to be judged by.
     let bench = "run --release --quiet --package netbearer-bench -- open --rounds 10 --show-only";
     steps.push(("bench", cargo(&bench.split(' ').collect::<Vec<_>>())));
+    let peers = "run --release --quiet --package netbearer-bench -- open --peers --rounds 1";
+    steps.push(("peers", cargo(&peers.split(' ').collect::<Vec<_>>())));
     run_all(arguments, steps)
 }
 

@@ -1,33 +1,45 @@
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+mod lab;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
+use netbearer_lab::Sandbox;
 
 use crate::output::Output;
+
+pub(crate) use lab::{Lab, LabCommand, LabNamed, LabSlow, LabStart, LabTour};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed for another reason than these
   2    the arguments are wrong
-  3    no such configuration, several of that name, or no default one
-  4    not available now: unplugged, or no carrier
-  5    not supported: a privilege is missing, or another program manages the interface
+  3    no such configuration (or access point of a sandbox), several of that name, or no default one
+  4    not available now: unplugged, or no carrier; no sandbox
+  5    not supported: a privilege is missing, the kernel cannot do it, or another program manages the
+       interface
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
   7    the session ended against its holder's will: link lost, or stopped
   8    another process keeps the sessions of this network namespace
-  126  run: the command could not be started
-  127  run: the command was not found
-  128+n  ended by signal n: open before the session was open, or the command of run
-  run otherwise ends with its command's own code.";
+  126  run, lab: the command could not be started
+  127  run, lab: the command was not found
+  128+n  ended by signal n: open before the session was open, or the command of run or lab
+  run and lab otherwise end with their command's own code.";
 
 const EXAMPLES: &str = "\
 Examples:
   bearerctl list                      what there is
   bearerctl open ap0                  bring ap0 up, and hold it until Ctrl-C
   bearerctl run --on ap0 -- curl -O https://example.org/file
-  bearerctl monitor --json            what happens, for programs";
+  bearerctl monitor --json            what happens, for programs
+  bearerctl lab tour                  see it all, in a sandbox";
 
 /// Open, watch and stop network sessions.
 #[derive(Debug, Parser)]
@@ -123,6 +135,30 @@ pub(crate) enum Command {
     #[command(after_help = "An access point that had no carrier when it was tried may be tried again after that.\n\n\
             Examples:\n  bearerctl update")]
     Update,
+    /// Check, write, edit and import what is said of access points
+    #[command(
+        after_help = "Profiles are the files of profiles.d below the configuration directory (/etc/netbearer, or --config-dir). \
+            They say how access points are brought up, which of them stand in for one another, and what can be chosen. \
+            A running service reads them again when they change.\n\n\
+            Examples:\n  bearerctl profile new ap0         a file to begin with\n  \
+            bearerctl profile edit ap0        with your editor; checked before it is in force\n  \
+            bearerctl profile check           all mistakes there are"
+    )]
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
+    /// Try everything in a sandbox: access points to open, to cut and to slow, without root
+    #[command(
+        after_help = "Starts a shell, or a command, on a machine of its own with network cards that are down. At the other end of \
+            each is an access point with DHCP, IPv6 routing and DNS, and behind it a server. Nothing outside is touched, and all \
+            of it is gone at the end, however that comes. An ordinary user is root inside; the kernel must allow user namespaces.\n\n\
+            Examples:\n  bearerctl lab tour                       see what NetBearer does, in under a minute\n  \
+            bearerctl lab                            a shell to try things in\n  \
+            bearerctl lab --access-points 3 -- ./test.sh\n  \
+            bearerctl lab cut ap0                    inside, or from another terminal"
+    )]
+    Lab(Lab),
     /// Remove what a killed process has left in this network namespace
     #[command(
         after_help = "Routes, rules and addresses of ours are removed, and interfaces set down that were down before. \
@@ -130,6 +166,79 @@ pub(crate) enum Command {
             Examples:\n  bearerctl reset"
     )]
     Reset,
+    /// Print the completions of a shell
+    #[command(after_help = "What packages install; for one user, put it where the shell looks for it.\n\n\
+            Examples:\n  bearerctl completions bash > /usr/share/bash-completion/completions/bearerctl\n  \
+            bearerctl completions zsh > /usr/share/zsh/vendor-completions/_bearerctl\n  \
+            bearerctl completions fish > /usr/share/fish/vendor_completions.d/bearerctl.fish")]
+    Completions(Completions),
+    /// Write the manual pages into a directory
+    #[command(
+        after_help = "One page for the program and one for each command; the directory is made if there is none.\n\n\
+            Examples:\n  bearerctl man /usr/share/man/man1"
+    )]
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where the pages are written
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Tell every mistake in profiles, and what to do about it
+    #[command(
+        after_help = "A file with a mistake is out of force as a whole: a running service goes on with its last good \
+            version, one that starts leaves it out. Exit code 1 if there are mistakes.\n\n\
+            Examples:\n  bearerctl profile check\n  bearerctl profile check new/office.toml   before it is put into its place\n  \
+            bearerctl profile check --json | jq -r '.[] | \"\\(.file):\\(.line)\"'"
+    )]
+    Check {
+        /// Only these, each as if it were in profiles.d; all there are if left out
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Write a profile to begin with, with everything there is as comments
+    #[command(
+        after_help = "Nothing is in force of it before a line is uncommented. A file that is there is not overwritten.\n\n\
+            Examples:\n  bearerctl profile new ap0"
+    )]
+    New(Named),
+    /// Edit a profile with $VISUAL or $EDITOR
+    #[command(
+        after_help = "The editor gets a copy. With mistakes in it the profile stays as it is, and the copy is kept; without, \
+            it takes the profile's place in one step.\n\n\
+            Examples:\n  bearerctl profile edit ap0\n  EDITOR=nano bearerctl profile edit office"
+    )]
+    Edit {
+        /// The name of the file, without .toml
+        name: String,
+    },
+    /// Make profiles of files of NetworkManager and systemd-networkd
+    #[command(
+        after_help = "Reads keyfiles (*.nmconnection) and *.network files, or all those of a directory, and prints a profile for \
+            each. What could not be carried over is told on standard error. The files themselves stay as they are, and so \
+            does what their managers do: hand the interface over first.\n\n\
+            Examples:\n  bearerctl profile import /etc/NetworkManager/system-connections/office.nmconnection\n  \
+            bearerctl profile import --write /etc/systemd/network"
+    )]
+    Import {
+        /// Files, or directories of them
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+
+        /// Write them to profiles.d, where there is none of the name; without this they are printed
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -179,15 +288,25 @@ impl Arguments {
         Output { json: self.json, color }
     }
 
-    /// The service of this program, on the directories it was told.
-    pub(crate) fn embedded(&self) -> Embedded {
+    /// Where everything is kept in a sandbox; a configuration directory that was told is still used.
+    pub(crate) fn lab_directories(&self) -> Directories {
+        let below = Directories::below(Path::new(Sandbox::DIRECTORY));
+        Directories { configuration: self.config_dir.clone().unwrap_or(below.configuration), ..below }
+    }
+
+    pub(crate) fn directories(&self) -> Directories {
         let usual = Directories::from_environment();
         let or = |told: &Option<PathBuf>, usual| told.clone().unwrap_or(usual);
-        Embedded::default().directories(Directories {
+        Directories {
             configuration: or(&self.config_dir, usual.configuration),
             runtime: or(&self.runtime_dir, usual.runtime),
             state: or(&self.state_dir, usual.state),
-        })
+        }
+    }
+
+    /// The service of this program, on the directories it was told.
+    pub(crate) fn embedded(&self) -> Embedded {
+        Embedded::default().directories(self.directories())
     }
 }
 

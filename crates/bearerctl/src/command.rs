@@ -1,8 +1,12 @@
 //! What the program does, a file for each command.
 
+mod completions;
+mod lab;
 mod list;
+mod man;
 mod monitor;
 mod open;
+mod profile;
 mod reset;
 mod run;
 mod show;
@@ -10,7 +14,8 @@ mod stop;
 mod update;
 mod why;
 
-use netbearer::{Embedded, Manager};
+pub(crate) use lab::{Place, control::Refusal, tour::StepError};
+use netbearer::{Directories, Embedded, Manager};
 
 use crate::{
     arguments::{Arguments, Command},
@@ -23,7 +28,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) output: Output,
+    pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
+    /// In place of the usual ones, in a sandbox.
+    pub(crate) lab_directories: Directories,
 }
 
 impl Context {
@@ -33,8 +41,13 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
-    let context = Context { output: arguments.output(), embedded: arguments.embedded() };
+pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, Error> {
+    let context = Context {
+        output: arguments.output(),
+        directories: arguments.directories(),
+        embedded: arguments.embedded(),
+        lab_directories: arguments.lab_directories(),
+    };
     match arguments.command {
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
@@ -43,8 +56,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Monitor => monitor::run(&context).await,
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
+        Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
+        Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
+        Command::Completions(wanted) => completions::run(&context, wanted.shell),
+        Command::Man(man) => man::run(&context, &man.directory),
     }
     .map(|()| ExitCode::OK)
 }

@@ -1,9 +1,15 @@
-use std::{error::Error as _, io, time::Duration};
+use std::{error::Error as _, io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
+use netbearer_lab::LabError;
+use netbearer_profiles::ImportError;
 use serde::Serialize;
 
-use crate::{exit_code::ExitCode, signals::Signal};
+use crate::{
+    command::{Refusal, StepError},
+    exit_code::ExitCode,
+    signals::Signal,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +40,60 @@ pub(crate) enum Error {
     NotAllReset(usize, String),
     #[error("the command {0} could not be started")]
     Command(String, #[source] io::Error),
+    #[error("{path} could not be written", path = .0.display())]
+    Write(PathBuf, #[source] io::Error),
+    #[error("{} exists already; edit it with: bearerctl profile edit {name}", file.display())]
+    ProfileExists { file: PathBuf, name: String },
+    #[error("there is no profile \"{name}\"{}", profiles(there))]
+    NoProfile { name: String, there: Vec<String> },
+    #[error("{0} has no interface now, so nothing tells what its profile would be for")]
+    NoInterface(String),
+    #[error("{} could not be written", .0.display())]
+    Profile(PathBuf, #[source] io::Error),
+    #[error("the profile was changed by somebody else meanwhile; what you wrote is in {}", .0.display())]
+    ChangedMeanwhile(PathBuf),
+    #[error("the editor {editor} could not be started; say which one to use in $VISUAL or $EDITOR")]
+    Editor { editor: String, source: io::Error },
+    #[error("the editor {0} failed, so nothing was changed")]
+    EditorFailed(String),
+    #[error("{count} mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
+    EditedWithMistakes { count: usize, file: PathBuf },
+    #[error("{0} mistake(s), so it was not written")]
+    NotWritten(usize),
+    #[error("{} cannot be read", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    #[error("{} has no files of NetworkManager or systemd-networkd", .0.display())]
+    NothingToImport(PathBuf),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error("no sandbox of yours runs here; start one: bearerctl lab")]
+    NoSandbox,
+    #[error("several sandboxes of yours run here, of the processes {all}; name one: --sandbox {first}")]
+    SeveralSandboxes { first: u32, all: String },
+    #[error("the sandbox does not answer")]
+    Sandbox(#[source] io::Error),
+    #[error(transparent)]
+    SandboxRefuses(#[from] Refusal),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("the tour failed in step {step}, \"{title}\"")]
+    Tour {
+        step: u32,
+        title: &'static str,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("the standard output could not be written")]
     Output(#[source] io::Error),
+}
+
+fn profiles(there: &[String]) -> String {
+    match there {
+        [] => "; there is none at all: begin with bearerctl profile new".to_owned(),
+        there => format!("; there are {}", there.join(", ")),
+    }
 }
 
 /// An error as programs read it.
@@ -55,7 +113,8 @@ impl Error {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
+            Self::NoProfile { .. }
+            | Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
                 ExitCode::NO_SUCH_CONFIGURATION
             }
             Self::Call(CallError::NotSupported(failure))
@@ -64,7 +123,13 @@ impl Error {
             Self::Ended(..) => ExitCode::SESSION_ENDED,
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => ExitCode::TIMED_OUT,
             Self::Interrupted { signal, .. } => ExitCode::of_signal(signal.number()),
-            Self::Reset(ResetError::MissingPrivilege { .. }) => ExitCode::NOT_SUPPORTED,
+            Self::SeveralSandboxes { .. } | Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
+                ExitCode::NO_SUCH_CONFIGURATION
+            }
+            Self::NoSandbox => ExitCode::NOT_AVAILABLE,
+            Self::Lab(LabError::NamespacesForbidden { .. } | LabError::NoDelays { .. })
+            | Self::SandboxRefuses(Refusal::NotSupported(_))
+            | Self::Reset(ResetError::MissingPrivilege { .. }) => ExitCode::NOT_SUPPORTED,
             Self::Reset(ResetError::Owned(OwnershipError::Owned { .. })) => ExitCode::OWNED,
             Self::Command(_, source) if source.kind() == io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
             Self::Command(..) => ExitCode::COMMAND_NOT_STARTED,
@@ -119,6 +184,16 @@ impl Error {
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => of_word(SessionError::Unknown, "TimedOut"),
             Self::Interrupted { .. } => of_word(SessionError::SessionAborted, "Interrupted"),
             Self::Command(..) => of_word(SessionError::Unknown, "CommandNotStarted"),
+            Self::Lab(LabError::NamespacesForbidden { .. }) => {
+                of_word(SessionError::OperationNotSupported, "NamespacesForbidden")
+            }
+            Self::SandboxRefuses(Refusal::NotSupported(_)) => of_word(SessionError::OperationNotSupported, "NoDelays"),
+            Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
+                of_word(SessionError::InvalidConfiguration, "UnknownAccessPoint")
+            }
+            Self::NoSandbox => of_word(SessionError::InvalidConfiguration, "NoSandbox"),
+            Self::SeveralSandboxes { .. } => of_word(SessionError::InvalidConfiguration, "SeveralSandboxes"),
+            Self::Tour { .. } => of_word(SessionError::Unknown, "TourFailed"),
             _ => of_word(SessionError::Unknown, "Other"),
         }
     }

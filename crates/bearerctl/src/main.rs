@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod arguments;
+mod child;
 mod command;
 mod error;
 mod exit_code;
@@ -16,17 +17,17 @@ mod timeline;
 
 use clap::Parser;
 
-use crate::{arguments::Arguments, error::Error};
+use crate::{arguments::Arguments, command::Place, error::Error};
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     logging::start(arguments.verbose, arguments.output());
     let output = arguments.output();
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)
-        .and_then(|runtime| runtime.block_on(command::run(arguments)));
+    // A process that makes a sandbox of itself must have one thread only, so before all else.
+    let outcome = Place::take(&arguments.command).map_err(Error::Lab).and_then(|place| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        runtime.block_on(command::run(arguments, place))
+    });
     match outcome {
         Ok(code) => code,
         Err(error) => {

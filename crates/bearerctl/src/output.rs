@@ -26,6 +26,12 @@ impl Output {
         writeln!(output, "{text}").and_then(|()| output.flush()).map_err(Error::Output)
     }
 
+    /// Something for other programs that is no JSON.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Error> {
+        let mut output = io::stdout().lock();
+        output.write_all(bytes).and_then(|()| output.flush()).map_err(Error::Output)
+    }
+
     /// An object for programs, on one line.
     pub(crate) fn object(self, object: &impl Serialize) -> Result<(), Error> {
         let mut output = io::stdout().lock();

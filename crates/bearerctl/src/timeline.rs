@@ -69,7 +69,8 @@ impl Timeline {
     }
 }
 
-fn line(since: Duration, event: &SessionEvent, interface: Option<&Interface>) -> String {
+/// An event in a line.
+pub(crate) fn line(since: Duration, event: &SessionEvent, interface: Option<&Interface>) -> String {
     let (word, detail) = describe(event, interface);
     let style = style(event);
     let time = format!("+{:.3} s", since.as_secs_f64());

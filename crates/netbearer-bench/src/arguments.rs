@@ -1,6 +1,6 @@
 use clap::{Args, Parser, Subcommand};
 
-use crate::figure::FigureName;
+use crate::{figure::FigureName, peers};
 
 /// Measures NetBearer beside a floor of blocking system calls. Must be root.
 #[derive(Clone, Debug, Parser)]
@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Opening, closing and losing sessions on one access point.
     Open(OpenOptions),
+    /// Runs on a machine of the lab, for its bus.
+    #[command(name = peers::ENVOY_COMMAND, hide = true)]
+    BusEnvoy,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -27,6 +30,9 @@ pub(crate) struct OpenOptions {
     /// Only show that everything can be measured: a missed target or a slow floor is printed, but is no failure.
     #[arg(long)]
     pub(crate) show_only: bool,
+    /// Measure other network managers (Debian's NetworkManager and ConnMan) beside NetBearer instead of a floor.
+    #[arg(long, conflicts_with_all = ["figure", "show_only"])]
+    pub(crate) peers: bool,
     /// Print one JSON object a line for each figure.
     #[arg(long)]
     pub(crate) json: bool,
@@ -46,8 +52,10 @@ mod tests {
     use super::*;
 
     fn options(line: &[&str]) -> Result<OpenOptions, clap::Error> {
-        let Arguments { command: Command::Open(options) } = Arguments::try_parse_from(line)?;
-        Ok(options)
+        match Arguments::try_parse_from(line)?.command {
+            Command::Open(options) => Ok(options),
+            Command::BusEnvoy => panic!("{line:?} is no open"),
+        }
     }
 
     #[test]
@@ -67,7 +75,7 @@ mod tests {
 
     #[test]
     fn no_rounds_and_unknown_figures_are_wrong_usage() {
-        for wrong in [["--rounds", "0"], ["--figure", "lukewarm-open"]] {
+        for wrong in [["--rounds", "0"], ["--figure", "lukewarm-open"], ["--peers", "--show-only"]] {
             let error = options(&["netbearer-bench", "open", wrong[0], wrong[1]]).unwrap_err();
             assert_eq!(error.exit_code(), 2);
         }

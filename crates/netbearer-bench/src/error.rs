@@ -24,6 +24,18 @@ pub(crate) enum BenchError {
     Session(Failure),
     #[error("the DHCP server was to send {expected}, but its log has {offers} OFFER(s)")]
     OtherMessages { expected: &'static str, offers: usize },
+    #[error("a network manager, or the bus it is on, did not answer as its documents say")]
+    Bus(#[from] zbus::Error),
+    #[error("{program} cannot take part; `cargo xtask test` installs what is missing, and lets no service start")]
+    Missing { program: &'static str, source: LabError },
+    #[error("{program} told of a loss before it was made")]
+    ToldBefore { program: &'static str },
+    #[error("{program} could not bring the network up")]
+    PeerFailed { program: &'static str },
+    #[error("{program} tells that the network is up, but `ip` shows no address")]
+    NoAddress { program: &'static str },
+    #[error("{program} opened {opens} times, but its DHCP server has confirmed {leases} lease(s)")]
+    TooFewLeases { program: &'static str, opens: u32, leases: usize },
     #[error("{what} was not told within {within:?}")]
     NotTold { what: &'static str, within: Duration },
 }

@@ -41,7 +41,7 @@ pub(crate) fn measure(options: &OpenOptions) -> Result<Vec<Figure>, BenchError> 
 }
 
 /// Runs `round` so often that `rounds` of them count; it is told whether this one does.
-fn repeat(rounds: u32, mut round: impl FnMut(bool) -> Result<(), BenchError>) -> Result<(), BenchError> {
+pub(crate) fn repeat(rounds: u32, mut round: impl FnMut(bool) -> Result<(), BenchError>) -> Result<(), BenchError> {
     (0..WARM_UP + rounds).try_for_each(|number| {
         thread::sleep(PAUSE);
         round(number >= WARM_UP)

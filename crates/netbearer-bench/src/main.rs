@@ -1,4 +1,5 @@
-//! Measures NetBearer beside a floor: a program of blocking system calls that does the same and nothing else.
+//! Measures NetBearer beside a floor: a program of blocking system calls that does the same and nothing else; or beside
+//! other network managers.
 //!
 //! One round of ours and one of the floor take turns, so that whatever else the machine does hits both. Nothing but the
 //! warm-up is discarded. Everything happens in network namespaces of its own.
@@ -16,6 +17,7 @@ mod figures;
 mod floor;
 mod known_floors;
 mod our_machine;
+mod peers;
 mod random;
 mod report;
 mod samples;
@@ -25,7 +27,7 @@ use std::{error::Error, process::ExitCode};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, Command, OpenOptions},
     error::BenchError,
     report::Verdict,
 };
@@ -33,32 +35,44 @@ use crate::{
 const NOT_MEASURED: u8 = 4;
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Open(options) } = Arguments::parse();
-    let outcome = check_privileges().and_then(|()| figures::measure(&options));
-    match outcome {
-        Ok(outcomes) => {
-            if options.json {
-                report::print_json(&outcomes);
-            } else {
-                report::print_table(&outcomes);
-            }
-            match report::verdict(&outcomes) {
-                _ if options.show_only => ExitCode::SUCCESS,
-                Verdict::Met => ExitCode::SUCCESS,
-                Verdict::Missed => ExitCode::from(1),
-                Verdict::Invalid => ExitCode::from(3),
-            }
+    let outcome = match Arguments::parse().command {
+        Command::Open(options) => open(&options),
+        Command::BusEnvoy => peers::be_envoy().map(|()| ExitCode::SUCCESS).map_err(BenchError::from),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("netbearer-bench: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            eprintln!("  caused by: {cause}");
+            source = cause.source();
         }
-        Err(error) => {
-            eprintln!("netbearer-bench: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprintln!("  caused by: {cause}");
-                source = cause.source();
-            }
-            ExitCode::from(NOT_MEASURED)
+        ExitCode::from(NOT_MEASURED)
+    })
+}
+
+fn open(options: &OpenOptions) -> Result<ExitCode, BenchError> {
+    check_privileges()?;
+    if options.peers {
+        let comparisons = peers::measure(options.rounds)?;
+        if options.json {
+            peers::print_json(&comparisons);
+        } else {
+            peers::print_table(&comparisons);
         }
+        return Ok(ExitCode::SUCCESS);
     }
+    let figures = figures::measure(options)?;
+    if options.json {
+        report::print_json(&figures);
+    } else {
+        report::print_table(&figures);
+    }
+    Ok(match report::verdict(&figures) {
+        _ if options.show_only => ExitCode::SUCCESS,
+        Verdict::Met => ExitCode::SUCCESS,
+        Verdict::Missed => ExitCode::from(1),
+        Verdict::Invalid => ExitCode::from(3),
+    })
 }
 
 fn check_privileges() -> Result<(), BenchError> {

@@ -4,7 +4,7 @@ use netbearer::{
     Directories, Embedded, Profile, SessionEvent, SessionState,
     blocking::{Events, Manager, Session},
 };
-use netbearer_lab::{AccessPoint, AccessPointPlan, Lab};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Lab, Namespace};
 use tempfile::TempDir;
 
 use crate::error::BenchError;
@@ -56,6 +56,10 @@ impl OurMachine {
 
     pub(crate) fn access_point(&self) -> Result<&AccessPoint, BenchError> {
         Ok(self.lab.access_point(ACCESS_POINT)?)
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        self.lab.machine()
     }
 
     pub(crate) fn session(&self) -> Result<Watched, BenchError> {
@@ -124,6 +128,12 @@ impl Watched {
             }
         }
         None
+    }
+
+    /// Waits until the session is told to be over. When that was.
+    pub(crate) fn wait_for_closed(&mut self) -> Result<Instant, BenchError> {
+        self.wait_for("Closed", |event| *event == SessionEvent::Closed)?;
+        Ok(Instant::now())
     }
 
     /// How often the link was told to be lost.

@@ -110,7 +110,7 @@ pub(crate) fn print_table(figures: &[Figure]) {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     // Whole microseconds: more digits would only pretend.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

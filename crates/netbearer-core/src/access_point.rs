@@ -121,7 +121,7 @@ impl AccessPoint {
     pub(crate) fn flags(&self) -> StateFlags {
         match self.phase {
             Phase::Observed | Phase::Enumerating => self.observed_flags(),
-            Phase::Waiting => self.observed_flags().min(StateFlags::Discovered),
+            Phase::Waiting | Phase::Sensing => self.observed_flags().min(StateFlags::Discovered),
             Phase::Starting | Phase::Closing(Teardown::Attempt) => StateFlags::Discovered,
             Phase::Up | Phase::Regaining | Phase::Lingering | Phase::Closing(Teardown::Link | Teardown::Adopted) => {
                 StateFlags::Active

@@ -4,7 +4,7 @@ use netbearer_types::{
     AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot,
 };
 
-use crate::{ClientId, SessionId};
+use crate::{ChooserId, ClientId, Question, QuestionNumber, SessionId};
 
 /// What the core wants done. To be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,24 @@ pub enum Action {
         /// The session right after it; later events may have been decided already.
         snapshot: Box<SessionSnapshot>,
     },
+    /// Have a chooser of this client ask its user.
+    Ask {
+        /// The client whose chooser it is.
+        client: ClientId,
+        /// The chooser.
+        chooser: ChooserId,
+        /// The question.
+        question: Box<Question>,
+    },
+    /// Nobody wants an answer any more.
+    Withdraw {
+        /// The client whose chooser was asked.
+        client: ClientId,
+        /// The chooser.
+        chooser: ChooserId,
+        /// The question.
+        number: QuestionNumber,
+    },
     /// Deliver a manager's event to one client.
     Answer {
         /// The client that asked.
@@ -40,4 +58,17 @@ pub enum Action {
     },
     /// Deliver a manager's event to every client.
     Announce(ManagerEvent),
+}
+
+impl Action {
+    /// True if it is to be delivered to this client alone.
+    pub(crate) fn is_for(&self, client: ClientId) -> bool {
+        match self {
+            Self::Tell { client: told, .. }
+            | Self::Answer { client: told, .. }
+            | Self::Ask { client: told, .. }
+            | Self::Withdraw { client: told, .. } => *told == client,
+            _ => false,
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::{
 impl Core {
     pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
+            self.close_without_member(id);
             return;
         };
         match self.close_own(id, &identifier, now) {
@@ -32,11 +33,20 @@ impl Core {
 
     pub(crate) fn stop_session(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
-        let Some(identifier) = session.access_point().cloned() else { return Ok(()) };
+        if session.way.is_some() && !session.interest.holds() {
+            return match session.configuration.is_valid() {
+                true => Err(Refusal::NotOpen(session.configuration.identifier.clone())),
+                false => Ok(()),
+            };
+        }
+        let Some(identifier) = session.access_point().cloned() else {
+            self.close_without_member(id);
+            return Ok(());
+        };
         let Some(access_point) = self.access_points.get(&identifier) else { return Ok(()) };
         let phase = access_point.phase;
         let adopted = access_point.is_adopted();
-        if phase == Phase::Observed && !adopted {
+        if phase == Phase::Sensing || phase == Phase::Observed && !adopted {
             return Ok(());
         }
         if let Some(failure) = access_point.report.cannot_start_and_stop.clone() {
@@ -51,7 +61,7 @@ impl Core {
         }
         let inputs = vec![Input::new("cause", "stop"), Input::new("sessions aborted", others.len())];
         match phase {
-            Phase::Closing(_) => {}
+            Phase::Closing(_) | Phase::Sensing => {}
             Phase::Enumerating => self.observe(&identifier, now),
             Phase::Waiting => self.retreat(&identifier, now, inputs),
             Phase::Retreating => self.tell_states(&identifier),
@@ -76,13 +86,14 @@ impl Core {
 
     /// The link is gone under those who use it.
     pub(crate) fn lose_link(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let failure = link_lost(&access_point.report.name, cause);
+        self.drift(identifier, &failure);
         let (stay, lost): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
         for id in &lost {
             self.release(*id, identifier, now);
         }
-        let Some(access_point) = self.access_points.get(identifier) else { return };
-        let name = access_point.report.name.clone();
         let inputs = vec![Input::new("cause", cause), Input::new("sessions aborted", lost.len())];
         if stay.is_empty() {
             self.retreat(identifier, now, inputs);
@@ -90,7 +101,7 @@ impl Core {
             self.wait(identifier, now);
         }
         for id in lost {
-            self.abort(id, link_lost(&name, cause), now);
+            self.abort(id, failure.clone(), now);
         }
     }
 
@@ -102,13 +113,24 @@ impl Core {
         failure: &Failure,
         now: Moment,
     ) {
+        let moving = self.move_on(identifier, failure, now);
+        self.drift(identifier, failure);
         let holders = self.ledger.holders(identifier);
         for id in &holders {
             self.release(*id, identifier, now);
         }
         let Some(access_point) = self.access_points.remove(identifier) else { return };
         self.announce_removal(&access_point, reason, now);
+        self.unsettled.extend(self.composites.keys().cloned());
         for id in access_point.sessions {
+            if let Some(way) = self.way_mut(id) {
+                way.member = None;
+                self.tell_state(id, SessionState::NotAvailable);
+                if holders.contains(&id) {
+                    self.abort(id, link_lost(&access_point.report.name, reason), now);
+                }
+                continue;
+            }
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.configuration.kind = Kind::Invalid;
                 session.configuration.state_flags = StateFlags::Undefined;
@@ -118,6 +140,7 @@ impl Core {
                 self.abort(id, failure.clone(), now);
             }
         }
+        self.try_next(moving, now);
     }
 
     /// Gives a session's hold back without a word to anybody.
@@ -136,6 +159,7 @@ impl Core {
         }
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
+        self.touch_composite_of(id);
         released
     }
 
@@ -151,7 +175,7 @@ impl Core {
         released
     }
 
-    fn abort(&mut self, id: SessionId, failure: Failure, now: Moment) {
+    pub(crate) fn abort(&mut self, id: SessionId, failure: Failure, now: Moment) {
         self.tell_failure(id, failure, now);
         self.tell(id, SessionEvent::Closed);
     }
@@ -195,6 +219,9 @@ impl Core {
     /// An engine takes too long for a removal. What is left is still ours, so the access point is not free before that is
     /// gone, but nobody is kept waiting for it.
     pub(crate) fn removal_timed_out(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get(identifier) else { return };
+        let failure = removal_timeout(&access_point.report.name);
+        let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
         for id in &failed {
@@ -206,7 +233,6 @@ impl Core {
             }
         }
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
-        let failure = removal_timeout(&access_point.report.name);
         let stopper = access_point.stopper.take();
         self.enter_phase(identifier, Phase::Retreating, Verdict::Retreat, now, vec![Input::new("cause", &failure)]);
         if let Some(access_point) = self.access_points.get_mut(identifier) {
@@ -218,6 +244,7 @@ impl Core {
         if let Some(stopper) = stopper {
             self.tell_stopper(stopper, failure, now);
         }
+        self.try_next(moving, now);
     }
 
     fn tell_stopper(&mut self, stopper: SessionId, failure: Failure, now: Moment) {
@@ -227,7 +254,7 @@ impl Core {
         }
     }
 
-    fn last_hold_gone(&mut self, identifier: &Identifier, now: Moment) {
+    pub(crate) fn last_hold_gone(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let linger = access_point.profile.linger;
         let inputs = vec![Input::new("cause", "last close"), Input::new("linger", format_args!("{linger:?}"))];
@@ -255,7 +282,7 @@ impl Core {
             Phase::Waiting => self.retreat(identifier, now, inputs),
             // The retreat goes on; without anybody waiting for its end it is no start any more.
             Phase::Retreating => self.tell_states(identifier),
-            Phase::Closing(_) | Phase::Lingering => {}
+            Phase::Closing(_) | Phase::Lingering | Phase::Sensing => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use netbearer_types::{
-    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, LinkNames, ManagerEvent, Moment,
+    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
     PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
 };
 use serde::{Deserialize, Serialize};
@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Action, Decision, Input, Limits, Profiles, Refusal, Subject, Verdict,
     access_point::AccessPoint,
+    composite::{Composite, composites_of},
     journal::Journal,
     ledger::Ledger,
     limits::Usage,
     phase::Phase,
     properties::Properties,
+    question::{Chooser, ChooserId, Pending, QuestionNumber},
     ranking,
-    session::{Interest, Session},
+    session::{Interest, Session, Way},
     timer::Timer,
 };
 
@@ -61,6 +63,16 @@ pub struct Core {
     pub(crate) clients: BTreeMap<ClientId, UserId>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) access_points: BTreeMap<Identifier, AccessPoint>,
+    /// Service networks and user choices.
+    pub(crate) composites: BTreeMap<Identifier, Composite>,
+    /// Those of them whose sessions may have to be looked after.
+    pub(crate) unsettled: BTreeSet<Identifier>,
+    /// When something is due for a session that uses no access point yet.
+    pub(crate) deadlines: BTreeMap<SessionId, Moment>,
+    pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
+    pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
+    pub(crate) next_chooser: u64,
+    pub(crate) next_question: u64,
     pub(crate) ledger: Ledger,
     pub(crate) usage: Usage,
     pub(crate) journal: Journal,
@@ -88,7 +100,16 @@ impl Core {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let usage = Usage::new(settings.limits);
+        let composites = composites_of(&settings.profiles).into_iter();
         Self {
+            composites: composites.map(|composite| (composite.identifier.clone(), composite)).collect(),
+            // Whoever comes first is told of them.
+            unsettled: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+            choosers: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            next_chooser: 1,
+            next_question: 1,
             settings,
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -124,8 +145,13 @@ impl Core {
         for session in sessions {
             self.drop_session(session, now);
         }
+        let choosers: Vec<ChooserId> =
+            self.choosers.iter().filter(|(_, chooser)| chooser.client == client).map(|(id, _)| *id).collect();
+        for chooser in choosers {
+            self.remove_chooser(chooser, now);
+        }
         self.clients.remove(&client);
-        self.actions.retain(|action| !matches!(action, Action::Tell { client: told, .. } | Action::Answer { client: told, .. } if *told == client));
+        self.actions.retain(|action| !action.is_for(client));
         self.publish(now);
     }
 
@@ -138,12 +164,15 @@ impl Core {
         self.usage.add_watcher(user)?;
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let (configuration, told) = match self.access_points.get_mut(configuration) {
-            Some(access_point) => {
-                access_point.sessions.insert(id);
-                (access_point.configuration(self.settings.session_support()), access_point.state_told)
-            }
-            None => (Configuration::invalid(configuration.clone()), SessionState::Invalid),
+        let (configuration, told, way) = if let Some(access_point) = self.access_points.get_mut(configuration) {
+            access_point.sessions.insert(id);
+            (access_point.configuration(self.settings.session_support()), access_point.state_told, None)
+        } else if let Some(composite) = self.composites.get_mut(configuration) {
+            composite.sessions.insert(id);
+            let composite = &self.composites[configuration];
+            (self.composite_configuration(composite), self.composite_state(composite), Some(Way::default()))
+        } else {
+            (Configuration::invalid(configuration.clone()), SessionState::Invalid, None)
         };
         let failure = (!configuration.is_valid()).then(|| invalid_configuration(&configuration.identifier));
         let session = Session {
@@ -151,6 +180,7 @@ impl Core {
             user,
             configuration,
             interest: Interest::Watching,
+            way,
             told,
             failure,
             properties: Properties::default(),
@@ -166,7 +196,12 @@ impl Core {
         if session.interest.holds() {
             self.close_session(id, now);
         }
+        self.deadlines.remove(&id);
         let Some(session) = self.sessions.remove(&id) else { return };
+        if let Some(composite) = self.composites.get_mut(&session.configuration.identifier) {
+            composite.sessions.remove(&id);
+            self.unsettled.insert(composite.identifier.clone());
+        }
         self.usage.remove_watcher(user);
         self.actions.retain(
             |action| !matches!(action, Action::Tell { client: told, session, .. } if *told == client && *session == id),
@@ -257,6 +292,12 @@ impl Core {
                 self.fire(&identifier, timer, now);
             }
         }
+        let due: Vec<SessionId> =
+            self.deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.deadlines.remove(&id);
+            self.session_due(id, now);
+        }
         self.publish(now);
     }
 
@@ -293,7 +334,8 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.access_points.values().filter_map(|access_point| access_point.timers.earliest()).min()
+        let access_points = self.access_points.values().filter_map(|access_point| access_point.timers.earliest());
+        access_points.chain(self.deadlines.values().copied()).min()
     }
 
     // What can be asked.
@@ -312,7 +354,7 @@ impl Core {
             is_open: since.is_some(),
             is_opening: matches!(session.interest, Interest::Opening | Interest::Waiting | Interest::Failing),
             interface: (session.told == SessionState::Connected)
-                .then(|| access_point.and_then(AccessPoint::interface).cloned())
+                .then(|| access_point.map_or_else(|| self.watched_interface(session), AccessPoint::interface).cloned())
                 .flatten(),
             active_configuration: since.and(session.access_point().cloned()),
             active_since: since,
@@ -334,31 +376,63 @@ impl Core {
             PropertyKey::ActiveConfiguration => {
                 Some(PropertyValue::Text(self.session(id)?.active_configuration.map(String::from).unwrap_or_default()))
             }
-            PropertyKey::UserChoiceConfiguration => Some(PropertyValue::Text(String::new())),
+            PropertyKey::UserChoiceConfiguration => {
+                let resolved = session.way.as_ref().and_then(|way| way.resolved.clone());
+                let is_told = self.session(id)?.is_open && session.configuration.kind == Kind::UserChoice;
+                Some(PropertyValue::Text(resolved.filter(|_| is_told).map(String::from).unwrap_or_default()))
+            }
             _ => session.properties.get(key),
         }
     }
 
-    /// All configurations whose flags contain `filter`, by identifier; every one without a filter.
+    fn watched_interface(&self, session: &Session) -> Option<&netbearer_types::Interface> {
+        self.composites.get(&session.configuration.identifier).and_then(|found| self.composite_interface(found))
+    }
+
+    /// All access points and service networks whose flags contain `filter`, by identifier; every one without a filter. User
+    /// choices are never among them (§9).
     #[must_use]
     pub fn configurations(&self, filter: Option<StateFlags>) -> Vec<Configuration> {
         let support = self.settings.session_support();
-        self.access_points
+        let networks = self.composites.values().filter(|composite| composite.kind == Kind::ServiceNetwork);
+        let mut configurations: Vec<Configuration> = self
+            .access_points
             .values()
-            .filter(|access_point| filter.is_none_or(|filter| access_point.flags().contains(filter)))
             .map(|access_point| access_point.configuration(support))
-            .collect()
+            .chain(networks.map(|network| self.composite_configuration(network)))
+            .filter(|found| filter.is_none_or(|filter| found.state_flags.contains(filter)))
+            .collect();
+        configurations.sort_by(|one, other| one.identifier.cmp(&other.identifier));
+        configurations
+    }
+
+    /// All user choices, for people who name one.
+    #[must_use]
+    pub fn user_choices(&self) -> Vec<Configuration> {
+        let choices = self.composites.values().filter(|composite| composite.kind == Kind::UserChoice);
+        choices.map(|choice| self.composite_configuration(choice)).collect()
     }
 
     /// One configuration.
     #[must_use]
     pub fn configuration(&self, identifier: &Identifier) -> Option<Configuration> {
-        Some(self.access_points.get(identifier)?.configuration(self.settings.session_support()))
+        let access_point = self.access_points.get(identifier);
+        let composite = || self.composites.get(identifier).map(|found| self.composite_configuration(found));
+        access_point.map(|found| found.configuration(self.settings.session_support())).or_else(composite)
     }
 
     /// The configuration a program without wishes of its own should open (§9).
     #[must_use]
     pub fn default_configuration(&self) -> Option<Configuration> {
+        if let Some(named) = &self.settings.profiles.default_configuration {
+            let composite = |kind| self.referred_composite(named, kind).map(|found| found.identifier.clone());
+            let access_point = || self.referred_access_points(named).next().cloned();
+            let identifier = composite(Kind::ServiceNetwork).or_else(access_point);
+            let identifier = identifier.or_else(|| composite(Kind::UserChoice));
+            if let Some(configuration) = identifier.and_then(|identifier| self.configuration(&identifier)) {
+                return Some(configuration);
+            }
+        }
         ranking::best(self.access_points.values())
             .map(|access_point| access_point.configuration(self.settings.session_support()))
     }

@@ -13,6 +13,8 @@ const CAPACITY: usize = 1024;
 pub enum Subject {
     /// An access point.
     AccessPoint(Identifier),
+    /// A service network or a user choice.
+    Configuration(Identifier),
     /// A session.
     Session(SessionId, Identifier),
     /// An interface that is no access point.
@@ -41,6 +43,16 @@ pub enum Verdict {
     Retreat,
     /// The link is kept ready for sessions that wait for it.
     Wait,
+    /// The link is kept up without addresses, to see its carrier for a service network that is open on another member.
+    Sense,
+    /// A session on a service network or user choice takes this member.
+    Member,
+    /// A user choice has come to this.
+    Resolved,
+    /// The user is asked.
+    Asked,
+    /// Its profile was changed.
+    Edited,
     /// A hold was taken.
     Hold,
     /// A hold was given back.
@@ -121,6 +133,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccessPoint(identifier) => write!(formatter, "access point {identifier}"),
+            Self::Configuration(identifier) => write!(formatter, "configuration {identifier}"),
             Self::Session(session, identifier) => write!(formatter, "session {session} on {identifier}"),
             Self::Interface(name) => write!(formatter, "interface {name}"),
         }
@@ -139,6 +152,11 @@ impl fmt::Display for Verdict {
             Self::Close => "is taken down",
             Self::Retreat => "is cleared away",
             Self::Wait => "is waited for",
+            Self::Sense => "is kept up without addresses, to see its carrier",
+            Self::Member => "takes a member",
+            Self::Resolved => "is resolved",
+            Self::Asked => "asks its user",
+            Self::Edited => "has another profile",
             Self::Hold => "holds",
             Self::Release => "holds no longer",
             Self::Opened => "is open",

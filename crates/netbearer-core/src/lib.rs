@@ -9,7 +9,9 @@
 
 mod access_point;
 mod action;
+mod choosing;
 mod closing;
+mod composite;
 mod core;
 mod journal;
 mod ledger;
@@ -20,6 +22,7 @@ mod phase;
 mod profiles;
 mod properties;
 mod publication;
+mod question;
 mod ranking;
 mod refusal;
 mod report;
@@ -32,6 +35,7 @@ pub use crate::{
     core::{ClientId, Core, SessionId, Settings, UserId},
     journal::{Decision, Input, Subject, Verdict},
     limits::Limits,
-    profiles::Profiles,
+    profiles::{MatchedProfile, Profiles},
+    question::{ChooserId, Question, QuestionNumber},
     refusal::Refusal,
 };

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long an open waits for the first enumeration (§2).
-const ENUMERATION_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ENUMERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Failed tries of waiting sessions back off from here (§3, `Reconnect`) …
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … to here.
@@ -24,33 +24,43 @@ impl Core {
         if session.interest.holds() {
             return Ok(());
         }
-        let Some(identifier) = session.access_point().cloned() else {
+        if !session.configuration.is_valid() {
             let failure = invalid_configuration(&session.configuration.identifier);
             self.tell_failure(id, failure, now);
             return Ok(());
-        };
+        }
         if !self.usage.may_hold(session.user) {
             let failure = too_many_sessions(self.usage.session_limit());
             self.tell_failure(id, failure.clone(), now);
             return Err(Refusal::TooManySessions(failure));
         }
-        let Some(access_point) = self.access_points.get(&identifier) else { return Err(Refusal::UnknownSession) };
+        if session.way.is_some() {
+            return self.open_composite(id, now);
+        }
+        let identifier = session.configuration.identifier.clone();
+        self.open_on(id, &identifier, now)
+    }
+
+    /// Opens a session on an access point: its own, or the one it has come to.
+    pub(crate) fn open_on(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Result<(), Refusal> {
+        let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
+        let Some(access_point) = self.access_points.get(identifier) else { return Err(Refusal::UnknownSession) };
         let (phase, flags) = (access_point.phase, access_point.flags());
         let reconnect = session.properties.reconnect();
         let unsupported = access_point.report.cannot_start_and_stop.clone();
         match phase {
             Phase::Observed if flags == StateFlags::Active => {
-                if let Some(failure) = self.deafness(&identifier) {
+                if let Some(failure) = self.deafness(identifier) {
                     self.tell_failure(id, failure.clone(), now);
                     return Err(Refusal::NotSupported(failure));
                 }
-                self.join(id, &identifier, now);
+                self.join(id, identifier, now);
             }
-            Phase::Up | Phase::Regaining => self.join(id, &identifier, now),
+            Phase::Up | Phase::Regaining => self.join(id, identifier, now),
             Phase::Lingering => {
-                self.hold(id, &identifier, Interest::Opening, now);
+                self.hold(id, identifier, Interest::Opening, now);
                 self.enter_phase(
-                    &identifier,
+                    identifier,
                     Phase::Up,
                     Verdict::Up,
                     now,
@@ -59,33 +69,35 @@ impl Core {
                 self.tell_opened(id, now);
             }
             Phase::Enumerating | Phase::Starting | Phase::Closing(_) => {
-                self.hold(id, &identifier, Interest::Opening, now);
+                self.hold(id, identifier, Interest::Opening, now);
             }
-            Phase::Observed | Phase::Waiting | Phase::Retreating if flags == StateFlags::Discovered => {
+            Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating
+                if flags == StateFlags::Discovered =>
+            {
                 if let Some(failure) = unsupported {
                     self.tell_failure(id, failure.clone(), now);
                     return Err(Refusal::NotSupported(failure));
                 }
-                self.hold(id, &identifier, Interest::Opening, now);
+                self.hold(id, identifier, Interest::Opening, now);
                 if phase == Phase::Retreating {
-                    self.await_removal(&identifier, now);
-                    self.tell_states(&identifier);
+                    self.await_removal(identifier, now);
+                    self.tell_states(identifier);
                 } else {
-                    self.start(&identifier, now);
+                    self.start(identifier, now);
                 }
             }
-            Phase::Observed | Phase::Waiting | Phase::Retreating if reconnect => {
-                self.hold(id, &identifier, Interest::Waiting, now);
-                if phase == Phase::Observed {
-                    self.wait(&identifier, now);
+            Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating if reconnect => {
+                self.hold(id, identifier, Interest::Waiting, now);
+                if matches!(phase, Phase::Observed | Phase::Sensing) {
+                    self.wait(identifier, now);
                 }
             }
             Phase::Observed if !self.enumerated => {
-                self.hold(id, &identifier, Interest::Opening, now);
-                self.enter_phase(&identifier, Phase::Enumerating, Verdict::AwaitEnumeration, now, Vec::new());
-                self.arm(&identifier, Timer::Enumeration, now + ENUMERATION_TIMEOUT);
+                self.hold(id, identifier, Interest::Opening, now);
+                self.enter_phase(identifier, Phase::Enumerating, Verdict::AwaitEnumeration, now, Vec::new());
+                self.arm(identifier, Timer::Enumeration, now + ENUMERATION_TIMEOUT);
             }
-            Phase::Observed | Phase::Waiting | Phase::Retreating => {
+            Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating => {
                 let failure = not_available(&access_point.report.name);
                 self.tell_failure(id, failure, now);
             }
@@ -223,15 +235,15 @@ impl Core {
         self.fail_holders(identifier, failure, now);
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         if access_point.phase == Phase::Waiting {
-            let doubled = 1_u32.checked_shl(access_point.failed_starts).unwrap_or(u32::MAX);
-            let delay = FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY);
+            access_point.timers.arm(Timer::Retry, now + retry_delay(access_point.failed_starts));
             access_point.failed_starts = access_point.failed_starts.saturating_add(1);
-            access_point.timers.arm(Timer::Retry, now + delay);
         }
     }
 
-    /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting.
+    /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting, and those on a service
+    /// network go on to its next member.
     fn fail_holders(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
+        let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
         for id in &failed {
@@ -245,6 +257,7 @@ impl Core {
         for id in failed {
             self.tell_failure(id, failure.clone(), now);
         }
+        self.try_next(moving, now);
     }
 
     /// Keeps an access point ready for the sessions that wait for it.
@@ -305,16 +318,29 @@ impl Core {
         self.tell_opened(id, now);
     }
 
-    fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {
+    /// A session wants a network from now on, wherever it will come from.
+    pub(crate) fn take_up(&mut self, id: SessionId, interest: Interest) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let held_before = session.interest.holds();
         session.interest = interest;
         session.failure = None;
         let user = session.user;
-        self.usage.watcher_holds(user);
+        if !held_before {
+            self.usage.watcher_holds(user);
+        }
+    }
+
+    fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {
+        self.take_up(id, interest);
         self.ledger.take(identifier, id);
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Hold, now, vec![holds]);
     }
+}
+
+/// How long those who wait are kept from trying again after so many failed starts.
+pub(crate) fn retry_delay(failed_starts: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1_u32.checked_shl(failed_starts).unwrap_or(u32::MAX)).min(LAST_RETRY)
 }
 
 pub(crate) fn not_available(name: &str) -> Failure {

@@ -8,7 +8,7 @@ pub(crate) enum Phase {
     /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not; one that goes down
     /// on demand lingers here, too.
     ///
-    /// → `Enumerating`, `Starting`, `Waiting` (open); `Waiting` (adopted link lost); `Closing` (stop; last close or
+    /// → `Enumerating`, `Starting`, `Waiting` (open); `Sensing` (its service network opened on another member); `Waiting` (adopted link lost); `Closing` (stop; last close or
     /// timer, if the profile says "on-demand").
     Observed,
     /// An open came before the first enumeration ended, when the access point could not be opened yet.
@@ -38,6 +38,11 @@ pub(crate) enum Phase {
     /// → `Starting` (discovered again, retry timer, open); `Observed` (became Active by itself); `Retreating`,
     /// `Observed` (nobody waits any more).
     Waiting,
+    /// Not held; kept up without addresses, so that its carrier can be seen, while a session is open on another member of its
+    /// service network. What levels say of it counts, but never as Active.
+    ///
+    /// → `Starting`, `Waiting` (open); `Observed` (became Active by others); `Retreating` (no such session any more, unplugged).
+    Sensing,
     /// Being taken down, and told so. Sessions that opened meanwhile are held and served afterwards.
     ///
     /// → `Observed`, `Starting`, `Waiting` (target reached, refused by the engine, or not reached in time).
@@ -65,7 +70,7 @@ impl Phase {
         match self {
             Self::Observed | Self::Enumerating => None,
             Self::Starting | Self::Up | Self::Regaining | Self::Lingering => Some(Target::Configured),
-            Self::Waiting => Some(Target::Sensed),
+            Self::Waiting | Self::Sensing => Some(Target::Sensed),
             Self::Closing(Teardown::Adopted) => Some(Target::Stopped),
             Self::Closing(Teardown::Attempt | Teardown::Link) | Self::Retreating => Some(Target::Released),
         }

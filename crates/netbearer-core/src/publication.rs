@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use netbearer_types::{
-    Configuration, Failure, Identifier, Interface, InterfaceAddress, ManagerEvent, Moment, SessionEvent, SessionState,
-    StateFlags, Target,
+    Configuration, Failure, Identifier, Interface, InterfaceAddress, Kind, ManagerEvent, Moment, SessionEvent,
+    SessionState, StateFlags, Target,
 };
 
 use crate::{
@@ -78,6 +78,7 @@ impl Core {
         for session in sessions {
             self.tell_state(session, state);
         }
+        self.tell_composites(identifier);
     }
 
     pub(crate) fn tell_state(&mut self, id: SessionId, state: SessionState) {
@@ -98,6 +99,7 @@ impl Core {
         for session in sessions {
             self.tell(session, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }
+        self.tell_watchers_interface(identifier, &interface);
     }
 
     pub(crate) fn tell(&mut self, id: SessionId, event: SessionEvent) {
@@ -120,6 +122,11 @@ impl Core {
 
     /// The session has its network.
     pub(crate) fn tell_opened(&mut self, id: SessionId, now: Moment) {
+        if self.is_composite(id) {
+            // It may have seen another member so far.
+            self.tell_state(id, SessionState::Connected);
+            self.touch_composite_of(id);
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.interest = Interest::Open { since: now };
         self.record_session(id, Verdict::Opened, now, Vec::new());
@@ -134,7 +141,7 @@ impl Core {
             Phase::Closing(_) => SessionState::Closing,
             // Somebody opened again: the next start follows at once, and this is its first part.
             Phase::Retreating if self.is_wanted(access_point.identifier()) => SessionState::Connecting,
-            Phase::Observed | Phase::Waiting | Phase::Retreating => match access_point.flags() {
+            Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating => match access_point.flags() {
                 StateFlags::Undefined | StateFlags::Defined => SessionState::NotAvailable,
                 StateFlags::Discovered => SessionState::Disconnected,
                 StateFlags::Active => SessionState::Connected,
@@ -150,7 +157,8 @@ impl Core {
 
     /// Has the world told what changed in public, once the sessions have been told and the engines commanded: those are
     /// in a hurry, and this takes longer.
-    pub(crate) const fn publish(&mut self, now: Moment) {
+    pub(crate) fn publish(&mut self, now: Moment) {
+        self.settle_composites(now);
         self.unpublished_since = Some(now);
     }
 
@@ -160,7 +168,11 @@ impl Core {
         self.steer(now);
         self.name();
         let support = self.settings.session_support();
-        for identifier in std::mem::take(&mut self.unpublished) {
+        let unpublished = std::mem::take(&mut self.unpublished);
+        if !unpublished.is_empty() {
+            self.announce_service_networks();
+        }
+        for identifier in unpublished {
             let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
             let configuration = access_point.configuration(support);
             let was_active = is_active(access_point.published.as_ref());
@@ -180,6 +192,26 @@ impl Core {
         if online != self.online {
             self.online = online;
             self.actions.push_back(Action::Announce(ManagerEvent::OnlineStateChanged { online }));
+        }
+    }
+}
+
+impl Core {
+    fn announce_service_networks(&mut self) {
+        let networks = self.composites.values().filter(|composite| composite.kind == Kind::ServiceNetwork);
+        let news: Vec<Configuration> = networks
+            .filter_map(|network| {
+                let configuration = self.composite_configuration(network);
+                (network.published.as_ref() != Some(&configuration)).then_some(configuration)
+            })
+            .collect();
+        for configuration in news {
+            let Some(network) = self.composites.get_mut(&configuration.identifier) else { continue };
+            let event = match network.published.replace(configuration.clone()) {
+                Some(_) => ManagerEvent::ConfigurationChanged { configuration },
+                None => ManagerEvent::ConfigurationAdded { configuration },
+            };
+            self.actions.push_back(Action::Announce(event));
         }
     }
 }

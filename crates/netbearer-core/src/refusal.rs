@@ -1,4 +1,6 @@
-use netbearer_types::{Failure, PropertyKey};
+use netbearer_types::{Failure, Identifier, PropertyKey};
+
+use crate::QuestionNumber;
 
 /// Why a call was refused. A refused call has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +18,15 @@ pub enum Refusal {
     /// The configuration does not support the operation. The session's event stream has the same failure.
     #[error("{0}")]
     NotSupported(Failure),
+    /// A service network or user choice can only be stopped by a session that is open on it.
+    #[error("{0} is not open in this session, so there is nothing to stop; open it, or stop one of its access points")]
+    NotOpen(Identifier),
+    /// The question was answered or withdrawn, or is another's to answer.
+    #[error("there is no question {0} to answer; it was answered, withdrawn, or put to somebody else")]
+    UnknownQuestion(QuestionNumber),
+    /// This was not among the choices.
+    #[error("{0} was not among the choices; choose one of them, or none")]
+    NoSuchChoice(Identifier),
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use netbearer_types::{
     AccessPointReport, Failure, FailureReason, Identifier, Level, ManagerEvent, Moment, Progress, SessionError,
-    SessionState, Stage, StateFlags,
+    SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -42,6 +42,7 @@ impl Core {
     /// The first enumeration has ended.
     pub fn handle_enumerated(&mut self, now: Moment) {
         self.enumerated = true;
+        self.unsettled.extend(self.composites.keys().cloned());
         for identifier in self.access_points_where(|access_point| access_point.phase == Phase::Enumerating) {
             self.enumeration_ended(&identifier, now);
         }
@@ -104,8 +105,9 @@ impl Core {
             }
             None if report.level == Level::Absent => return,
             None => {
-                let profile = self.settings.profiles.profile(&report.name).clone();
+                let profile = self.settings.profiles.profile(&report).clone();
                 self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
+                self.unsettled.extend(self.composites.keys().cloned());
                 false
             }
         };
@@ -151,6 +153,19 @@ impl Core {
                     }
                 } else if may_try {
                     self.start(identifier, now);
+                }
+            }
+            Phase::Sensing => {
+                let is_at_rest = access_point.commanded.is_none() || access_point.is_settled();
+                if access_point.link().is_none() {
+                    self.retreat(identifier, now, vec![Input::new("cause", "its interface is gone")]);
+                } else if flags == StateFlags::Active && is_at_rest {
+                    // The addresses are not ours, so somebody else uses it now.
+                    if access_point.commanded.is_some() {
+                        self.command(identifier, Target::LeftUp);
+                        self.nothing_of_ours(identifier);
+                    }
+                    self.observe(identifier, now);
                 }
             }
             Phase::Closing(_) | Phase::Retreating => {

@@ -1,4 +1,4 @@
-use netbearer_types::{Configuration, Failure, Identifier, Moment, SessionState};
+use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState};
 
 use crate::{ClientId, UserId, properties::Properties};
 
@@ -10,10 +10,25 @@ pub(crate) struct Session {
     /// As it was passed in.
     pub(crate) configuration: Configuration,
     pub(crate) interest: Interest,
+    /// There for sessions on service networks and user choices.
+    pub(crate) way: Option<Way>,
     /// The last state its holder was told.
     pub(crate) told: SessionState,
     pub(crate) failure: Option<Failure>,
     pub(crate) properties: Properties,
+}
+
+/// How a session on a service network or a user choice comes to an access point.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    /// The access point it uses, from its opening until that is down.
+    pub(crate) member: Option<Identifier>,
+    /// What its user choice came to.
+    pub(crate) resolved: Option<Identifier>,
+    /// What was tried in vain in this opening, and why in vain.
+    pub(crate) failed: Vec<(Identifier, Failure)>,
+    /// Openings in a row that failed altogether, for the back-off of `Reconnect`.
+    pub(crate) failed_starts: u32,
 }
 
 /// What a session wants. It holds in all but the first and the last.
@@ -52,8 +67,13 @@ impl Interest {
 }
 
 impl Session {
-    /// The access point this session is about; none once its configuration is invalid.
+    /// The access point this session is about; none once its configuration is invalid, and as long as it only watches a
+    /// service network or a user choice.
     pub(crate) fn access_point(&self) -> Option<&Identifier> {
-        self.configuration.is_valid().then_some(&self.configuration.identifier)
+        match (self.configuration.kind, &self.way) {
+            (Kind::Invalid, _) => None,
+            (_, Some(way)) => way.member.as_ref(),
+            (_, None) => Some(&self.configuration.identifier),
+        }
     }
 }

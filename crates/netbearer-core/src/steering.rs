@@ -10,14 +10,15 @@ impl Core {
     #[must_use]
     pub fn steering(&self, identifier: &Identifier) -> Option<Steering> {
         let access_point = self.access_points.get(identifier)?;
-        let SteeringLevel { tunnel, no_mark, unsteered, deaf } = access_point.report.steering.clone();
+        let SteeringLevel { tunnel, no_room, no_mark, unsteered, deaf } = access_point.report.steering.clone();
+        let no_room = no_room.filter(|_| access_point.profile.bypass_vpn != BypassVpn::Never);
         let unsteered = unsteered.filter(|_| access_point.is_adopted() && self.has_several_ways());
         let messages = [unsteered, deaf].into_iter().flatten().map(|failure| failure.message);
         Some(Steering {
             effect: tunnel.as_ref().map(|_| access_point.profile.bypass_vpn.effect()),
             tunnel,
             bypass_vpn: access_point.profile.bypass_vpn,
-            warnings: no_mark.into_iter().chain(messages).collect(),
+            warnings: no_room.into_iter().chain(no_mark).chain(messages).collect(),
         })
     }
 
@@ -80,7 +81,8 @@ impl Core {
         let messages = |level: &SteeringLevel| {
             let failures =
                 [&level.unsteered, &level.deaf].map(|failure| failure.as_ref().map(|one| one.message.clone()));
-            [level.no_mark.clone()].into_iter().chain(failures).flatten().collect::<Vec<_>>()
+            let no_room = level.no_room.clone().filter(|_| bypass != BypassVpn::Never);
+            [no_room, level.no_mark.clone()].into_iter().chain(failures).flatten().collect::<Vec<_>>()
         };
         let known = messages(before);
         let news = messages(&level).into_iter().filter(|message| !known.contains(message));

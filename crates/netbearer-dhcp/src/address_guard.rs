@@ -82,6 +82,23 @@ impl AddressGuard {
         self.address
     }
 
+    /// The interfaces of this machine have these Ethernet addresses from now on: see [`AddressGuard::new`].
+    pub fn renew_machine(&mut self, machine: impl IntoIterator<Item = [u8; 6]>) {
+        self.machine = machine.into_iter().chain([self.hardware_address]).collect();
+    }
+
+    /// The interface has this Ethernet address from now on. Who had the former one in mind is told; while the probe is out,
+    /// it is sent again, as its answers go to nobody.
+    pub fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
+        self.hardware_address = hardware_address;
+        self.machine.insert(hardware_address);
+        match self.stage {
+            Stage::Probing { .. } => self.broadcast(Message::probe(hardware_address, self.address)),
+            Stage::Announcing { .. } | Stage::Holding => self.announce(),
+            Stage::Over => {}
+        }
+    }
+
     /// Takes an ARP message that was seen on the link, whoever it is for.
     pub fn handle_message(&mut self, message: &Message, now: Moment) {
         if self.stage == Stage::Over

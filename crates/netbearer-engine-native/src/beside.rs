@@ -20,12 +20,12 @@ pub(crate) struct Beside {
     steering: Steering,
     followed: Followed,
     contest: Contest,
-    _claim: Claim,
+    claim: Claim,
 }
 
 impl Beside {
     pub(crate) fn new(index: u32, steering: Steering, claim: Claim) -> Self {
-        Self { index, steering, followed: Followed::default(), contest: Contest::default(), _claim: claim }
+        Self { index, steering, followed: Followed::default(), contest: Contest::default(), claim }
     }
 
     /// Brings it to what the link is now. False if somebody keeps removing it, and it is left at that.
@@ -58,9 +58,10 @@ impl Beside {
         true
     }
 
-    /// Removes all of it.
-    pub(crate) fn remove(mut self, requests: &Requests) {
+    /// Removes all of it. The lock is to be given back when the note is gone, too.
+    pub(crate) fn remove(mut self, requests: &Requests) -> Claim {
         carry_out(self.followed.follow(requests, Vec::new(), Vec::new()));
+        self.claim
     }
 
     fn rules(
@@ -144,4 +145,26 @@ fn is_mirrored(route: &Route) -> bool {
         && route.type_of_service == 0
         && !route.is_ours()
         && !is_for_the_link_only
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use netbearer_types::SteeringPlan;
+
+    use super::*;
+    use crate::{ownership::Ownership, steering::Numbers};
+
+    #[tokio::test]
+    async fn the_lock_is_not_given_back_with_the_rules() {
+        let directory = tempfile::tempdir().unwrap();
+        let [ownership, other] = [0, 1].map(|_| Ownership::new(directory.path().join("netns-1.lock")));
+        let steering = Numbers::new(SteeringPlan::default().first_table).reserve(&BTreeSet::new()).unwrap();
+        let beside = Beside::new(3, steering, ownership.claim().unwrap());
+        let claim = beside.remove(&Requests::open().unwrap());
+        assert!(other.claim().is_err());
+        drop(claim);
+        assert!(other.claim().is_ok());
+    }
 }

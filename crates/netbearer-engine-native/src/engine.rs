@@ -1,8 +1,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fs, io,
+    io,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -12,8 +13,8 @@ use netbearer_kernel::{
 };
 use netbearer_managers::Places;
 use netbearer_types::{
-    AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Identifier, Level, Progress,
-    SessionError, Stage, SteeringPlan, Target,
+    AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Hardware, Identifier, Level,
+    Moment, Progress, SessionError, Stage, SteeringPlan, Target,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -21,10 +22,10 @@ use tokio::{
 };
 
 use crate::{
-    addresses::MachineAddresses,
     beside::Beside,
     carrier_watch::CarrierWatch,
     classification::{Classification, classify},
+    device::Device,
     foreign::ForeignManagers,
     installation::Standing,
     learnt::Learnt,
@@ -40,6 +41,9 @@ use crate::{
 };
 
 mod others;
+
+/// How long what is to be told waits for the kernel's messages to be read, if others have it talk without end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the engine keeps its lock, its notes and its leases.
 #[derive(Clone, Debug)]
@@ -108,10 +112,12 @@ pub struct NativeEngine {
     access_points: BTreeMap<Identifier, Entry>,
     /// Interfaces that are no access points, and why.
     ignored: BTreeMap<u32, String>,
-    /// What the drivers call their devices; asked once for each.
-    device_types: BTreeMap<u32, Option<String>>,
+    /// The devices behind interfaces.
+    devices: BTreeMap<u32, Device>,
     events: VecDeque<EngineEvent>,
     refreshes: usize,
+    /// Refreshes that were carried out, and are told of when the kernel has been heard out.
+    refreshed: usize,
     /// Workers were told something, and have not run since.
     workers_have_news: bool,
     /// Interfaces came, went or changed since the watcher was told whose carrier matters.
@@ -131,6 +137,7 @@ struct Entry {
     /// Its interface; none while that is gone.
     index: Option<u32>,
     bearer_type: BearerType,
+    hardware: Hardware,
     /// Only its own program can start it.
     tunnel: bool,
     name: String,
@@ -182,6 +189,7 @@ enum Extent {
 enum Wake {
     Kernel(Result<Changes, WatchError>),
     News(Option<News>),
+    Impatience,
     Managers,
     Resumed,
 }
@@ -215,7 +223,7 @@ impl NativeEngine {
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
             numbers: Numbers::new(settings.steering.first_table),
             spare: SpareSocket::default(),
-            addresses: MachineAddresses::default(),
+            addresses: Arc::default(),
             boot: place.boot,
         };
         if missing_privileges.is_empty() {
@@ -234,9 +242,10 @@ impl NativeEngine {
             steered: BTreeMap::new(),
             access_points: BTreeMap::new(),
             ignored: BTreeMap::new(),
-            device_types: BTreeMap::new(),
+            devices: BTreeMap::new(),
             events: VecDeque::new(),
             refreshes: 0,
+            refreshed: 0,
             workers_have_news: false,
             suspects_are_old: false,
             failure: None,
@@ -287,8 +296,8 @@ impl NativeEngine {
 
     fn look_at(&mut self, link: &Link, extent: Extent) {
         let known = self.identifier_of(link.index);
-        let device_type = self.device_types.entry(link.index).or_insert_with(|| device_type(link));
-        match classify(link, device_type.as_deref()) {
+        let device = self.devices.entry(link.index).or_insert_with(|| Device::of(link));
+        match classify(link, device.kind.as_deref()) {
             Classification::Not(reason) => {
                 if let Some(identifier) = known {
                     self.depart(&identifier, &reason);
@@ -311,6 +320,7 @@ impl NativeEngine {
         }
         entry.index = Some(link.index);
         entry.bearer_type = bearer_type;
+        entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
         entry.tunnel = tunnel;
         entry.name.clone_from(&link.name);
         entry.forgotten = false;
@@ -333,7 +343,7 @@ impl NativeEngine {
 
     fn notice_absence(&mut self, index: u32) {
         self.ignored.remove(&index);
-        self.device_types.remove(&index);
+        self.devices.remove(&index);
         let Some(identifier) = self.identifier_of(index) else { return };
         if let Some(entry) = self.access_points.get_mut(&identifier) {
             entry.index = None;
@@ -439,14 +449,15 @@ impl NativeEngine {
     /// Carrier changes matter on every access point that has one.
     fn name_suspects(&mut self) {
         let cache = self.watcher.cache();
-        let up: BTreeMap<u32, &str> = self
+        let up: BTreeMap<u32, &Entry> = self
             .access_points
             .values()
-            .filter_map(|entry| cache.link(entry.index?))
-            .filter(|link| link.administratively_up)
-            .map(|link| (link.index, link.name.as_str()))
+            .filter_map(|entry| Some((cache.link(entry.index?)?, entry)))
+            .filter(|(link, _)| link.administratively_up)
+            .map(|(link, entry)| (link.index, entry))
             .collect();
-        let watched = up.iter().filter(|(_, name)| self.carrier_watch.is_on(name)).map(|(index, _)| *index).collect();
+        let is_watched = |entry: &Entry| self.carrier_watch.is_on(&entry.name, &entry.hardware);
+        let watched = up.iter().filter(|(_, entry)| is_watched(entry)).map(|(index, _)| *index).collect();
         let suspects = up.into_keys().collect();
         self.watcher.set_suspects(suspects);
         self.watcher.set_watched(watched);
@@ -479,6 +490,7 @@ impl NativeEngine {
             identifier: identifier.clone(),
             name: entry.name.clone(),
             bearer_type: entry.bearer_type,
+            hardware: entry.hardware.clone(),
             cannot_start_and_stop,
             level,
             steering,
@@ -560,8 +572,17 @@ impl NativeEngine {
 
     /// Takes in the news too, unless there still is something of the kernel's to be read first.
     fn take_in_with_news(&mut self, changes: Changes) {
-        let news = if self.watcher.is_behind() { Vec::new() } else { std::mem::take(&mut self.unread_news) };
+        let news = if self.holds_back() { Vec::new() } else { std::mem::take(&mut self.unread_news) };
         self.take_in(changes, news);
+    }
+
+    fn holds_back(&self) -> bool {
+        self.patient_until().is_some_and(|end| self.context.clock.now() < end)
+    }
+
+    /// Until when the kernel's messages are to be read first; none if all have been.
+    fn patient_until(&self) -> Option<Moment> {
+        self.watcher.behind_since().map(|since| since + PATIENCE)
     }
 
     /// Waits for something to take in.
@@ -572,10 +593,14 @@ impl NativeEngine {
         if std::mem::take(&mut self.suspects_are_old) {
             self.name_suspects();
         }
+        let is_held_back = !self.unread_news.is_empty() || self.refreshed > 0;
+        let impatience = self.patient_until().filter(|_| is_held_back);
+        let clock = self.context.clock.clone();
         let wake = tokio::select! {
             // In this order: news are told together with what the kernel has to say, the other way round they cannot be.
             biased;
             news = self.news.recv() => Wake::News(news),
+            () = sleep_until(&clock, impatience) => Wake::Impatience,
             changes = self.watcher.changed() => Wake::Kernel(changes),
             () = self.managers.changed() => Wake::Managers,
             _ = self.resumptions.resumed() => Wake::Resumed,
@@ -585,6 +610,7 @@ impl NativeEngine {
             Wake::Kernel(Err(error)) => return Err(Self::failed(error)),
             // There always is some, as we have a sender ourselves.
             Wake::News(news) => self.take_in_news(news),
+            Wake::Impatience => self.take_in_with_news(Changes::default()),
             Wake::Managers => self.report_all(),
             Wake::Resumed => self.look_anew().await?,
         }
@@ -640,7 +666,10 @@ impl Engine for NativeEngine {
 
         let Some(entry) = self.access_points.get_mut(&identifier).filter(|entry| !entry.departing) else { return };
         let is_free = !entry.has_something_of_ours();
-        let claim = self.managers.claim(&entry.name).filter(|_| is_free && target != Target::Released);
+        let claim = self
+            .managers
+            .claim(&entry.name)
+            .filter(|_| is_free && !matches!(target, Target::Released | Target::LeftUp));
         if let Some(claim) = claim {
             // The core has not heard yet whose it is.
             let failure = claim.failure(&entry.name);
@@ -705,8 +734,12 @@ impl Engine for NativeEngine {
             if self.refreshes > 0 {
                 self.look_anew().await?;
                 self.refreshes -= 1;
-                self.events.push_back(EngineEvent::Refreshed);
+                self.refreshed += 1;
                 continue;
+            }
+            if self.refreshed > 0 && !self.holds_back() {
+                self.refreshed -= 1;
+                return Ok(EngineEvent::Refreshed);
             }
             self.take_in_next().await?;
         }
@@ -718,6 +751,7 @@ impl Entry {
         Self {
             index: Some(link.index),
             bearer_type: BearerType::Unknown,
+            hardware: Hardware::default(),
             tunnel: false,
             name: link.name.clone(),
             names: Names::default(),
@@ -769,7 +803,7 @@ impl Entry {
 
 impl WorkerHandle {
     fn is_removing(&self) -> bool {
-        matches!(self.orders.borrow().target, Target::Released | Target::Stopped)
+        matches!(self.orders.borrow().target, Target::Released | Target::LeftUp | Target::Stopped)
     }
 }
 
@@ -787,6 +821,13 @@ impl LinkView {
             looks: 0,
             surroundings,
         }
+    }
+}
+
+async fn sleep_until(clock: &BootClock, deadline: Option<Moment>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -808,18 +849,4 @@ fn missing_privilege(name: &str, missing: &[&'static str]) -> Option<Failure> {
 
 const fn not_supported(reason: FailureReason, message: String) -> Failure {
     Failure { error: SessionError::OperationNotSupported, reason, message }
-}
-
-/// `DEVTYPE` of the device's uevent. Sysfs may show another namespace than ours, so the index must agree.
-fn device_type(link: &Link) -> Option<String> {
-    if link.kind.is_some() {
-        return None;
-    }
-    let directory = PathBuf::from("/sys/class/net").join(&link.name);
-    let index = fs::read_to_string(directory.join("ifindex")).ok()?;
-    if index.trim() != link.index.to_string() {
-        return None;
-    }
-    let uevent = fs::read_to_string(directory.join("uevent")).ok()?;
-    uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).map(str::to_owned)
 }

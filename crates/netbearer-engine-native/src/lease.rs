@@ -2,10 +2,10 @@
 //! state machines, and puts what they say into one sequence of events.
 
 use std::{
-    collections::BTreeSet,
     future::pending,
     io,
     net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -19,6 +19,7 @@ use netbearer_types::Moment;
 use tokio::{net::UdpSocket, runtime::Handle};
 
 use crate::{
+    addresses::MachineAddresses,
     neighbourhood::{Finding, Neighbourhood},
     remembered::Memory,
     spare_socket::SpareSocket,
@@ -51,6 +52,8 @@ pub(crate) struct LeaseKeeper {
     former_address: Option<Ipv4Addr>,
     /// An address in whose place another one has come, since anybody asked.
     replaced_address: Option<Ipv4Addr>,
+    /// It had an address, and then none, since anybody asked.
+    was_without_address: bool,
     /// A gateway that answered in this stay, and its hardware address.
     gateway: Option<(Ipv4Addr, [u8; 6])>,
 }
@@ -94,6 +97,7 @@ impl LeaseKeeper {
             installed: None,
             former_address: None,
             replaced_address: None,
+            was_without_address: false,
             gateway: None,
         })
     }
@@ -215,6 +219,7 @@ impl LeaseKeeper {
     pub(crate) fn address_installed(&mut self, lease: Lease) {
         if let Some(former) = self.former_address.replace(lease.address).filter(|former| *former != lease.address) {
             self.replaced_address = Some(former);
+            self.was_without_address = true;
         }
         let is_elsewhere = |before: &Lease| before.address != lease.address || before.gateway() != lease.gateway();
         if self.installed.as_ref().is_some_and(is_elsewhere) {
@@ -236,12 +241,12 @@ impl LeaseKeeper {
     }
 
     /// Watches over the installed address from now on, unless that is being done; `machine` has the hardware addresses of
-    /// all interfaces. Finds out where its gateway is, too, for the next time.
-    pub(crate) fn watch_over_address(&mut self, machine: impl FnOnce() -> BTreeSet<[u8; 6]>) {
+    /// all interfaces at any time. Finds out where its gateway is, too, for the next time.
+    pub(crate) fn watch_over_address(&mut self, machine: &Arc<MachineAddresses>) {
         let Some(lease) = &self.installed else { return };
         if !self.neighbourhood.watches_over(lease.address) {
             let is_gateway_known = self.known_gateway(lease).is_some();
-            self.neighbourhood.watch_over(lease, machine(), is_gateway_known);
+            self.neighbourhood.watch_over(lease, machine, is_gateway_known);
         }
     }
 
@@ -250,10 +255,25 @@ impl LeaseKeeper {
         self.replaced_address.take()
     }
 
+    pub(crate) fn installed_address(&self) -> Option<Ipv4Addr> {
+        self.installed.as_ref().map(|lease| lease.address)
+    }
+
+    /// True if it has an address now, and had none for a while after an earlier one; that is told once.
+    pub(crate) const fn take_absence(&mut self) -> bool {
+        self.installed.is_some() && std::mem::replace(&mut self.was_without_address, false)
+    }
+
+    /// The interface has another hardware address; the hosts around are told. The lease stays the one that was had with the
+    /// former.
+    pub(crate) fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
+        self.neighbourhood.change_hardware_address(hardware_address);
+    }
+
     /// The interface has no address any more.
     pub(crate) fn address_removed(&mut self) {
         self.datagrams = None;
-        self.installed = None;
+        self.was_without_address |= self.installed.take().is_some();
         self.neighbourhood.forget_address();
     }
 

@@ -11,6 +11,7 @@ mod beside;
 mod carrier_watch;
 mod classification;
 mod contest;
+mod device;
 mod engine;
 mod followed;
 mod foreign;

@@ -1,7 +1,7 @@
 //! What is asked and heard by ARP on one link, as long as a lease is asked for or kept there: carries packets and time to
 //! the state machines of `netbearer-dhcp`, decides nothing.
 
-use std::{collections::BTreeSet, io, net::Ipv4Addr, time::SystemTime};
+use std::{io, net::Ipv4Addr, sync::Arc, time::SystemTime};
 
 use netbearer_dhcp::{
     AddressGuard, Conflict, GatewayInquiry, KnownNetwork, Lease, RememberedLease,
@@ -12,7 +12,7 @@ use netbearer_kernel::{ArpSocket, BootClock, ReceivedArpPacket};
 use netbearer_types::Moment;
 use tokio::runtime::Handle;
 
-use crate::spare_socket::SpareSocket;
+use crate::{addresses::MachineAddresses, spare_socket::SpareSocket};
 
 /// The hosts around one interface.
 pub(crate) struct Neighbourhood {
@@ -24,7 +24,8 @@ pub(crate) struct Neighbourhood {
     /// Whom the kernel lets through; everybody if none.
     heard: Option<Vec<Ipv4Addr>>,
     known_network: Option<KnownNetwork>,
-    guard: Option<AddressGuard>,
+    /// With the addresses of this machine as they are at any time.
+    guard: Option<(AddressGuard, Arc<MachineAddresses>)>,
     inquiry: Option<GatewayInquiry>,
 }
 
@@ -78,19 +79,29 @@ impl Neighbourhood {
     }
 
     pub(crate) fn watches_over(&self, address: Ipv4Addr) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.address() == address)
+        self.guard.as_ref().is_some_and(|(guard, _)| guard.address() == address)
     }
 
     /// Watches over the address of `lease`, which is installed, and asks where its gateway is unless that is known.
-    pub(crate) fn watch_over(&mut self, lease: &Lease, machine: BTreeSet<[u8; 6]>, is_gateway_known: bool) {
+    pub(crate) fn watch_over(&mut self, lease: &Lease, machine: &Arc<MachineAddresses>, is_gateway_known: bool) {
         if self.socket.is_none() {
             self.prepare();
             self.spare.replenish();
         }
         let now = self.clock.now();
-        self.guard = Some(AddressGuard::new(self.hardware_address, machine, lease.address, now));
+        let guard = AddressGuard::new(self.hardware_address, machine.hardware(), lease.address, now);
+        self.guard = Some((guard, Arc::clone(machine)));
         self.inquiry = if is_gateway_known { None } else { GatewayInquiry::new(lease, self.hardware_address, now) };
         self.narrow();
+        self.send_all();
+    }
+
+    /// The interface has another hardware address than it had.
+    pub(crate) fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
+        self.hardware_address = hardware_address;
+        if let Some((guard, _)) = &mut self.guard {
+            guard.change_hardware_address(hardware_address);
+        }
         self.send_all();
     }
 
@@ -105,7 +116,7 @@ impl Neighbourhood {
         // Without a socket nothing can be found out.
         self.socket.as_ref()?;
         let known_network = self.known_network.as_ref().and_then(KnownNetwork::poll_timeout);
-        let guard = self.guard.as_ref().and_then(AddressGuard::poll_timeout);
+        let guard = self.guard.as_ref().and_then(|(guard, _)| guard.poll_timeout());
         let inquiry = self.inquiry.as_ref().and_then(GatewayInquiry::poll_timeout);
         [known_network, guard, inquiry].into_iter().flatten().min()
     }
@@ -116,7 +127,7 @@ impl Neighbourhood {
         if let Some(known_network) = &mut self.known_network {
             known_network.handle_timeout(now);
         }
-        if let Some(guard) = &mut self.guard {
+        if let Some((guard, _)) = &mut self.guard {
             guard.handle_timeout(now);
         }
         if let Some(inquiry) = &mut self.inquiry {
@@ -143,6 +154,8 @@ impl Neighbourhood {
             Err(error) => {
                 tracing::warn!(interface = self.interface, "ARP is not heard any more: {error}");
                 self.close();
+                // Whoever watches over nothing is told to again, with another socket then.
+                self.forget_address();
                 return None;
             }
         };
@@ -160,7 +173,10 @@ impl Neighbourhood {
                 return Some(Finding::Known(lease));
             }
         }
-        if let Some(guard) = &mut self.guard {
+        if let Some((guard, machine)) = &mut self.guard {
+            if message.sender == guard.address() {
+                guard.renew_machine(machine.hardware());
+            }
             guard.handle_message(message, self.clock.now());
             if let Some(conflict) = guard.poll_conflict() {
                 return Some(Finding::Conflict(conflict));
@@ -174,7 +190,7 @@ impl Neighbourhood {
 
     /// Has the kernel let through only whom it matters to hear: on a busy link this process sleeps.
     fn narrow(&mut self) {
-        let (Some(socket), Some(guard)) = (&self.socket, &self.guard) else { return };
+        let (Some(socket), Some((guard, _))) = (&self.socket, &self.guard) else { return };
         let asked = self.inquiry.as_ref().filter(|inquiry| !inquiry.is_over()).map(GatewayInquiry::gateway);
         let heard: Vec<Ipv4Addr> = [guard.address()].into_iter().chain(asked).collect();
         if self.heard.as_ref() != Some(&heard) {
@@ -187,7 +203,7 @@ impl Neighbourhood {
 
     fn send_all(&mut self) {
         let known_network = self.known_network.as_mut().and_then(KnownNetwork::poll_transmit);
-        let guard = self.guard.as_mut().and_then(AddressGuard::poll_transmit);
+        let guard = self.guard.as_mut().and_then(|(guard, _)| guard.poll_transmit());
         let inquiry = self.inquiry.as_mut().and_then(GatewayInquiry::poll_transmit);
         for Transmit { destination, message } in [known_network, guard, inquiry].into_iter().flatten() {
             let packet = message.encode();
@@ -212,5 +228,46 @@ impl Neighbourhood {
 impl Drop for Neighbourhood {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netbearer_dhcp::Term;
+
+    use super::*;
+
+    /// No interface has it.
+    const INTERFACE: u32 = u32::MAX;
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+    fn lease() -> Lease {
+        Lease {
+            address: ADDRESS,
+            prefix_length: 24,
+            server_identifier: Ipv4Addr::new(10, 0, 0, 1),
+            routers: Vec::new(),
+            classless_routes: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+            domain_name: None,
+            mtu: None,
+            captive_portal: None,
+            broadcast: None,
+            acquired_at: Moment::ZERO,
+            term: Term::Infinite,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_heard_of_any_more_is_to_be_watched_over_anew() {
+        let clock = BootClock::start().unwrap();
+        let mut neighbourhood = Neighbourhood::new(INTERFACE, [2, 0, 0, 0, 0, 1], clock, SpareSocket::default());
+        neighbourhood.watch_over(&lease(), &Arc::default(), true);
+        let down = rustix::io::Errno::NETDOWN;
+        assert!(neighbourhood.hear(Err(down.into())).is_none());
+        assert!(neighbourhood.watches_over(ADDRESS), "the socket goes on when the interface does");
+        assert!(neighbourhood.hear(Err(rustix::io::Errno::NOBUFS.into())).is_none());
+        assert!(!neighbourhood.watches_over(ADDRESS));
     }
 }

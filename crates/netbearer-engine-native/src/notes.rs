@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::ChangedSetting;
+use crate::settings::{self, ChangedSetting};
 
 /// How an interface was found. Only what we change and the kernel cannot tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +40,11 @@ impl Notes {
         Self { directory }
     }
 
-    /// Writes a note, unless there is one already: the first one tells how the interface was found.
-    pub(crate) fn write(&self, note: &Note) -> io::Result<()> {
+    /// Writes a note, unless there is one already: the first one tells how the interface was found, and only settings are
+    /// added to it. Returns the note as it is then.
+    pub(crate) fn write(&self, note: Note) -> io::Result<Note> {
         let path = self.path(note.index);
-        let text = serde_json::to_vec(note)?;
+        let text = serde_json::to_vec(&note)?;
         // Written in one piece, and before anything is changed: a process killed on the way leaves a note of nothing.
         let write = |mut file: File| {
             // Half a note is none.
@@ -51,14 +52,20 @@ impl Notes {
         };
         match File::create_new(&path).and_then(write) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let same = |old: &Note| old.boot == note.boot && old.hardware_address == note.hardware_address;
-                if read(&path).as_ref().is_some_and(same) { Ok(()) } else { fs::write(&path, &text) }
+                let is_same = |old: &Note| old.boot == note.boot && old.hardware_address == note.hardware_address;
+                let Some(first) = read(&path).filter(is_same) else { return fs::write(&path, &text).map(|()| note) };
+                let mut more = first.clone();
+                settings::merge(&mut more.settings, &note.settings);
+                if more != first {
+                    self.rewrite(&more)?;
+                }
+                Ok(more)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.directory)?;
-                fs::write(&path, &text)
+                fs::write(&path, &text).map(|()| note)
             }
-            written => written,
+            written => written.map(|()| note),
         }
     }
 
@@ -127,9 +134,15 @@ mod tests {
     fn the_first_note_stays_until_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path().join("notes"));
-        notes.write(&note(3, false)).unwrap();
-        notes.write(&note(3, true)).unwrap();
-        assert_eq!(read_all(&notes), [Some(note(3, false))]);
+        assert_eq!(notes.write(note(3, false)).unwrap(), note(3, false));
+        let settings =
+            |old| serde_json::from_value(serde_json::json!([{ "name": "ipv4 rp_filter", "old": old, "new": 2 }]));
+        let changed = Note { settings: settings(1).unwrap(), ..note(3, true) };
+        let first = Note { settings: settings(1).unwrap(), ..note(3, false) };
+        assert_eq!(notes.write(changed).unwrap(), first, "what is changed next is in it");
+        let changed_again = Note { settings: settings(0).unwrap(), ..note(3, true) };
+        assert_eq!(notes.write(changed_again).unwrap(), first);
+        assert_eq!(read_all(&notes), [Some(first)]);
         notes.remove(3);
         assert!(notes.all().is_empty());
     }
@@ -138,7 +151,7 @@ mod tests {
     fn a_note_is_rewritten_with_more_and_an_older_one_is_still_read() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path().to_owned());
-        notes.write(&note(3, false)).unwrap();
+        notes.write(note(3, false)).unwrap();
         let text = fs::read_to_string(notes.path(3)).unwrap();
         assert!(!text.contains("settings"), "{text}");
         assert_eq!(read_all(&notes), [Some(note(3, false))]);
@@ -156,8 +169,8 @@ mod tests {
     fn a_note_of_another_boot_is_replaced_and_a_broken_one_is_told_of_to_be_removed() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path().to_owned());
-        notes.write(&Note { boot: "zero".into(), ..note(3, true) }).unwrap();
-        notes.write(&note(3, false)).unwrap();
+        notes.write(Note { boot: "zero".into(), ..note(3, true) }).unwrap();
+        notes.write(note(3, false)).unwrap();
         fs::write(directory.path().join("interface-4.json"), "{").unwrap();
         assert_eq!(read_all(&notes), [Some(note(3, false)), None]);
         let paths: Vec<PathBuf> = notes.all().into_iter().map(|(path, _)| path).collect();

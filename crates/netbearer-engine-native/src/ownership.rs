@@ -11,6 +11,9 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+/// How often a lock is taken again whose file was removed in that moment.
+const ATTEMPTS: u32 = 8;
+
 /// Why this process may not change the namespace.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,13 +53,17 @@ struct Held {
     /// Stays open once it was: opening it again takes longer than locking it.
     file: Option<File>,
     claims: usize,
+    /// How often this process has taken the lock from another.
+    takes: u64,
 }
 
 /// The right to change the namespace, while it lives.
 #[derive(Debug)]
+#[must_use = "the lock is given back at once"]
 pub(crate) struct Claim {
     held: Arc<Mutex<Held>>,
     took_the_lock: bool,
+    takes: u64,
 }
 
 impl Claim {
@@ -64,6 +71,12 @@ impl Claim {
     /// by a process that is gone.
     pub(crate) const fn took_the_lock(&self) -> bool {
         self.took_the_lock
+    }
+
+    /// How often this process had taken the lock from others by then: what was seen with another number, somebody else may
+    /// have changed since.
+    pub(crate) const fn takes(&self) -> u64 {
+        self.takes
     }
 }
 
@@ -87,9 +100,10 @@ impl Ownership {
                 tracing::debug!("the lock could not be signed: {error}");
             }
             held.file = Some(file);
+            held.takes += u64::from(took_the_lock);
         }
         held.claims += 1;
-        Ok(Claim { held: Arc::clone(&self.held), took_the_lock })
+        Ok(Claim { held: Arc::clone(&self.held), took_the_lock, takes: held.takes })
     }
 
     /// True if nobody else can have had the lock since this process took it first: whatever of ours is in the kernel is its
@@ -124,12 +138,29 @@ impl Ownership {
 
     fn take(&self, opened: Option<File>) -> Result<File, OwnershipError> {
         let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
-        let opened = opened.filter(|file| self.is_signed(file));
-        let file = opened.map_or_else(|| self.open(), Ok).map_err(unwritable)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OwnershipError::Owned { process: read_process(&file) }),
-            Err(error) => Err(unwritable(error.into())),
+        let mut opened = opened.filter(|file| self.is_signed(file));
+        for _ in 0..ATTEMPTS {
+            let file = opened.take().map_or_else(|| self.open(), Ok).map_err(unwritable)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if self.is_in_place(&file).map_err(unwritable)? => return Ok(file),
+                // Somebody has removed it meanwhile, and whoever comes next takes another one.
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(OwnershipError::Owned { process: read_process(&file) });
+                }
+                Err(error) => return Err(unwritable(error.into())),
+            }
+        }
+        Err(unwritable(io::Error::other("somebody keeps removing it")))
+    }
+
+    /// True if it is this file that others find there.
+    fn is_in_place(&self, file: &File) -> io::Result<bool> {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -199,15 +230,30 @@ mod tests {
             [claims[0].took_the_lock(), claims[1].took_the_lock(), ownership.is_undisputed()],
             [true, false, true]
         );
+        assert_eq!([claims[0].takes(), claims[1].takes()], [1, 1]);
         drop(claims);
         assert!(ownership.is_undisputed(), "nobody else has had it since");
         assert!(!ownership.claim().unwrap().took_the_lock());
         assert!(other.claim().unwrap().took_the_lock());
         assert!(!ownership.is_undisputed());
-        assert!(ownership.claim().unwrap().took_the_lock());
+        let claim = ownership.claim().unwrap();
+        assert_eq!((claim.took_the_lock(), claim.takes()), (true, 2));
+        drop(claim);
         fs::remove_file(path).unwrap();
         assert!(!ownership.is_undisputed(), "the next one takes another file");
         assert!(ownership.claim().unwrap().took_the_lock());
+    }
+
+    #[test]
+    fn a_file_that_is_not_in_its_place_any_more_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netns-1.lock");
+        let (first, second) = (Ownership::new(path.clone()), Ownership::new(path.clone()));
+        drop(first.claim().unwrap());
+        // It keeps its name for whoever looks at the file alone.
+        fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        let _claims = [second.claim().unwrap()];
+        assert!(matches!(first.claim(), Err(OwnershipError::Owned { .. })), "two would have it");
     }
 
     #[test]

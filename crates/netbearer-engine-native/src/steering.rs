@@ -11,7 +11,7 @@ use netbearer_dhcp::{Lease, Route};
 use netbearer_kernel::{AddressLifetime, AddressSpec, Cache, RouteKind, RouteSpec, RuleAction, RuleSpec};
 use netbearer_types::{AnnouncedRoutes, BearerFamily, BypassVpn, Family, Moment, Profile, TableBase};
 
-use crate::{learnt::Learnt, surroundings::Surroundings};
+use crate::{learnt::Learnt, surroundings::Surroundings, tunnel::Tunnel};
 
 /// A value that another program's marks are known to have where ours have the number by default.
 const FOREIGN_MARK: u8 = 0x6d;
@@ -210,10 +210,25 @@ impl Rules<'_> {
     /// Whoever came first: what may leave outside a tunnel comes before its rules, which `ip rule` puts before all there are.
     fn first_priority(&self, family: Family) -> u32 {
         let tunnel = self.surroundings.tunnel.as_ref().filter(|_| self.is_beside_tunnel(family));
-        let before = tunnel.and_then(|tunnel| tunnel.first_rule).and_then(|first| first.checked_sub(PRIORITIES + 1));
-        // 0 is the local table's.
-        before.filter(|priority| *priority > 0).map_or(BOUND_PRIORITY, |priority| priority.min(BOUND_PRIORITY))
+        let before = tunnel.and_then(|tunnel| tunnel.first_rule).and_then(before);
+        before.map_or(BOUND_PRIORITY, |priority| priority.min(BOUND_PRIORITY))
     }
+}
+
+/// The first of as many priorities as ours before this one; none if there is no room.
+fn before(priority: u32) -> Option<u32> {
+    // 0 is the local table's.
+    priority.checked_sub(PRIORITIES + 1).filter(|first| *first > 0)
+}
+
+/// Why ours do not come before the rules of this tunnel, for people.
+pub(crate) fn obstacle_before(tunnel: &Tunnel) -> Option<String> {
+    let first = tunnel.first_rule.filter(|first| before(*first).is_none())?;
+    let name = &tunnel.full.interface_name;
+    let least = PRIORITIES + 2;
+    Some(format!(
+        "only bound sockets leave outside of the VPN {name}: its rules begin at the priority {first}, which leaves no room before them; have them begin at {least} or later"
+    ))
 }
 
 /// No network of one link is this large, unless it lies in a private block (RFC 1918, RFC 6598) as a whole. A route to it
@@ -293,7 +308,6 @@ mod tests {
     use netbearer_types::{FullTunnel, SteeringPlan};
 
     use super::*;
-    use crate::tunnel::Tunnel;
 
     fn numbers_of_ours() -> Numbers {
         Numbers::new(SteeringPlan::default().first_table)

@@ -165,21 +165,7 @@ mod tests {
     }
 
     fn rule(priority: u32, action: RuleAction) -> Rule {
-        Rule {
-            family: Family::V4,
-            priority,
-            source: None,
-            destination: None,
-            mark: None,
-            mark_mask: None,
-            output_interface: None,
-            input_interface: None,
-            selects_further: false,
-            inverted: false,
-            suppressed_prefix_length: None,
-            action,
-            protocol: 3,
-        }
+        Rule { protocol: 3, ..Rule::new(Family::V4, priority, action) }
     }
 
     fn found(kind: &str, routes: &[Route], rules: &[Rule]) -> Option<Tunnel> {

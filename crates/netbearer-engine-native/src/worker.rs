@@ -26,7 +26,7 @@ use crate::{
     leftovers::Leftovers,
     notes::{Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
-    remembered::{Memory, RememberedLeases},
+    remembered::{LeaseOwner, Memory, RememberedLeases},
     settings,
     spare_socket::SpareSocket,
     steering::{self, Numbers, Rules, Steering},
@@ -42,7 +42,7 @@ pub(crate) struct Context {
     pub(crate) remembered: RememberedLeases,
     pub(crate) numbers: Numbers,
     pub(crate) spare: SpareSocket,
-    pub(crate) addresses: MachineAddresses,
+    pub(crate) addresses: Arc<MachineAddresses>,
     pub(crate) boot: String,
 }
 
@@ -107,6 +107,8 @@ pub(crate) struct Worker {
     news: mpsc::UnboundedSender<News>,
     /// Held from before the first change until everything of ours is gone.
     claim: Option<Claim>,
+    /// [`Claim::takes`] when the link was looked at last.
+    looked_at: u64,
     steering: Option<Steering>,
     installation: Installation,
     /// The interface as it was found, once we have changed it.
@@ -138,6 +140,10 @@ pub(crate) enum WorkError {
     NoHardwareAddress { interface: String },
     #[error("the interface is gone")]
     Gone,
+    #[error(
+        "{interface} was set down by another program while it was brought up; find out which with `ip monitor`, and open again"
+    )]
+    SetDown { interface: String },
     #[error("{0}, and no other lease came in time")]
     LeaseLost(LossReason),
     #[error(
@@ -166,6 +172,7 @@ impl Worker {
             learnt,
             news,
             claim: None,
+            looked_at: 0,
             steering: None,
             installation: Installation::default(),
             found: None,
@@ -183,7 +190,7 @@ impl Worker {
             let mut overtaken = self.orders.clone();
             let number = order.number;
             match order.target {
-                Target::Released | Target::Stopped => {
+                Target::Released | Target::LeftUp | Target::Stopped => {
                     self.tell(number, Stage::Working(Step::Removing));
                     match self.release(&order).await {
                         Ok(()) => self.tell(number, Stage::Reached),
@@ -232,17 +239,23 @@ impl Worker {
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.resumptions = self.context.clock.resumptions();
-        let link = self.prepare(order).await?;
+        let mut link = self.prepare(order).await?;
         self.set_up(&link).await?;
+        let mut was_up = None;
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
             // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
             // done meanwhile.
             let prepared = self.open_lease(&order.profile, &link)?;
-            let link = carrier(&mut self.link).await?;
+            let prepared_for = link;
+            link = carrier(&mut self.link, &mut was_up).await?;
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
-            let lease =
-                if prepared.interface() == link.index { prepared } else { self.open_lease(&order.profile, &link)? };
+            let has_other_hardware_address = link.hardware_address != prepared_for.hardware_address;
+            if has_other_hardware_address {
+                self.note_hardware_address(&link);
+            }
+            let is_same = prepared_for.index == link.index && !has_other_hardware_address;
+            let lease = if is_same { prepared } else { self.open_lease(&order.profile, &link)? };
             self.lease.insert(lease).start().await;
             self.ask_for_rules(order, &link).await?;
             self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
@@ -311,9 +324,13 @@ impl Worker {
                     if !is_way_left {
                         self.tell(order.number, Stage::Working(Step::AcquiringLease));
                     }
+                    let lost = self.lease.as_ref().and_then(LeaseKeeper::installed_address);
                     self.remove_lease_parts().await;
                     if is_way_left {
                         self.say(Topic::Standing(Some(self.installation.standing())));
+                        if lost.is_some() {
+                            abort_sockets(lost, link.index);
+                        }
                     } else if reason == LossReason::Expired {
                         return Err(WorkError::LeaseLost(reason));
                     }
@@ -326,9 +343,10 @@ impl Worker {
     async fn watch_over_address(&mut self) {
         tokio::task::yield_now().await;
         let Some(lease) = &mut self.lease else { return };
-        lease.watch_over_address(|| self.context.addresses.hardware());
-        if let Some(address) = lease.take_replaced_address() {
-            abort_sockets(address);
+        lease.watch_over_address(&self.context.addresses);
+        let replaced = lease.take_replaced_address();
+        if lease.take_absence() {
+            abort_sockets(replaced, lease.interface());
         }
     }
 
@@ -369,6 +387,9 @@ impl Worker {
             *link = view;
             if has_other_hardware_address {
                 self.note_hardware_address(link);
+                if let (Some(lease), Ok(address)) = (&mut self.lease, link.hardware_address.as_slice().try_into()) {
+                    lease.change_hardware_address(address);
+                }
             }
             if changed {
                 self.follow_name_and_surroundings(link).await?;
@@ -465,9 +486,10 @@ impl Worker {
                 administratively_up: link.administratively_up,
                 settings,
             };
-            let written = self.context.notes.write(&note);
-            written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
-            settings::change(&mut self.urgent_settings, &note.settings);
+            let changed = note.settings.clone();
+            let written = self.context.notes.write(note);
+            let note = written.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+            settings::change(&mut self.urgent_settings, &changed);
             if let Some(former) = self.found.replace(note) {
                 self.context.notes.remove(former.index);
             }
@@ -531,15 +553,17 @@ impl Worker {
             return Ok(());
         }
         let claim = self.context.ownership.claim()?;
-        if claim.took_the_lock() {
-            if order.leftovers.are_noted() {
-                order.leftovers.clear(&self.context.requests, &self.context.notes).await;
-            }
-            // How the interface is found is how it is now, not as whoever had the lock had it.
+        if claim.took_the_lock() && order.leftovers.are_noted() {
+            order.leftovers.clear(&self.context.requests, &self.context.notes).await;
+        }
+        if self.looked_at != claim.takes() {
+            // How the interface is found is how it is now, not as whoever had the lock had it. Who has taken it from them
+            // may be working on another one, or may not have come to look.
             let looks = self.link.borrow().as_ref().map_or(0, |link| link.looks);
             self.say(Topic::Look);
             let is_newer = |link: &Option<LinkView>| link.as_ref().is_none_or(|link| link.looks > looks);
             self.link.wait_for(is_newer).await.map_err(|_| WorkError::Gone)?;
+            self.looked_at = claim.takes();
         }
         self.claim = Some(claim);
         Ok(())
@@ -574,9 +598,13 @@ impl Worker {
             .as_slice()
             .try_into()
             .map_err(|_| WorkError::NoHardwareAddress { interface: link.name.clone() })?;
+        let owner = profile
+            .client_identifier
+            .clone()
+            .map_or(LeaseOwner::HardwareAddress(hardware_address), LeaseOwner::Identifier);
         let seed = RandomState::new().build_hasher().finish();
         let configuration = ClientConfiguration {
-            remembered: self.context.remembered.get(&self.identifier),
+            remembered: self.context.remembered.get(&self.identifier, &owner),
             client_identifier: profile.client_identifier.clone(),
             host_name: profile.hostname.clone(),
             vendor_class: profile.vendor_class.clone(),
@@ -585,8 +613,8 @@ impl Worker {
             ..ClientConfiguration::new(hardware_address, seed)
         };
         // A lease that is given back is not to be asked for again.
-        let memory =
-            (!profile.dhcp_release).then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone()));
+        let memory = (!profile.dhcp_release)
+            .then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone(), owner));
         let keeper =
             LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare, memory);
         keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
@@ -617,12 +645,14 @@ impl Worker {
         let lease = self.lease.take();
         if let Some(mut lease) = lease.filter(|_| order.profile.dhcp_release) {
             lease.release().await;
-            self.context.remembered.forget(&self.identifier);
+            // An error means that it panicked, and then the file stays.
+            let _ = self.context.remembered.forget(&self.identifier).await;
         }
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone();
         let found = self.found.take();
-        let set_down = order.target == Target::Stopped || found.as_ref().is_some_and(|note| !note.administratively_up);
+        let was_down = found.as_ref().is_some_and(|note| !note.administratively_up);
+        let set_down = order.target == Target::Stopped || order.target == Target::Released && was_down;
         // Asked for after the removals, in the same row.
         let removed = self.installation.remove(&self.context.requests).await;
         complain(&self.identifier, removed);
@@ -657,7 +687,7 @@ impl Worker {
             }
             WorkError::Request(_) | WorkError::Socket { .. } => FailureReason::KernelRefused,
             WorkError::Gone => FailureReason::NotAvailable,
-            WorkError::LeaseLost(_) => FailureReason::LinkLost,
+            WorkError::LeaseLost(_) | WorkError::SetDown { .. } => FailureReason::LinkLost,
             _ => FailureReason::EngineFailed,
         };
         self.tell(number, Stage::Failed(reason, with_causes(error)));
@@ -704,24 +734,38 @@ fn ask_routers(link: &LinkView) {
     }
 }
 
-/// Who speaks from an address that is gone waits for answers that cannot come. On another thread: the kernel has to look at
-/// all its sockets.
-fn abort_sockets(address: Ipv4Addr) {
-    tokio::task::spawn_blocking(move || match netbearer_kernel::abort_tcp_sockets(address) {
-        Ok(aborted) => tracing::debug!(%address, aborted, "TCP sockets on a lost address were aborted"),
-        Err(error) => tracing::warn!("TCP sockets on the lost address {address} could not be aborted: {error}"),
+/// Who speaks from an address that is gone, or began to when there was none, waits for answers that cannot come. On another
+/// thread: the kernel has to look at all its sockets.
+fn abort_sockets(replaced: Option<Ipv4Addr>, interface: u32) {
+    tokio::task::spawn_blocking(move || {
+        let of_replaced = replaced.map_or(Ok(0), netbearer_kernel::abort_tcp_sockets);
+        let without = netbearer_kernel::abort_tcp_sockets_without_address(interface);
+        match of_replaced.and_then(|aborted| Ok(aborted + without?)) {
+            Ok(aborted) => tracing::debug!(?replaced, aborted, "TCP sockets on a lost address were aborted"),
+            Err(error) => tracing::warn!(?replaced, "TCP sockets on a lost address could not be aborted: {error}"),
+        }
     });
 }
 
 /// For what only ends by failing.
 enum Never {}
 
-async fn carrier(link: &mut watch::Receiver<Option<LinkView>>) -> Result<LinkView, WorkError> {
-    let seen = link
-        .wait_for(|link| link.as_ref().is_none_or(|link| link.administratively_up && link.carrier))
-        .await
-        .map_err(|_| WorkError::Gone)?;
-    seen.clone().ok_or(WorkError::Gone)
+/// Waits for the carrier. Who sees an interface down that was up, `was_up`, has nothing to wait for.
+async fn carrier(
+    link: &mut watch::Receiver<Option<LinkView>>,
+    was_up: &mut Option<u32>,
+) -> Result<LinkView, WorkError> {
+    let is_decided = |link: &Option<LinkView>| {
+        link.as_ref().is_none_or(|link| {
+            if link.administratively_up {
+                *was_up = Some(link.index);
+            }
+            let was_set_down = !link.administratively_up && *was_up == Some(link.index);
+            was_set_down || (link.administratively_up && link.carrier)
+        })
+    };
+    let seen = link.wait_for(is_decided).await.map_err(|_| WorkError::Gone)?.clone().ok_or(WorkError::Gone)?;
+    if seen.administratively_up { Ok(seen) } else { Err(WorkError::SetDown { interface: seen.name }) }
 }
 
 /// Returns when the carrier is not the one it was.
@@ -782,4 +826,85 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use netbearer_kernel::BootClock;
+    use netbearer_types::SteeringPlan;
+
+    use super::*;
+
+    /// A context whose lock has never been taken, for workers that change nothing.
+    fn context(directory: &std::path::Path) -> Arc<Context> {
+        Arc::new(Context {
+            requests: Requests::open().unwrap(),
+            clock: BootClock::start().unwrap(),
+            ownership: Ownership::new(directory.join("netns-1.lock")),
+            notes: Notes::new(directory.join("notes")),
+            remembered: RememberedLeases::new(directory.join("leases")),
+            numbers: Numbers::new(SteeringPlan::default().first_table),
+            spare: SpareSocket::default(),
+            addresses: Arc::default(),
+            boot: "one".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn every_worker_looks_anew_after_the_lock_was_taken_from_another_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = context(directory.path());
+        let order = Order {
+            number: None,
+            target: Target::Configured,
+            profile: Profile::default(),
+            tables_in_use: BTreeSet::new(),
+            leftovers: Arc::default(),
+        };
+        let view = LinkView {
+            index: 3,
+            name: "ap0".to_owned(),
+            hardware_address: vec![2, 0, 0, 0, 0, 1],
+            administratively_up: true,
+            carrier: true,
+            carrier_losses: 0,
+            family: BearerFamily::Wired,
+            interferences: 0,
+            looks: 0,
+            surroundings: Surroundings::default(),
+        };
+        let link = watch::Sender::new(Some(view));
+        let (_orders, orders) = watch::channel(order.clone());
+        let (_learnt, learnt) = watch::channel(Learnt::default());
+        let (news, mut told) = mpsc::unbounded_channel();
+        let mut workers = ["ap0", "ap1"].map(|name| {
+            let (orders, learnt) = (orders.clone(), learnt.clone());
+            let identifier = Identifier::new(name.to_owned());
+            Worker::new(Arc::clone(&context), identifier, orders, link.subscribe(), learnt, news.clone())
+        });
+        let mut asks = || matches!(told.try_recv(), Ok(News { topic: Topic::Look, .. }));
+        let answer = || link.send_modify(|link| link.as_mut().unwrap().looks += 1);
+
+        // Its order is overtaken before it has been answered.
+        assert!(workers[0].claim(&order).now_or_never().is_none() && asks());
+        for worker in &mut workers {
+            let mut claiming = Box::pin(worker.claim(&order));
+            assert!((&mut claiming).now_or_never().is_none() && asks(), "it has not looked yet");
+            answer();
+            claiming.await.unwrap();
+        }
+        for worker in &mut workers {
+            worker.claim = None;
+        }
+        assert!(workers[0].claim(&order).now_or_never().unwrap().is_ok() && !asks(), "nobody else has had it since");
+
+        workers[0].claim = None;
+        drop(Ownership::new(directory.path().join("netns-1.lock")).claim().unwrap());
+        // As for a link of others, beside which something of ours stands.
+        let _taken = context.ownership.claim().unwrap();
+        for worker in &mut workers {
+            assert!(worker.claim(&order).now_or_never().is_none() && asks(), "another process has had it");
+        }
+    }
 }

@@ -457,21 +457,7 @@ mod tests {
     }
 
     fn rule(priority: u32, table: u32) -> Rule {
-        Rule {
-            family: Family::V6,
-            priority,
-            source: None,
-            destination: None,
-            mark: None,
-            mark_mask: None,
-            output_interface: None,
-            input_interface: None,
-            selects_further: false,
-            inverted: false,
-            suppressed_prefix_length: None,
-            action: RuleAction::Table(table),
-            protocol: OUR_PROTOCOL,
-        }
+        Rule { protocol: OUR_PROTOCOL, ..Rule::new(Family::V6, priority, RuleAction::Table(table)) }
     }
 
     /// A kernel that keeps the same objects, tells each of its changes, and silently forgets routes as the real one does.

@@ -72,6 +72,9 @@ pub struct Changes {
     pub dead_end_routes: bool,
     /// Rules changed.
     pub rules: bool,
+    /// A reverse-path filter (`rp_filter`) was changed, of whatever interface, or may have been. Not told of an interface that
+    /// is new.
+    pub reverse_path_filters: bool,
     /// Indexes of interfaces where something else is announced by routers now, or may be: see [`Cache::unheard`].
     ///
     /// [`Cache::unheard`]: crate::Cache::unheard
@@ -104,6 +107,7 @@ impl AddAssign for Changes {
         self.routes.extend(more.routes);
         self.dead_end_routes |= more.dead_end_routes;
         self.rules |= more.rules;
+        self.reverse_path_filters |= more.reverse_path_filters;
         self.announcements.extend(more.announcements);
     }
 }

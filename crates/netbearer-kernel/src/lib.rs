@@ -2,7 +2,7 @@
 //!
 //! [`Watcher`] keeps a [`Cache`] of links, addresses, routes and rules equal to the kernel's truth; [`Requests`] changes
 //! it, and tags what it makes as ours ([`OUR_PROTOCOL`]); [`BootClock`] is the time; [`PacketSocket`] and
-//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP. No netlink type leaves this crate.
+//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP; [`DirectoryWatch`] tells when files change. No netlink type leaves this crate.
 //!
 //! Sockets belong to the network namespace of the thread that opens them, for ever.
 
@@ -14,6 +14,7 @@ mod attributes;
 mod cache;
 mod change;
 mod clock;
+mod directory_watch;
 mod dump;
 mod filter_code;
 mod hardware_address;
@@ -44,6 +45,7 @@ pub use arp_socket::{ArpSocket, ReceivedArpPacket, UnboundArpSocket};
 pub use cache::Cache;
 pub use change::{Change, Changes, Part};
 pub use clock::{BootClock, InjectedSuspends, Resumptions, boot_time};
+pub use directory_watch::{DirectoryWatch, WatchedEntries};
 pub use dump::Dump;
 pub use hardware_address::HardwareAddress;
 pub use link::Link;
@@ -59,7 +61,7 @@ pub use router_announcement::{Announcement, RouterAnnouncement};
 pub use router_option::{AnnouncedOption, RouterOption};
 pub use router_solicitation::solicit_routers;
 pub use rule::{Rule, RuleAction, RuleSpec};
-pub use socket_abort::abort_tcp_sockets;
+pub use socket_abort::{abort_tcp_sockets, abort_tcp_sockets_without_address};
 pub use sysctl::{Sysctl, SysctlError, Sysctls, effective_reverse_path_filter, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
 pub use udp_socket::open_udp_socket;

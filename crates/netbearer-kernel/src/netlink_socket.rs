@@ -21,8 +21,8 @@ use socket2::{SockFilter, SockRef};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
-    Address, BootClock, Change, Dump, Link, Part, Route, RouterAnnouncement, Rule, address::packet_family, filter_code,
-    registration::register,
+    Address, BootClock, Change, Dump, Link, Part, Route, RouterAnnouncement, Rule, address::packet_family, attributes,
+    filter_code, registration::register,
 };
 
 /// No datagram of rtnetlink is larger: the kernel allocates at most 32 KiB for one.
@@ -43,6 +43,7 @@ mod message_type {
     pub(super) const DELETE_RULE: u16 = 33;
     pub(super) const NEW_PREFIX: u16 = 52;
     pub(super) const NEW_USER_OPTION: u16 = 68;
+    pub(super) const NEW_NETCONF: u16 = 80;
     pub(super) const DELETE_NEXT_HOP: u16 = 105;
 }
 
@@ -56,6 +57,8 @@ pub(crate) enum Content {
     NextHopGone,
     /// A router was heard that announces a prefix; the kernel may have renewed its routes, without a word about them.
     PrefixHeard,
+    /// Somebody has changed a reverse-path filter.
+    FilterChanged,
     /// The dump ends here; the error number of one that failed half-way.
     Done(Option<i32>),
     /// The answer to a request: the error number, none for an acknowledgement.
@@ -292,6 +295,7 @@ fn content(kind: u16, flags: u16, payload: &[u8], now: Moment) -> Content {
         message_type::NEW_USER_OPTION => kept(RouterAnnouncement::decode(payload).map(Change::Announcement)),
         message_type::NEW_PREFIX => Content::PrefixHeard,
         message_type::DELETE_NEXT_HOP => Content::NextHopGone,
+        message_type::NEW_NETCONF if is_about_filter_alone(payload) => Content::FilterChanged,
         NLMSG_DONE => Content::Done(error_number(payload)),
         NLMSG_ERROR => Content::Answer(error_number(payload)),
         NLMSG_OVERRUN => Content::Overrun,
@@ -301,6 +305,20 @@ fn content(kind: u16, flags: u16, payload: &[u8], now: Moment) -> Content {
         tracing::trace!(kind, "message of no use");
     }
     change
+}
+
+/// A change of the reverse-path filter is told alone; of an interface that is new everything is told, and it is seen anyway
+/// (`devinet_conf_proc` and `inet_netconf_fill_devconf` of `net/ipv4/devinet.c`).
+fn is_about_filter_alone(payload: &[u8]) -> bool {
+    /// `struct netconfmsg` of `linux/netconf.h`, filled up to four octets.
+    const HEADER_LENGTH: usize = 4;
+    /// `NETCONFA_IFINDEX` and `NETCONFA_RP_FILTER`.
+    const INTERFACE: u16 = 1;
+    const REVERSE_PATH_FILTER: u16 = 3;
+    let attributes = payload.get(HEADER_LENGTH..).unwrap_or_default();
+    let mut kinds =
+        attributes::attributes(attributes, |attribute| Ok(attribute.kind())).filter(|kind| *kind != INTERFACE);
+    kinds.next() == Some(REVERSE_PATH_FILTER) && kinds.next().is_none()
 }
 
 fn kept(change: Option<Change>) -> Content {
@@ -352,7 +370,11 @@ impl NetlinkSocket {
                                 return dump_error(part, number).map(|()| answer);
                             }
                             Content::Overrun => answer.interrupted = true,
-                            Content::LinkHint | Content::NextHopGone | Content::PrefixHeard | Content::Nothing => {}
+                            Content::LinkHint
+                            | Content::NextHopGone
+                            | Content::PrefixHeard
+                            | Content::FilterChanged
+                            | Content::Nothing => {}
                         }
                     }
                 }

@@ -61,6 +61,26 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// A rule that selects everything, and that nobody says is his.
+    #[must_use]
+    pub const fn new(family: Family, priority: u32, action: RuleAction) -> Self {
+        Self {
+            family,
+            priority,
+            source: None,
+            destination: None,
+            mark: None,
+            mark_mask: None,
+            output_interface: None,
+            input_interface: None,
+            selects_further: false,
+            inverted: false,
+            suppressed_prefix_length: None,
+            action,
+            protocol: 0,
+        }
+    }
+
     /// True if it carries our tag.
     #[must_use]
     pub fn is_ours(&self) -> bool {
@@ -76,19 +96,9 @@ impl Rule {
         };
         let mut table = u32::from(header.table);
         let mut rule = Self {
-            family,
-            priority: 0,
-            source: None,
-            destination: None,
-            mark: None,
-            mark_mask: None,
-            output_interface: None,
-            input_interface: None,
             selects_further: header.tos != 0,
             inverted: header.flags.contains(RuleFlags::Invert),
-            suppressed_prefix_length: None,
-            action: RuleAction::Other(0),
-            protocol: 0,
+            ..Self::new(family, 0, RuleAction::Other(0))
         };
         for attribute in attributes(payload.get(HEADER_LENGTH..)?, RuleAttribute::parse) {
             match attribute {

@@ -19,6 +19,8 @@ const HEADER_LENGTH: usize = 16;
 const IDENTITY_LENGTH: usize = 48;
 /// Where an identity has the local address, of 16 octets.
 const LOCAL_ADDRESS: usize = 4;
+/// Where it has the interface that the socket is bound to, of four octets; behind the peer's address.
+const INTERFACE: usize = 36;
 /// What stands before the identity in `struct inet_diag_msg`: family, state, timer, retransmissions.
 const BEFORE_IDENTITY: usize = 4;
 /// All states with a peer, as bits (`net/tcp_states.h`): not `TIME_WAIT`, `CLOSE` and `LISTEN`.
@@ -28,7 +30,8 @@ const BUFFER_LENGTH: usize = 64 * 1024;
 
 /// Aborts the TCP sockets of this network namespace that have this local address and a peer, whoever they belong to: the
 /// calls that wait in them return `ECONNABORTED` at once, instead of after a quarter of an hour of repetitions
-/// (`sock_diag(7)`, `SOCK_DESTROY`). As long as an interface has the address, nothing is done. Listening sockets stay.
+/// (`sock_diag(7)`, `SOCK_DESTROY`). As long as an interface has the address, nothing is done, and nothing more once one has it again. Listening sockets
+/// stay.
 ///
 /// The number of sockets that were aborted. Takes as long as the kernel needs to list its sockets. Needs `CAP_NET_ADMIN`.
 ///
@@ -38,12 +41,37 @@ pub fn abort_tcp_sockets(address: Ipv4Addr) -> io::Result<usize> {
     if is_local(address) {
         return Ok(0);
     }
+    // It may come back meanwhile; then the rest lives on.
+    abort(address, |_| true, || !is_local(address))
+}
+
+/// The same for sockets that are bound to this interface and began to connect by IPv4 while it had no address: the kernel
+/// takes no answer to be theirs, whatever address comes later, so they would wait for two minutes.
+///
+/// # Errors
+/// As [`abort_tcp_sockets`].
+pub fn abort_tcp_sockets_without_address(interface: u32) -> io::Result<usize> {
+    let is_bound = |identity: &SocketIdentity| {
+        identity.get(INTERFACE..).and_then(<[u8]>::first_chunk) == Some(&interface.to_ne_bytes())
+    };
+    abort(Ipv4Addr::UNSPECIFIED, is_bound, || true)
+}
+
+fn abort(
+    address: Ipv4Addr,
+    is_meant: impl Fn(&SocketIdentity) -> bool,
+    may_go_on: impl Fn() -> bool,
+) -> io::Result<usize> {
     let mut socket = DiagnosticSocket::open()?;
     let mut aborted = 0;
     for family in [libc::AF_INET, libc::AF_INET6].map(|family| family as u8) {
         let wanted = local_address(family, address);
         for identity in socket.list(family)? {
-            if identity.get(LOCAL_ADDRESS..LOCAL_ADDRESS + wanted.len()) == Some(wanted.as_slice()) {
+            let has_address = identity.get(LOCAL_ADDRESS..LOCAL_ADDRESS + wanted.len()) == Some(wanted.as_slice());
+            if has_address && is_meant(&identity) {
+                if !may_go_on() {
+                    return Ok(aborted);
+                }
                 aborted += usize::from(socket.destroy(family, &identity)?);
             }
         }

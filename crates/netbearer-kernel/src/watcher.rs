@@ -20,7 +20,7 @@ pub const POKE_WINDOW: Duration = Duration::from_millis(1_000 + 50);
 /// How often watched interfaces are asked for their carrier, whether there is reason to or not.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
-const GROUPS: [u32; 10] = [
+const GROUPS: [u32; 11] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
@@ -28,6 +28,7 @@ const GROUPS: [u32; 10] = [
     libc::RTNLGRP_IPV6_ROUTE,
     libc::RTNLGRP_IPV4_RULE,
     libc::RTNLGRP_IPV6_RULE,
+    libc::RTNLGRP_IPV4_NETCONF,
     libc::RTNLGRP_NEXTHOP,
     libc::RTNLGRP_IPV6_PREFIX,
     libc::RTNLGRP_ND_USEROPT,
@@ -89,8 +90,8 @@ pub struct Watcher {
     /// Messages were lost. The kernel drops more of them without a word until all that it has kept is read
     /// (`NETLINK_S_CONGESTED` of `net/netlink/af_netlink.c`), so nothing is read anew before.
     is_congested: bool,
-    /// There is more to read than was read, or something to be read anew.
-    is_behind: bool,
+    /// Since when there is more to read than was read, or something to be read anew.
+    behind_since: Option<Moment>,
     overruns: u64,
 }
 
@@ -123,7 +124,7 @@ impl Watcher {
             next_poke: None,
             dump_pause: None,
             is_congested: false,
-            is_behind: false,
+            behind_since: None,
             overruns: 0,
         };
         watcher.resync().await?;
@@ -165,7 +166,14 @@ impl Watcher {
     /// did before this moment may not be known. [`Watcher::changed`] returns when it is.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.is_behind
+        self.behind_since.is_some()
+    }
+
+    /// Since when it [is behind](Watcher::is_behind), without a break. Others can make this last: by changing without end what
+    /// takes long to dump.
+    #[must_use]
+    pub fn behind_since(&self) -> Option<Moment> {
+        self.behind_since
     }
 
     /// Waits until something has changed, and reads everything there is to read; or until it has caught up, perhaps without
@@ -175,18 +183,9 @@ impl Watcher {
     /// When the kernel can no longer be watched.
     pub async fn changed(&mut self) -> Result<Changes, WatchError> {
         loop {
-            // True until the end of this, as the future may be dropped on the way.
-            let was_behind = std::mem::replace(&mut self.is_behind, true);
-            let all_read = self.drain()?;
-            self.pending += self.cache.expire(self.clock.now());
-            if all_read && std::mem::take(&mut self.is_congested) {
-                Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
-            }
-            if !self.is_congested {
-                self.settle().await?;
-            }
-            self.is_behind = !all_read || self.dump_pause.is_some();
-            let has_caught_up = was_behind && !self.is_behind;
+            let was_behind = self.is_behind();
+            let all_read = self.catch_up().await?;
+            let has_caught_up = was_behind && !self.is_behind();
             if has_caught_up || !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
             }
@@ -200,7 +199,8 @@ impl Watcher {
 
     /// Reads everything anew, and tells what was not known. What routers announce cannot be read: all links are
     /// [`Cache::unheard`] then. To be called after a suspend, as the kernel does not count that time in lifetimes.
-    /// Dropping the future loses nothing: the rest is made good by the next [`Watcher::changed`].
+    /// What could not be read at once ([`Watcher::is_behind`]), or was not because the future was dropped, is made good by the
+    /// next [`Watcher::changed`].
     ///
     /// # Errors
     /// When the kernel can no longer be watched.
@@ -209,10 +209,28 @@ impl Watcher {
         // The caller knows; to him it is no change.
         let _ = self.cache.doubt_announcements();
         self.dump_pause = None;
-        // What was told before the dump would only bring back former states.
-        self.drain()?;
-        self.settle().await?;
+        self.catch_up().await?;
         Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// Reads what there is to read, and then anew what that leaves open: what was told before a dump would only bring back
+    /// former states. False if there may be more to read.
+    async fn catch_up(&mut self) -> Result<bool, WatchError> {
+        // Until the end of this, as the future may be dropped on the way.
+        let now = self.clock.now();
+        self.behind_since.get_or_insert(now);
+        let all_read = self.drain()?;
+        self.pending += self.cache.expire(now);
+        if all_read && std::mem::take(&mut self.is_congested) {
+            Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
+        }
+        if !self.is_congested {
+            self.settle().await?;
+        }
+        if all_read && self.dump_pause.is_none() {
+            self.behind_since = None;
+        }
+        Ok(all_read)
     }
 
     /// Reads what there is to read; false if there may be more.
@@ -242,6 +260,7 @@ impl Watcher {
                                     .for_each(|family| self.cache.doubt(Part::Routes(family)));
                             }
                             Content::PrefixHeard => self.cache.doubt(Part::Routes(Family::V6)),
+                            Content::FilterChanged => self.pending.reverse_path_filters = true,
                             Content::Overrun => lost = true,
                             // A suspect that is gone was told of, or will be.
                             Content::LinkHint | Content::Answer(_) | Content::Done(_) | Content::Nothing => {}
@@ -266,6 +285,7 @@ impl Watcher {
         tracing::debug!("messages of the kernel were lost, reading everything anew");
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
         self.pending += self.cache.doubt_announcements();
+        self.pending.reverse_path_filters = true;
     }
 
     /// Ends the doubts of the cache.
@@ -274,7 +294,9 @@ impl Watcher {
             return Ok(());
         }
         self.dump_pause = None;
-        while let Some(part) = self.cache.doubts().first().copied() {
+        // One that changes without end does not keep the others from being read.
+        let mut interrupted = BTreeSet::new();
+        while let Some(part) = self.cache.doubts().difference(&interrupted).next().copied() {
             let failed = |source| WatchError::Dump { part, source };
             if matches!(part, Part::Routes(_)) {
                 // Route dumps do not wait for whoever is changing links, and the kernel tells of a link going down
@@ -286,7 +308,7 @@ impl Watcher {
             if answer.interrupted {
                 self.cache.doubt(part);
                 self.dump_pause = Some(self.clock.now() + DUMP_PAUSE);
-                break;
+                interrupted.insert(part);
             }
         }
         Ok(())

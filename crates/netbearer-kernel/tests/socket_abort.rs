@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_kernel::abort_tcp_sockets;
+use netbearer_kernel::{abort_tcp_sockets, abort_tcp_sockets_without_address};
 use socket2::{Domain, Socket, Type};
 use support::{Elsewhere, Veth, in_namespace, ip, wait_until, watcher};
 
@@ -88,5 +88,37 @@ fn a_call_that_waits_returns() {
             assert_eq!(abort_tcp_sockets(LOST).expect("aborted"), 1);
             assert_eq!(waiting.join().expect("no panic"), Err(ErrorKind::ConnectionAborted));
         });
+    });
+}
+
+#[test]
+fn who_began_to_connect_without_an_address_need_not_wait() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        let (_clock, mut watcher) = watcher().await;
+        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+        let _server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let mut begun =
+            [(Domain::IPV4, SocketAddr::from((PEER, 7))), (Domain::IPV6, (PEER.to_ipv6_mapped(), 7).into())].map(
+                |(domain, peer)| {
+                    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+                    socket.bind_device(Some(b"ap0")).expect("privileges");
+                    socket.set_nonblocking(true).expect("a socket");
+                    let begun = socket.connect(&peer.into()).expect_err("nobody can answer");
+                    assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS), "{begun}");
+                    socket
+                },
+            );
+        ip(&format!("addr add {KEPT}/24 dev ap0"));
+        let mut kept = connected(Domain::IPV4, KEPT);
+        assert_eq!(abort_tcp_sockets_without_address(support::AP0 + 1).expect("another interface"), 0);
+        assert_eq!(abort_tcp_sockets_without_address(support::AP0).expect("aborted"), 2);
+        for socket in &mut begun {
+            let error = socket.take_error().expect("a socket").expect("it is over");
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+        }
+        kept.write_all(b"on").expect("it lives");
     });
 }

@@ -300,6 +300,22 @@ fn an_overrun_ends_with_the_true_cache() {
 }
 
 #[test]
+fn reading_everything_anew_says_so_when_there_is_more_to_read() {
+    in_namespace(|| async {
+        let (_clock, mut watcher) = watcher().await;
+        ip("link set lo up");
+        ip_batch((0..5_000).map(|host| format!("route add unreachable 10.9.{}.{}", host / 250, host % 250)));
+        watcher.resync().await.expect("a dump");
+        assert!(watcher.is_behind(), "more was told than is read in one go");
+        ip_batch((0..5_000).map(|host| format!("route del unreachable 10.9.{}.{}", host / 250, host % 250)));
+        while watcher.is_behind() {
+            watcher.changed().await.expect("the rest");
+        }
+        assert_true(&mut watcher, "a flood").await;
+    });
+}
+
+#[test]
 fn dropping_the_future_loses_nothing() {
     in_namespace(|| async {
         ip("link add ap0 index 500 type veth peer name p0");

@@ -1,19 +1,23 @@
 use std::{
     fmt, io,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use netbearer_types::Moment;
 
 use crate::{
-    AccessPointPlan, Card, Dhcp, DhcpServer, INTERNET, INTERNET_V6, LabError, Namespace, Record, Subnet,
+    AccessPointPlan, Card, Dhcp, DhcpServer, INTERNET, INTERNET_V6, LabError, Namespace, Record, Shaping, Subnet,
     dnsmasq::Dnsmasq,
     echo_server::EchoServer,
+    name_server::NameServer,
     netlink::{CableEnd, LinkSocket},
     requirement::require,
+    router::Router,
     router_advertisement::{self, RouterAdvertisement},
+    web_server::WebServer,
 };
 
 /// The access point's end of the cable, in its own namespace.
@@ -24,6 +28,11 @@ const FAR_INDEX: u32 = 40;
 const LOOPBACK: u32 = 1;
 /// Length of the prefix of an address that is alone.
 const HOST_PREFIX_LENGTH: u8 = 32;
+const HOST_PREFIX_LENGTH_V6: u8 = 128;
+/// Length of the prefix of a network in IPv6.
+const NETWORK_PREFIX_LENGTH_V6: u8 = 64;
+/// There if the kernel has IPv6.
+const IPV6_SETTINGS: &str = "/proc/sys/net/ipv6";
 
 /// An access point: a network namespace with DHCP and servers, and a cable to the lab's machine.
 ///
@@ -32,6 +41,7 @@ const HOST_PREFIX_LENGTH: u8 = 32;
 pub struct AccessPoint {
     // In the order of their end: the servers before the namespace they serve in.
     dhcp: DhcpService,
+    services: Option<Services>,
     _echo: EchoServer,
     cable: Mutex<Cable>,
     near_links: LinkSocket,
@@ -49,6 +59,16 @@ struct Cable {
     near_index: u32,
     far_index: u32,
     offload: bool,
+    shaping: Option<Shaping>,
+}
+
+/// What networks usually have beside DHCP.
+#[derive(Debug)]
+struct Services {
+    _router: Option<Router>,
+    _name_server: NameServer,
+    _web_server: WebServer,
+    network_v6: Option<Ipv6Addr>,
 }
 
 /// The access point's end of the cable, for servers.
@@ -56,6 +76,7 @@ struct Cable {
 pub(crate) struct FarEnd {
     pub(crate) name: &'static str,
     index: u32,
+    hardware_address: [u8; 6],
     links: Arc<LinkSocket>,
 }
 
@@ -65,6 +86,19 @@ impl FarEnd {
     pub(crate) fn settle(&self) {
         // An end that is gone has nothing to settle, and sending over it fails.
         let _ = self.links.settle(self.index);
+    }
+
+    pub(crate) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) const fn hardware_address(&self) -> [u8; 6] {
+        self.hardware_address
+    }
+
+    /// Has this address, whether it had it before or not.
+    pub(crate) fn ensure_address(&self, address: IpAddr, prefix_length: u8) -> io::Result<()> {
+        self.links.ensure_address(self.index, address, prefix_length).map(|_| ())
     }
 }
 
@@ -78,18 +112,19 @@ enum DhcpService {
 impl AccessPoint {
     /// Builds the `number`th access point of a lab.
     pub(crate) fn build(plan: AccessPointPlan, number: u8, machine: &Namespace) -> Result<Self, LabError> {
-        let AccessPointPlan { name, subnet, card, dhcp, index, checksum_offload, rapid_commit } = plan;
+        let AccessPointPlan { name, subnet, card, dhcp, index, checksum_offload, rapid_commit, services } = plan;
         let subnet = subnet.unwrap_or(Subnet::numbered(number));
         let near_index = index.unwrap_or(500 + u32::from(number));
         let namespace = Namespace::new(&name)?;
         let unable = || LabError::unable_to(format!("prepare access point {name}"));
         let near_links = machine.run(LinkSocket::open).map_err(unable())?;
         let far_links = Arc::new(namespace.run(LinkSocket::open).map_err(unable())?);
-        far_links.add_address(LOOPBACK, INTERNET, HOST_PREFIX_LENGTH).map_err(unable())?;
+        far_links.add_address(LOOPBACK, INTERNET.into(), HOST_PREFIX_LENGTH).map_err(unable())?;
         let echo = EchoServer::start(&namespace)?;
-        let cable = Cable { subnet, near_index, far_index: 0, offload: checksum_offload };
+        let cable = Cable { subnet, near_index, far_index: 0, offload: checksum_offload, shaping: None };
         let mut access_point = Self {
             dhcp: DhcpService::None,
+            services: None,
             _echo: echo,
             cable: Mutex::new(cable),
             near_links,
@@ -110,7 +145,29 @@ impl AccessPoint {
                 DhcpService::Scripted(server)
             }
         };
+        if services {
+            access_point.services = Some(access_point.start_services(number)?);
+        }
         Ok(access_point)
+    }
+
+    fn start_services(&self, number: u8) -> Result<Services, LabError> {
+        self.services_of(number).map_err(self.unable_to("start the services of"))
+    }
+
+    fn services_of(&self, number: u8) -> io::Result<Services> {
+        let network = Ipv6Addr::new(0x2001, 0xdb8, 0xa00 + u16::from(number), 0, 0, 0, 0, 0);
+        let has_ipv6 = Path::new(IPV6_SETTINGS).exists();
+        if has_ipv6 {
+            self.far_links.ensure_address(LOOPBACK, INTERNET_V6.into(), HOST_PREFIX_LENGTH_V6)?;
+        }
+        let router = has_ipv6.then(|| Router::start(&self.namespace, self.far_end(), network)).transpose()?;
+        Ok(Services {
+            _router: router,
+            _name_server: NameServer::start(&self.namespace, self.subnet().gateway())?,
+            _web_server: WebServer::start(&self.namespace)?,
+            network_v6: has_ipv6.then_some(network),
+        })
     }
 
     /// Its name, which is also that of the machine's interface.
@@ -129,6 +186,18 @@ impl AccessPoint {
     #[must_use]
     pub fn subnet(&self) -> Subnet {
         self.cable().subnet
+    }
+
+    /// The IPv6 network it advertises by itself, of 64 bits: that of its [services](AccessPointPlan::services).
+    #[must_use]
+    pub fn network_v6(&self) -> Option<Ipv6Addr> {
+        self.services.as_ref().and_then(|services| services.network_v6)
+    }
+
+    /// What kind of card the machine's interface resembles.
+    #[must_use]
+    pub fn card(&self) -> Card {
+        self.card
     }
 
     /// The index of the machine's interface, while plugged.
@@ -166,6 +235,48 @@ impl AccessPoint {
     pub fn restore(&self) -> Result<Moment, LabError> {
         let links = &self.far_links;
         links.set_up(self.cable().far_index, true).map_err(self.unable_to("restore the carrier of"))
+    }
+
+    /// Whether the cable is in order: not [cut](Self::cut), whatever the machine does with its end.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged.
+    pub fn is_in_order(&self) -> Result<bool, LabError> {
+        self.far_links.is_up(self.cable().far_index).map_err(self.unable_to("look at the cable of"))
+    }
+
+    /// Whether the machine's interface is administratively up, as the kernel says.
+    ///
+    /// # Errors
+    /// [`LabError::System`] when it is unplugged.
+    pub fn is_administratively_up(&self) -> Result<bool, LabError> {
+        self.near_links.is_up(self.cable().near_index).map_err(self.unable_to("look at the interface of"))
+    }
+
+    /// Slows what the access point sends; none ends that.
+    ///
+    /// # Errors
+    /// [`LabError::NoDelays`] if the kernel cannot delay packets; [`LabError::System`] when it is unplugged.
+    pub fn slow(&self, shaping: Option<Shaping>) -> Result<(), LabError> {
+        let mut cable = self.cable();
+        let delays = shaping.is_some_and(|shaping| shaping.delay.is_some());
+        let slowed = self.far_links.shape(cable.far_index, shaping);
+        if slowed.is_ok() {
+            cable.shaping = shaping;
+        } else if cable.shaping.is_some() {
+            // The refused discipline has driven out the one before.
+            self.far_links.shape(cable.far_index, cable.shaping).map_err(self.unable_to("slow"))?;
+        }
+        slowed.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound if delays => LabError::NoDelays { source },
+            _ => self.unable_to("slow")(source),
+        })
+    }
+
+    /// How it is [slowed](Self::slow).
+    #[must_use]
+    pub fn shaping(&self) -> Option<Shaping> {
+        self.cable().shaping
     }
 
     /// Sets the machine's interface administratively up or down, as `ip link set` does. Returns the moment just before.
@@ -221,7 +332,9 @@ impl AccessPoint {
             let ethtool = require("ethtool", "ethtool")?;
             self.namespace.command(ethtool).args(["--offload", FAR_END, "tx", "off"]).output()?;
         }
-        self.far_links.add_address(far_index, cable.subnet.gateway(), cable.subnet.prefix_length()).map_err(unable())?;
+        self.far_links
+            .add_address(far_index, cable.subnet.gateway().into(), cable.subnet.prefix_length())
+            .map_err(unable())?;
         self.far_links.set_up(far_index, true).map_err(unable())?;
         if let DhcpService::Scripted(server) = &self.dhcp {
             drop(cable);
@@ -236,7 +349,7 @@ impl AccessPoint {
     /// [`LabError::System`] when it is unplugged or has the address.
     pub fn occupy(&self, address: Ipv4Addr) -> Result<(), LabError> {
         self.far_links
-            .add_address(self.cable().far_index, address, HOST_PREFIX_LENGTH)
+            .add_address(self.cable().far_index, address.into(), HOST_PREFIX_LENGTH)
             .map_err(self.unable_to(format!("take the address {address} for")))?;
         Ok(())
     }
@@ -249,7 +362,7 @@ impl AccessPoint {
         let server = self.dhcp_server()?;
         let mut cable = self.cable();
         self.far_links
-            .add_address(cable.far_index, subnet.gateway(), subnet.prefix_length())
+            .add_address(cable.far_index, subnet.gateway().into(), subnet.prefix_length())
             .map_err(self.unable_to(format!("move to {subnet}")))?;
         cable.subnet = subnet;
         server.change_subnet(subnet);
@@ -261,10 +374,10 @@ impl AccessPoint {
     /// # Errors
     /// [`LabError::System`] when it is unplugged or has no carrier.
     pub fn advertise(&self, advertisement: &RouterAdvertisement) -> Result<(), LabError> {
-        let address = format!("{}/64", router_advertisement::ROUTER);
-        let address = ["-6", "address", "replace", &address, "dev", FAR_END, "nodad"];
-        self.namespace.command("ip").args(address).output()?;
         let index = self.cable().far_index;
+        let router = router_advertisement::ROUTER.into();
+        let addressed = self.far_links.ensure_address(index, router, NETWORK_PREFIX_LENGTH_V6);
+        addressed.map_err(self.unable_to("advertise"))?;
         self.namespace.run(|| advertisement.send(index)).map_err(self.unable_to("advertise"))
     }
 
@@ -272,12 +385,13 @@ impl AccessPoint {
     /// [`Self::advertise`].
     ///
     /// # Errors
-    /// [`LabError::CommandFailed`] when it is unplugged.
+    /// [`LabError::System`] when it is unplugged.
     pub fn serve_ipv6(&self, address: Ipv6Addr) -> Result<(), LabError> {
-        let [network, internet] = [format!("{address}/64"), format!("{INTERNET_V6}/128")];
-        for (address, interface) in [(network, FAR_END), (internet, "lo")] {
-            let address = ["-6", "address", "replace", &address, "dev", interface, "nodad"];
-            self.namespace.command("ip").args(address).output()?;
+        let index = self.cable().far_index;
+        let network = (index, address, NETWORK_PREFIX_LENGTH_V6);
+        for (index, address, length) in [network, (LOOPBACK, INTERNET_V6, HOST_PREFIX_LENGTH_V6)] {
+            let addressed = self.far_links.ensure_address(index, address.into(), length);
+            addressed.map_err(self.unable_to("serve IPv6"))?;
         }
         Ok(())
     }
@@ -313,7 +427,12 @@ impl AccessPoint {
     }
 
     fn far_end(&self) -> FarEnd {
-        FarEnd { name: FAR_END, index: self.cable().far_index, links: self.far_links.clone() }
+        FarEnd {
+            name: FAR_END,
+            index: self.cable().far_index,
+            hardware_address: self.router_hardware_address(),
+            links: self.far_links.clone(),
+        }
     }
 
     fn cable(&self) -> MutexGuard<'_, Cable> {

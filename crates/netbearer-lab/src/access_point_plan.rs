@@ -34,6 +34,7 @@ pub struct AccessPointPlan {
     pub(crate) index: Option<u32>,
     pub(crate) checksum_offload: bool,
     pub(crate) rapid_commit: bool,
+    pub(crate) services: bool,
 }
 
 impl AccessPointPlan {
@@ -47,6 +48,7 @@ impl AccessPointPlan {
             index: None,
             checksum_offload: true,
             rapid_commit: true,
+            services: false,
         }
     }
 
@@ -70,6 +72,14 @@ impl AccessPointPlan {
     /// Its DHCP server.
     pub fn dhcp(mut self, dhcp: Dhcp) -> Self {
         self.dhcp = dhcp;
+        self
+    }
+
+    /// With what networks usually have beside DHCP: a router for IPv6, which advertises 2001:db8:a`n`::/64 for the `n`th access
+    /// point, a name server for [`SERVER_NAME`](crate::SERVER_NAME), and a web server that says which access point a
+    /// request came by.
+    pub fn services(mut self) -> Self {
+        self.services = true;
         self
     }
 

@@ -156,6 +156,14 @@ impl DhcpServer {
         self.state().standing_fault = Some((moment, fault));
     }
 
+    /// The addresses that are leased now, in order.
+    #[must_use]
+    pub fn leases(&self) -> Vec<Ipv4Addr> {
+        let mut leases: Vec<Ipv4Addr> = self.state().leases.values().copied().collect();
+        leases.sort_unstable();
+        leases
+    }
+
     /// The addresses that clients have declined, in order.
     #[must_use]
     pub fn declined(&self) -> Vec<Ipv4Addr> {

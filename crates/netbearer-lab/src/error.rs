@@ -26,6 +26,22 @@ pub enum LabError {
         /// The refusal of `unshare(2)`.
         source: io::Error,
     },
+    /// The kernel lets this user make no namespaces.
+    #[error("{obstacle}; {remedy}")]
+    NamespacesForbidden {
+        /// What is in the way.
+        obstacle: &'static str,
+        /// What can be done about it.
+        remedy: &'static str,
+        /// The refusal of `unshare(2)`.
+        source: io::Error,
+    },
+    /// The kernel cannot delay packets.
+    #[error("this kernel has no netem (module sch_netem), which delays packets; a rate alone needs none")]
+    NoDelays {
+        /// The refusal of the kernel.
+        source: io::Error,
+    },
     /// A program ended without success.
     #[error("`{command}` failed ({status}): {message}")]
     CommandFailed {

@@ -10,7 +10,7 @@ pub struct Lab {
 impl Lab {
     /// A lab without access points, to begin with.
     pub fn builder() -> LabBuilder {
-        LabBuilder { plans: Vec::new(), reverse_path_filter: 2, own_files: false }
+        LabBuilder { plans: Vec::new(), reverse_path_filter: 2, own_files: false, witnesses: true }
     }
 
     /// The namespace the code under test is to run in.
@@ -44,6 +44,7 @@ pub struct LabBuilder {
     plans: Vec<AccessPointPlan>,
     reverse_path_filter: u8,
     own_files: bool,
+    witnesses: bool,
 }
 
 impl LabBuilder {
@@ -66,12 +67,20 @@ impl LabBuilder {
         self
     }
 
+    /// Does without the programs that tests look at it with, so that nothing need be installed.
+    pub fn without_witnesses(mut self) -> Self {
+        self.witnesses = false;
+        self
+    }
+
     /// Builds it. Returns when every server answers.
     ///
     /// # Errors
     /// What [`requirements`] says, or what could not be built.
     pub fn build(self) -> Result<Lab, LabError> {
-        requirements()?;
+        if self.witnesses {
+            requirements()?;
+        }
         let create = if self.own_files { Namespace::with_own_files } else { Namespace::new };
         let machine = create("machine")?;
         // Cards get it when they are plugged.

@@ -1,4 +1,4 @@
-//! Sandbox networks in network namespaces, for tests and benchmarks.
+//! Sandbox networks in network namespaces, for tests and benchmarks, and for people to try things in.
 //!
 //! A [`Lab`] is one machine and any number of access points, each in a network namespace of its own, joined by virtual
 //! cables. Nothing outside these namespaces is ever changed. The namespaces are anonymous and belong to threads of the
@@ -25,6 +25,9 @@
 //! Everything waits for an event with a deadline: for a line of a [`Record`], for a change the kernel announces
 //! ([`Namespace::wait_until`]), for the end of a [`Program`]. The witnesses (`ip`, `tcpdump`, `dnsmasq`) are other
 //! people's programs, so that a lab does not share a mistake with the code it tests.
+//!
+//! For people a lab is built [without witnesses](LabBuilder::without_witnesses), which needs nothing but the kernel, of
+//! access points with [services](AccessPointPlan::services), in a [`Sandbox`] for the whole program.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -32,6 +35,7 @@ mod access_point;
 mod access_point_plan;
 mod capture;
 mod clock;
+mod contents;
 mod conversation;
 mod corpus;
 mod daemon;
@@ -42,6 +46,7 @@ mod dnsmasq;
 mod echo_server;
 mod error;
 mod lab;
+mod name_server;
 mod namespace;
 mod neighbour;
 mod netlink;
@@ -50,19 +55,24 @@ mod own_files;
 mod program;
 mod record;
 mod requirement;
+mod router;
 mod router_advertisement;
+mod sandbox;
 mod server_thread;
+mod shaping;
 mod snapshot;
 mod subnet;
 mod tun_device;
 mod tunnel;
 mod unshare;
+mod web_server;
 mod witness;
 
 pub use access_point::AccessPoint;
 pub use access_point_plan::{AccessPointPlan, Card, Dhcp};
 pub use capture::Capture;
 pub use clock::now;
+pub use contents::Contents;
 pub use conversation::Conversation;
 pub use corpus::replay_corpus;
 pub use daemon::{BUS_RELAY, Daemon};
@@ -75,6 +85,7 @@ pub use dnsmasq::{HERE, NOWHERE};
 pub use echo_server::{ECHO_PORT, INTERNET, INTERNET_V6};
 pub use error::LabError;
 pub use lab::{Lab, LabBuilder};
+pub use name_server::SERVER_NAME;
 pub use namespace::Namespace;
 pub use neighbour::Neighbour;
 pub use openresolv::openresolv;
@@ -83,6 +94,8 @@ pub use record::{Mark, Record};
 pub use requirement::requirements;
 pub use router_advertisement::{Preference, RouterAdvertisement};
 pub use rustix::process::Signal;
+pub use sandbox::Sandbox;
+pub use shaping::Shaping;
 pub use snapshot::Snapshot;
 pub use subnet::Subnet;
 pub use tunnel::Tunnel;

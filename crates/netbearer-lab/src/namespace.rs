@@ -1,7 +1,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io,
+    io::{self, PipeReader},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::MetadataExt,
@@ -20,7 +20,7 @@ use rustix::{
 
 use crate::{
     LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket, own_files::OwnFiles,
-    unshare::unshare_network,
+    server_thread::ServerThread, unshare::unshare_network,
 };
 
 /// Index of the loopback interface in every namespace.
@@ -116,6 +116,22 @@ impl Namespace {
                 work()
             })?;
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Starts a thread that serves in the namespace, so that sockets it opens are there.
+    pub(crate) fn start_server(
+        &self,
+        name: &str,
+        serve: impl FnOnce(PipeReader) + Send + 'static,
+    ) -> io::Result<ServerThread> {
+        let file = self.file.try_clone()?;
+        ServerThread::start(name, move |stopped| {
+            // Who made the namespace may enter it; without it there is nothing to serve.
+            if move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).is_ok() {
+                drop(file);
+                serve(stopped);
+            }
         })
     }
 

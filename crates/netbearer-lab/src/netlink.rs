@@ -3,15 +3,16 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError},
 };
 
 use libc::{
-    IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
-    IFLA_NET_NS_FD, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR, RTM_DELLINK, RTM_GETLINK,
-    RTM_NEWADDR, RTM_NEWLINK, RTM_SETLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR,
+    AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_LOCAL, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_NET_NS_FD, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_DELLINK, RTM_DELQDISC, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWQDISC, RTM_SETLINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_IPV6_IFADDR,
     RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
 };
 use netbearer_types::Moment;
@@ -23,12 +24,16 @@ use rustix::{
     },
 };
 
-use crate::{LabError, Namespace, now};
+use crate::{LabError, Namespace, Shaping, now};
 
 /// `VETH_INFO_PEER` of `linux/veth.h`.
 const VETH_INFO_PEER: u16 = 1;
 /// `RTNLGRP_IPV6_RULE` of `linux/rtnetlink.h` as a bit of `sockaddr_nl.nl_groups`.
 const RTMGRP_IPV6_RULE: u32 = 1 << 18;
+/// `TCA_KIND`, `TCA_OPTIONS` and `TC_H_ROOT` of `linux/rtnetlink.h` and `linux/pkt_sched.h`.
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const ROOT: u32 = u32::MAX;
 /// `NLMSG_HDRLEN` of `linux/netlink.h`.
 const HEADER_LENGTH: usize = 16;
 
@@ -90,16 +95,79 @@ impl LinkSocket {
         self.request(Request::new(RTM_DELLINK, 0).link_header(index, 0, 0))
     }
 
-    /// Gives a link an IPv4 address. Returns the moment just before.
-    pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix_length: u8) -> io::Result<Moment> {
-        let request = Request::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)
-            .address_header(index, prefix_length)
-            .attribute(IFA_LOCAL, &address.octets())
-            .attribute(IFA_ADDRESS, &address.octets());
-        self.request(request)
+    /// Gives a link an address that nobody checks for duplicates. Returns the moment just before.
+    pub(crate) fn add_address(&self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<Moment> {
+        self.request(Request::address(NLM_F_CREATE | NLM_F_EXCL, index, address, prefix_length))
+    }
+
+    /// As [`Self::add_address`], whether the link has the address already or not.
+    pub(crate) fn ensure_address(&self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<Moment> {
+        self.request(Request::address(NLM_F_CREATE | NLM_F_REPLACE, index, address, prefix_length))
+    }
+
+    /// Whether a link is administratively up.
+    pub(crate) fn is_up(&self, index: u32) -> io::Result<bool> {
+        let mut flags = None;
+        self.ask(Request::new(RTM_GETLINK, 0).link_header(index, 0, 0), |answer| {
+            // `ifi_flags` of `struct ifinfomsg`.
+            let octets = answer.get(HEADER_LENGTH + 8..HEADER_LENGTH + 12).and_then(|octets| octets.try_into().ok());
+            flags = flags.or(octets.map(u32::from_ne_bytes));
+        })?;
+        let flags = flags.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        Ok(flags & IFF_UP.unsigned_abs() != 0)
+    }
+
+    /// All there is of one kind, message by message, without their headers.
+    pub(crate) fn dump(&self, kind: u16) -> io::Result<Vec<Vec<u8>>> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every family, and the rest as the kernel likes it.
+        send(&*socket, &Request::new(kind, NLM_F_DUMP).words(&[0; 3]).finish(), SendFlags::empty())?;
+        let mut all = Vec::new();
+        let mut answer = vec![0; 65_536];
+        loop {
+            let (length, _) = recv(&*socket, &mut answer[..], RecvFlags::empty())?;
+            let mut rest = answer.get(..length).unwrap_or_default();
+            while let Some((kind, message, behind)) = split_message(rest) {
+                match i32::from(kind) {
+                    NLMSG_DONE => return Ok(all),
+                    NLMSG_ERROR => {
+                        let code = acknowledgement(rest).unwrap_or_default();
+                        return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+                    }
+                    _ => all.push(message.to_vec()),
+                }
+                rest = behind;
+            }
+        }
+    }
+
+    /// Slows what a link sends (`tc(8)`); none lets it send as fast as it can.
+    pub(crate) fn shape(&self, index: u32, shaping: Option<Shaping>) -> io::Result<()> {
+        let header = [0, index, 0, ROOT, 0];
+        match self.request(Request::new(RTM_DELQDISC, 0).words(&header)) {
+            Ok(_) => {}
+            // There was none.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::INVAL)) => {}
+            Err(error) => return Err(error),
+        }
+        let Some(shaping) = shaping else { return Ok(()) };
+        let discipline = shaping.discipline();
+        let request = Request::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL)
+            .words(&header)
+            .attribute(TCA_KIND, discipline.kind)
+            .nested(TCA_OPTIONS, |mut options| {
+                options.bytes.extend(discipline.parameters);
+                discipline.attributes.iter().fold(options, |options, (kind, value)| options.attribute(*kind, value))
+            });
+        self.request(request).map(|_| ())
     }
 
     fn request(&self, request: Request) -> io::Result<Moment> {
+        self.ask(request, |_| {})
+    }
+
+    /// `told` gets what was asked for, which comes before the acknowledgement.
+    fn ask(&self, request: Request, mut told: impl FnMut(&[u8])) -> io::Result<Moment> {
         let message = request.finish();
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let moment = now();
@@ -107,13 +175,23 @@ impl LinkSocket {
         let mut answer = [0; 8192];
         loop {
             let (length, _) = recv(&*socket, &mut answer[..], RecvFlags::empty())?;
-            match acknowledgement(&answer[..length.min(answer.len())]) {
+            let answer = &answer[..length.min(answer.len())];
+            match acknowledgement(answer) {
                 Some(0) => return Ok(moment),
                 Some(code) => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                None => {} // what was asked for comes before the acknowledgement
+                None => told(answer),
             }
         }
     }
+}
+
+/// The kind of the first message, its content, and what comes behind it (`struct nlmsghdr` of `netlink(7)`).
+fn split_message(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = u32::from_ne_bytes(messages.get(..4)?.try_into().ok()?);
+    let kind = u16::from_ne_bytes(messages.get(4..6)?.try_into().ok()?);
+    let length = usize::try_from(length).ok()?;
+    let behind = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((kind, messages.get(HEADER_LENGTH..length)?, behind))
 }
 
 /// The error code of an `NLMSG_ERROR`: 0 for an acknowledgement, else a negative `errno(3)`.
@@ -181,11 +259,16 @@ impl Request {
         self.words(&[0, index, flags, changed_flags])
     }
 
-    /// `struct ifaddrmsg`.
-    fn address_header(mut self, index: u32, prefix_length: u8) -> Self {
-        let family = u8::try_from(libc::AF_INET).unwrap_or(0);
-        self.bytes.extend([family, prefix_length, 0, 0]);
-        self.words(&[index])
+    /// `struct ifaddrmsg`, and the address.
+    fn address(flags: i32, index: u32, address: IpAddr, prefix_length: u8) -> Self {
+        let (family, octets) = match address {
+            IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+            IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+        };
+        let address_flags = if address.is_ipv6() { u8::try_from(IFA_F_NODAD).unwrap_or(0) } else { 0 };
+        let mut request = Self::new(RTM_NEWADDR, flags);
+        request.bytes.extend([u8::try_from(family).unwrap_or(0), prefix_length, address_flags, 0]);
+        request.words(&[index]).attribute(IFA_LOCAL, &octets).attribute(IFA_ADDRESS, &octets)
     }
 
     fn words(mut self, words: &[u32]) -> Self {

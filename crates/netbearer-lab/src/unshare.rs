@@ -15,3 +15,12 @@ pub(crate) fn unshare_machine() -> rustix::io::Result<()> {
     // nothing relies on.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWPID) }
 }
+
+/// Moves the calling thread, the only one of its process, into new namespaces for networks and mounts, and its children to
+/// come into one for processes; with `user` all of these belong to a new namespace for users (`unshare(2)`).
+pub(crate) fn unshare_sandbox(user: bool) -> rustix::io::Result<()> {
+    let mut flags = UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::NEWPID;
+    flags.set(UnshareFlags::NEWUSER, user);
+    // SAFETY: as above.
+    unsafe { unshare_unsafe(flags) }
+}

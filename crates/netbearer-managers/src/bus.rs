@@ -9,16 +9,11 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use netbearer_kernel::{DirectoryWatch, WatchedEntries};
 use tokio::{net::UnixStream, sync::watch, task::JoinSet};
 use zbus::{Connection, Message, MessageStream, connection::Builder, fdo, names::OwnedUniqueName};
 
-use crate::{
-    ManagerName, Owners, connman,
-    directory_watch::{DirectoryWatch, Interest},
-    network_manager,
-    owners::Claims,
-    pending::Pending,
-};
+use crate::{ManagerName, Owners, connman, network_manager, owners::Claims, pending::Pending};
 
 const DBUS: &str = "org.freedesktop.DBus";
 /// For a manager to answer. One that does not keeps what it claimed before.
@@ -40,7 +35,7 @@ pub(crate) fn watch(socket: &Path) -> io::Result<DirectoryWatch> {
     let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    DirectoryWatch::open(vec![(directory.to_owned(), Interest::only(name))])
+    DirectoryWatch::open(vec![(directory.to_owned(), WatchedEntries::only(name))])
 }
 
 /// Keeps `owners` equal to what the managers on the bus at `socket` say, for ever, whether there is a bus or not.

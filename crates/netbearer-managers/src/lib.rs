@@ -13,7 +13,6 @@ mod bus;
 mod bus_address;
 mod connman;
 mod dhcpcd;
-mod directory_watch;
 mod ifupdown;
 mod interface_name;
 mod network_manager;
@@ -28,7 +27,6 @@ mod run_files;
 mod watcher;
 
 pub use bus_address::socket_path;
-pub use directory_watch::{DirectoryWatch, Interest};
 pub use open_error::OpenError;
 pub use owners::{ManagerName, Owner, Owners};
 pub use places::Places;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::future::select_all;
+use netbearer_kernel::{DirectoryWatch, WatchedEntries};
 use rustix::{
     fs::{Mode, OFlags, fstat, major, minor, open},
     io::Errno,
@@ -20,7 +21,6 @@ use tokio::{io::unix::AsyncFd, sync::watch};
 use crate::{
     ManagerName, Owners, Places,
     dhcpcd::{self, LockedFile, Scope},
-    directory_watch::{DirectoryWatch, Interest},
     ifupdown, networkd,
     owners::Claims,
     registration::register,
@@ -45,9 +45,9 @@ pub(crate) struct RunFiles {
 impl RunFiles {
     pub(crate) fn watch(places: &Places) -> io::Result<DirectoryWatch> {
         DirectoryWatch::open(vec![
-            (places.networkd(), Interest::All),
-            (places.dhcpcd(), Interest::All),
-            (places.ifupdown(), Interest::only(ifupdown::STATE_FILE.as_ref())),
+            (places.networkd(), WatchedEntries::All),
+            (places.dhcpcd(), WatchedEntries::All),
+            (places.ifupdown(), WatchedEntries::only(ifupdown::STATE_FILE.as_ref())),
         ])
     }
 

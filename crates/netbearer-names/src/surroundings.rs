@@ -3,7 +3,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netbearer_managers::{DirectoryWatch, Interest, socket_path};
+use netbearer_kernel::{DirectoryWatch, WatchedEntries};
+use netbearer_managers::socket_path;
 use tracing::warn;
 use zbus::names::OwnedUniqueName;
 
@@ -26,7 +27,8 @@ impl Surroundings {
         let socket = socket_path(&places.bus_address);
         let lock = state_directory.join(keep::LOCK);
         let watched = [Some(places.resolv_conf.clone()), Some(lock), socket].into_iter().flatten();
-        let wanted = watched.filter_map(|path| Some((path.parent()?.to_owned(), Interest::only(path.file_name()?))));
+        let wanted =
+            watched.filter_map(|path| Some((path.parent()?.to_owned(), WatchedEntries::only(path.file_name()?))));
         let directories = DirectoryWatch::open(wanted.collect())
             .inspect_err(|error| warn!("the machine's resolver cannot be watched: {error}"));
         Self { places: places.clone(), directories: directories.ok(), bus: None }

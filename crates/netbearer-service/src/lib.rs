@@ -9,13 +9,11 @@
 mod audience;
 mod directories;
 mod handle;
-mod profile_files;
 mod service;
 mod steering_file;
 
 pub use audience::Audience;
 pub use directories::Directories;
 pub use handle::{ServiceGone, ServiceHandle};
-pub use profile_files::{ProfileError, read_profiles};
-pub use service::Service;
-pub use steering_file::read_steering_plan;
+pub use service::{Service, tell_mistakes};
+pub use steering_file::{SteeringFileError, read_steering_plan};

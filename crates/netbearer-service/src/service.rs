@@ -1,7 +1,8 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use netbearer_core::{Action, ClientId, Core, Settings};
 use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
+use netbearer_profiles::{ProfileStore, ProfileWatch, Reading};
 use netbearer_types::{Moment, NamesReport};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +18,7 @@ pub struct Service<E, N, C> {
     names: N,
     clock: C,
     requests: mpsc::UnboundedReceiver<Request>,
+    profiles: Option<ProfileWatch>,
     audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
     enumerated: Option<oneshot::Sender<()>>,
     ending: Vec<oneshot::Sender<()>>,
@@ -28,6 +30,7 @@ enum Wake {
     Request(Option<Request>),
     Engine(Result<EngineEvent, EngineError>),
     Names(NamesReport),
+    Profiles(io::Result<Box<Reading>>),
     Timeout,
 }
 
@@ -42,12 +45,23 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             names,
             clock,
             requests,
+            profiles: None,
             audiences: BTreeMap::new(),
             enumerated: Some(enumerated),
             ending: Vec::new(),
             next_decision: 0,
         };
         (service, ServiceHandle { requests: sender }, has_enumerated)
+    }
+
+    /// Takes over what the files of `store` say whenever it is not what was `read` last.
+    #[must_use]
+    pub fn following(mut self, store: ProfileStore, read: Reading) -> Self {
+        match ProfileWatch::open(store, read) {
+            Ok(profiles) => self.profiles = Some(profiles),
+            Err(error) => tracing::warn!("changes of profiles will not be noticed: {error}"),
+        }
+        self
     }
 
     /// Serves until it is told to shut down, or until nobody can reach it any more. Links of ours are taken down first.
@@ -59,6 +73,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 request = self.requests.recv() => Wake::Request(request),
                 event = self.engine.event(), if engine_works => Wake::Engine(event),
                 report = self.names.report() => Wake::Names(report),
+                reading = changed(&mut self.profiles) => Wake::Profiles(reading.map(Box::new)),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
             match wake {
@@ -70,6 +85,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Wake::Request(Some(request)) => self.serve(request),
                 Wake::Engine(event) => engine_works = self.heed(event),
                 Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
+                Wake::Profiles(reading) => self.take_over(reading),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out();
@@ -139,6 +155,19 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         }
     }
 
+    fn take_over(&mut self, reading: io::Result<Box<Reading>>) {
+        match reading {
+            Ok(reading) => {
+                tell_mistakes(&reading);
+                self.core.handle_profiles(reading.profiles, self.clock.now());
+            }
+            Err(error) => {
+                tracing::warn!("changes of profiles are not noticed any more: {error}");
+                self.profiles = None;
+            }
+        }
+    }
+
     /// Passes an engine's news on; false if it was its last.
     fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
         let now = self.clock.now();
@@ -183,6 +212,16 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                         audience.manager_event(event);
                     }
                 }
+                Action::Ask { client, chooser, question } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.question(chooser, *question);
+                    }
+                }
+                Action::Withdraw { client, chooser, number } => {
+                    if let Some(audience) = self.audiences.get(&client) {
+                        audience.withdrawal(chooser, number);
+                    }
+                }
                 Action::Announce(event) => {
                     for audience in self.audiences.values() {
                         audience.manager_event(event.clone());
@@ -208,6 +247,26 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
 
 fn complain() {
     tracing::warn!("links of ours are still up; the next start, or a reset, takes them down");
+}
+
+/// Logs what is wrong with files, and what is in force instead of them.
+pub fn tell_mistakes(reading: &Reading) {
+    for mistake in &reading.mistakes {
+        tracing::warn!("{mistake}");
+    }
+    for file in &reading.kept {
+        tracing::warn!("{}: its last good version stays in force", file.display());
+    }
+    for file in &reading.left_out {
+        tracing::warn!("{}: left out until that is corrected", file.display());
+    }
+}
+
+async fn changed(profiles: &mut Option<ProfileWatch>) -> io::Result<Reading> {
+    match profiles {
+        Some(profiles) => profiles.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn at<C: Clock>(clock: &C, deadline: Option<Moment>) {

@@ -1,28 +1,51 @@
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use netbearer_types::SteeringPlan;
 
-use crate::ProfileError;
+/// Why `steering.toml` could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SteeringFileError {
+    /// The file could not be read.
+    #[error("{path} could not be read", path = path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is no plan of tables and marks; the source names line and column.
+    #[error("{path} says nothing that tables and marks could be made of", path = path.display())]
+    Malformed {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+}
 
 /// Reads `steering.toml`. No file means the plan that NetBearer has without one.
 ///
 /// # Errors
 /// When the file is unreadable or malformed.
-pub fn read_steering_plan(configuration_directory: &Path) -> Result<SteeringPlan, ProfileError> {
+pub fn read_steering_plan(configuration_directory: &Path) -> Result<SteeringPlan, SteeringFileError> {
     let path = configuration_directory.join("steering.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SteeringPlan::default()),
-        Err(source) => return Err(ProfileError::Unreadable { path, source }),
+        Err(source) => return Err(SteeringFileError::Unreadable { path, source }),
     };
-    toml::from_str(&text).map_err(|source| ProfileError::Steering { path, source: Box::new(source) })
+    toml::from_str(&text).map_err(|source| SteeringFileError::Malformed { path, source: Box::new(source) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<SteeringPlan, ProfileError> {
+    fn read(text: &str) -> Result<SteeringPlan, SteeringFileError> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("steering.toml"), text).unwrap();
         read_steering_plan(directory.path())
@@ -43,7 +66,7 @@ mod tests {
         for text in ["first_table = 255", "mark_fields = [\"0x0f\"]", "mark_fields = \"0x7f\"", "tables = 1"] {
             let error = read(text).unwrap_err();
             assert!(
-                matches!(&error, ProfileError::Steering { .. }) && error.to_string().contains("steering.toml"),
+                matches!(&error, SteeringFileError::Malformed { .. }) && error.to_string().contains("steering.toml"),
                 "{error}"
             );
             assert!(std::error::Error::source(&error).unwrap().to_string().contains("line 1"), "{text}");

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{BearerType, Failure, FailureReason, Families, Identifier, Interface, Profile, SteeringLevel};
+use crate::{BearerType, Failure, FailureReason, Families, Hardware, Identifier, Interface, Profile, SteeringLevel};
 
 /// Numbers the commands to one access point, so that a report about an overtaken one can be told from news.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct CommandNumber(pub u64);
 pub enum Target {
     /// As it was found: everything of ours removed, the administrative state restored.
     Released,
+    /// Everything of ours removed, and administratively up even if it was found down: others use it now.
+    LeftUp,
     /// Administratively down, even if it was found up; everything of ours removed.
     Stopped,
     /// Administratively up and without addresses of ours, so that the carrier can be seen.
@@ -110,6 +112,8 @@ pub struct AccessPointReport {
     pub name: String,
     /// What carries the traffic.
     pub bearer_type: BearerType,
+    /// What profiles can know it by besides its name.
+    pub hardware: Hardware,
     /// Why the engine cannot start and stop this interface, if it cannot.
     pub cannot_start_and_stop: Option<Failure>,
     /// What the kernel says.

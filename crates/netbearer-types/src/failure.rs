@@ -63,6 +63,10 @@ pub enum FailureReason {
     StrictReversePathFilter,
     /// A limit of the user is reached; the number allowed.
     LimitReached(u32),
+    /// No member of the service network could be brought up; the message has each one's cause.
+    AllMembersFailed,
+    /// The user was asked what to open, and chose nothing.
+    NotChosen,
     /// The kernel refused a change.
     KernelRefused,
     /// The engine of the access point has failed or ended.

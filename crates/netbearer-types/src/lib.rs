@@ -19,6 +19,7 @@ mod host_name;
 mod identifier;
 mod interface;
 mod link_names;
+mod matching;
 mod moment;
 mod profile;
 mod property;
@@ -42,6 +43,7 @@ pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
 pub use link_names::{LinkNames, NamesReport};
+pub use matching::{Hardware, Matching};
 pub use moment::Moment;
 pub use profile::{
     Addressing, AnnouncedRoutes, BypassVpn, Lifetime, NetworkAddress, NetworkAddressError, Profile,

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
     time::Duration,
 };
@@ -120,6 +120,31 @@ impl NetworkAddress {
     #[must_use]
     pub const fn prefix_length(&self) -> u8 {
         self.prefix_length
+    }
+
+    /// The network's own address: the bits beyond the prefix are zero.
+    #[must_use]
+    pub fn network(&self) -> IpAddr {
+        masked(self.address, self.prefix_length)
+    }
+
+    /// True if `address` lies in the same network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix_length) == self.network()
+    }
+}
+
+fn masked(address: IpAddr, prefix_length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_length.min(128))).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub struct FullTunnel {
 pub struct SteeringLevel {
     /// The full-tunnel VPN that is up beside it.
     pub tunnel: Option<FullTunnel>,
+    /// Why marked sockets, and those that only have its address, go through that VPN though the profile may let them leave outside
+    /// of it: the VPN's rules come first.
+    pub no_room: Option<String>,
     /// Why there is no firewall mark for it, so that nothing but bound sockets and its addresses can be steered.
     pub no_mark: Option<String>,
     /// Why it could not have, or has not, a table and rules of ours beside what others keep up there.

@@ -7,8 +7,9 @@ use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
 use netbearer_names::{NamePlaces, NamesSettings, SystemNames};
-use netbearer_service::{Directories, Service, read_profiles, read_steering_plan};
-use netbearer_types::{Profile, SteeringPlan};
+use netbearer_profiles::{ProfileStore, Reading};
+use netbearer_service::{Directories, Service, read_steering_plan, tell_mistakes};
+use netbearer_types::{Identifier, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Embedded {
     managers: Places,
     names: Option<NamePlaces>,
     profiles: Vec<(String, Profile)>,
+    service_networks: Vec<(Identifier, ServiceNetworkProfile)>,
+    user_choices: Vec<(Identifier, UserChoiceProfile)>,
     limits: Limits,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
 }
@@ -37,6 +40,8 @@ impl Default for Embedded {
             managers: Places::of_this_machine(),
             names: NamePlaces::of_this_machine(),
             profiles: Vec::new(),
+            service_networks: Vec::new(),
+            user_choices: Vec::new(),
             limits: Limits::default(),
             suspends: None,
         }
@@ -70,6 +75,20 @@ impl Embedded {
     #[must_use]
     pub fn profile(mut self, interface_name: &str, profile: Profile) -> Self {
         self.profiles.push((interface_name.to_owned(), profile));
+        self
+    }
+
+    /// A service network of this name, over what the configuration directory says. Its identifier is `service-NAME`.
+    #[must_use]
+    pub fn service_network(mut self, name: &str, profile: ServiceNetworkProfile) -> Self {
+        self.service_networks.push((Identifier::new(format!("service-{name}")), profile));
+        self
+    }
+
+    /// A user choice of this name, over what the configuration directory says. Its identifier is `choice-NAME`.
+    #[must_use]
+    pub fn user_choice(mut self, name: &str, profile: UserChoiceProfile) -> Self {
+        self.user_choices.push((Identifier::new(format!("choice-{name}")), profile));
         self
     }
 
@@ -113,19 +132,29 @@ impl Embedded {
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
     ///
     /// # Errors
-    /// When the network cannot be looked at, or a profile is malformed.
+    /// When the network cannot be looked at, or `steering.toml` is malformed. Profiles with mistakes are logged and left out.
     pub async fn start(self) -> Result<Manager, ManagerError> {
         let mut native = self.native_settings();
         let names = self.names_settings();
-        let mut profiles: Profiles = read_profiles(&self.directories.configuration)?;
-        profiles.by_interface.extend(self.profiles);
-        native.carrier_watch = carrier_watch(&profiles);
         native.steering = read_steering_plan(&self.directories.configuration)?;
-        let settings = Settings { profiles, limits: self.limits, serves_all_processes: false };
+        let mut store = ProfileStore::new(&self.directories.configuration).with_program(Profiles {
+            by_interface: self.profiles.into_iter().collect(),
+            service_networks: self.service_networks.into_iter().collect(),
+            user_choices: self.user_choices.into_iter().collect(),
+            ..Profiles::default()
+        });
+        let reading = store.read();
+        tell_mistakes(&reading);
+        let profiles = reading.profiles.clone();
+        native.carrier_watch =
+            CarrierWatch::new(move |interface, hardware| profiles.profile_of(interface, hardware).carrier_watch);
+        let settings =
+            Settings { profiles: reading.profiles.clone(), limits: self.limits, serves_all_processes: false };
+        let files = Files { store, reading };
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
-            .spawn(move || serve(settings, native, names, self.suspends, started))
+            .spawn(move || serve(settings, native, files, names, self.suspends, started))
             .map_err(ManagerError::Thread)?;
         let (parts, enumerated) = has_started.await.map_err(|_| ManagerError::ServiceGone)??;
         let connection = Connection::new(parts, self.names, ServiceThread::new(thread));
@@ -152,12 +181,10 @@ impl Embedded {
     }
 }
 
-fn carrier_watch(profiles: &Profiles) -> CarrierWatch {
-    let named = profiles.by_interface.iter();
-    CarrierWatch {
-        default: profiles.default.carrier_watch,
-        by_interface: named.map(|(interface, profile)| (interface.clone(), profile.carrier_watch)).collect(),
-    }
+/// Profiles as they were read at the start.
+struct Files {
+    store: ProfileStore,
+    reading: Reading,
 }
 
 type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
@@ -165,6 +192,7 @@ type Started = Result<(ConnectionParts, oneshot::Receiver<()>), ManagerError>;
 fn serve(
     settings: Settings,
     native: NativeSettings,
+    files: Files,
     names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
     started: oneshot::Sender<Started>,
@@ -177,7 +205,7 @@ fn serve(
         }
     };
     runtime.block_on(async {
-        match assemble(settings, native, names, suspends).await {
+        match assemble(settings, native, files, names, suspends).await {
             Ok((service, parts, enumerated)) => {
                 let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
@@ -203,6 +231,7 @@ impl Drop for Ending {
 async fn assemble(
     settings: Settings,
     native: NativeSettings,
+    files: Files,
     names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
 ) -> Result<(Service<NativeEngine, SystemNames, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
@@ -214,6 +243,7 @@ async fn assemble(
     }
     let engine = NativeEngine::start(native, clock.clone()).await.map_err(|error| engine_failed(error.into()))?;
     let (service, handle, enumerated) = Service::new(settings, engine, SystemNames::start(names), clock.clone());
+    let service = service.following(files.store, files.reading);
     let reception = Arc::new(Reception::default());
     let user = UserId(rustix::process::getuid().as_raw());
     handle.join(CLIENT, user, Arc::clone(&reception) as _)?;

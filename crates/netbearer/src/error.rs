@@ -7,9 +7,9 @@ use netbearer_types::{Failure, Identifier, PropertyKey};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {
-    /// A profile could not be read.
+    /// The file of tables and marks could not be read.
     #[error("the configuration could not be read")]
-    Configuration(#[from] netbearer_service::ProfileError),
+    Configuration(#[from] netbearer_service::SteeringFileError),
     /// The service's thread could not be started.
     #[error("the service could not be started")]
     Thread(#[source] io::Error),
@@ -34,6 +34,12 @@ pub enum CallError {
     /// The configuration does not support the operation; the session's event stream has the same failure.
     #[error("{0}")]
     NotSupported(Failure),
+    /// A service network or user choice is not open in this session, so that there is nothing to stop.
+    #[error("{}", Refusal::NotOpen(.0.clone()))]
+    NotOpen(Identifier),
+    /// There is no such question to answer, or no such choice in it.
+    #[error("{0}")]
+    NotAsked(String),
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),
@@ -46,6 +52,8 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotSupported(failure) => Self::NotSupported(failure),
+            Refusal::NotOpen(identifier) => Self::NotOpen(identifier),
+            Refusal::UnknownQuestion(_) | Refusal::NoSuchChoice(_) => Self::NotAsked(refusal.to_string()),
             Refusal::ReadOnlyProperty(key) => Self::ReadOnlyProperty(key),
             Refusal::TooManySessions(_) | Refusal::TooManyWatchers(_) => Self::LimitReached(refusal.to_string()),
             Refusal::UnfitPropertyValue { .. } => Self::UnfitPropertyValue(refusal.to_string()),

@@ -25,6 +25,7 @@
 //!
 //! Programs without async find the same in [`blocking`].
 
+mod chooser;
 mod embedded;
 mod error;
 mod feed;
@@ -33,11 +34,12 @@ mod session;
 
 pub mod blocking;
 
+pub use chooser::{Chooser, ChooserEvent};
 pub use embedded::Embedded;
 pub use error::{CallError, FindError, LookupError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
-pub use netbearer_core::{Decision, Input, Limits, SessionId, Subject, Verdict};
+pub use netbearer_core::{Decision, Input, Limits, Question, QuestionNumber, SessionId, Subject, Verdict};
 pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError};
 #[doc(hidden)]
 pub use netbearer_kernel::InjectedSuspends;
@@ -45,10 +47,11 @@ pub use netbearer_kernel::missing_privileges;
 pub use netbearer_names::{LookupError as NameError, NamePlaces};
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
-    AddressScope, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
+    AddressScope, Addressing, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
     ClientIdentifierError, Configuration, Failure, FailureReason, Families, Family, FullTunnel, HostName,
-    HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, Profile, PropertyKey,
-    PropertyValue, Proxy, Purpose, SessionError, SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering,
-    SteeringPlan, VendorClass, VendorClassError,
+    HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, NetworkAddress,
+    NetworkAddressError, Profile, PropertyKey, PropertyValue, Proxy, Purpose, ServiceNetworkProfile, SessionError,
+    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, UserChoiceProfile, VendorClass,
+    VendorClassError,
 };
 pub use session::Session;

@@ -4,7 +4,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use netbearer_core::{ClientId, Decision, SessionId};
+use netbearer_core::{ChooserId, ClientId, Decision, Question, QuestionNumber, SessionId};
 use netbearer_kernel::BootClock;
 use netbearer_names::NamePlaces;
 use netbearer_service::{Audience, ServiceHandle};
@@ -14,7 +14,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    CallError, Embedded, Events, FindError, ManagerError, Session,
+    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session,
     feed::{Feed, lock},
     session::Shared,
 };
@@ -36,7 +36,7 @@ pub struct Manager {
 pub(crate) struct Connection {
     pub(crate) service: ServiceHandle,
     pub(crate) clock: BootClock,
-    client: ClientId,
+    pub(crate) client: ClientId,
     reception: Arc<Reception>,
     /// Where the machine's resolver is, for lookups.
     pub(crate) names: Option<NamePlaces>,
@@ -77,6 +77,7 @@ pub(crate) struct ConnectionParts {
 pub(crate) struct Reception {
     sessions: Mutex<BTreeMap<SessionId, Weak<Shared>>>,
     feed: Mutex<Feed<ManagerEvent>>,
+    choosers: Mutex<BTreeMap<ChooserId, Feed<ChooserEvent>>>,
 }
 
 impl Audience for Reception {
@@ -91,9 +92,22 @@ impl Audience for Reception {
         let wakers = lock(&self.feed).push(&event, || vec![ManagerEvent::Lagged]);
         wakers.wake();
     }
+
+    fn question(&self, chooser: ChooserId, question: Question) {
+        self.tell_chooser(chooser, &ChooserEvent::Asked(question));
+    }
+
+    fn withdrawal(&self, chooser: ChooserId, number: QuestionNumber) {
+        self.tell_chooser(chooser, &ChooserEvent::Withdrawn(number));
+    }
 }
 
 impl Reception {
+    fn tell_chooser(&self, chooser: ChooserId, event: &ChooserEvent) {
+        let wakers = lock(&self.choosers).get_mut(&chooser).map(|feed| feed.push(event, || vec![event.clone()]));
+        wakers.unwrap_or_default().wake();
+    }
+
     /// The service has ended: nothing more will come.
     pub(crate) fn end(&self) {
         let sessions: Vec<Arc<Shared>> = lock(&self.sessions).values().filter_map(Weak::upgrade).collect();
@@ -102,6 +116,8 @@ impl Reception {
         }
         let wakers = lock(&self.feed).end();
         wakers.wake();
+        // Each ends when it is dropped, and not under the lock.
+        drop(std::mem::take(&mut *lock(&self.choosers)));
     }
 }
 
@@ -113,6 +129,11 @@ impl Connection {
 
     pub(crate) fn forget(&self, session: SessionId) {
         lock(&self.reception.sessions).remove(&session);
+    }
+
+    pub(crate) fn forget_chooser(&self, chooser: ChooserId) {
+        let feed = lock(&self.reception.choosers).remove(&chooser);
+        drop(feed);
     }
 }
 
@@ -172,7 +193,9 @@ impl Manager {
         let Some(wanted) = wanted else {
             return self.default_configuration().await.map_err(gone)?.ok_or(FindError::NoDefault);
         };
-        let all = self.configurations(None).await.map_err(gone)?;
+        let mut all = self.configurations(None).await.map_err(gone)?;
+        let choices = self.connection.service.call(|core, _| core.user_choices()).await;
+        all.extend(choices.map_err(|_| FindError::ServiceGone)?);
         let by: [fn(&Configuration) -> Option<&str>; 3] = [
             |configuration| Some(configuration.identifier.as_str()),
             |configuration| Some(configuration.name.as_str()),
@@ -242,6 +265,25 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         lock(&self.connection.reception.feed).subscribe()
+    }
+
+    /// Answers the questions of user choices from now on, for sessions of this user: the newest chooser is asked. As long as
+    /// there is none, the most preferred choice is taken (semantics §6).
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn chooser(&self) -> Result<Chooser, CallError> {
+        let (client, reception) = (self.connection.client, Arc::clone(&self.connection.reception));
+        // Registered within the call, so that no question is lost.
+        let made = self.connection.service.call(move |core, _| {
+            let id = core.add_chooser(client);
+            let mut feed = Feed::default();
+            let events = feed.subscribe();
+            lock(&reception.choosers).insert(id, feed);
+            (id, events)
+        });
+        let (id, events) = made.await?;
+        Ok(Chooser::new(Arc::clone(&self.connection), id, events))
     }
 
     /// The interface of an access point, whatever its state; none while it is unplugged.

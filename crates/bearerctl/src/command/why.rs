@@ -56,7 +56,7 @@ async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> 
 
 fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
     match subject {
-        Subject::AccessPoint(about) | Subject::Session(_, about) => about == identifier,
+        Subject::AccessPoint(about) | Subject::Configuration(about) | Subject::Session(_, about) => about == identifier,
         Subject::Interface(_) => false,
     }
 }
@@ -81,7 +81,7 @@ fn tell(output: Output, explanation: &Explanation) -> Result<(), Error> {
     };
     for decision in &explanation.decisions {
         let subject = match &decision.subject {
-            Subject::AccessPoint(identifier) => name(identifier),
+            Subject::AccessPoint(identifier) | Subject::Configuration(identifier) => name(identifier),
             Subject::Session(session, identifier) => format!("session {session} on {}", name(identifier)),
             Subject::Interface(interface) => interface.clone(),
         };

@@ -18,9 +18,30 @@ fn the_help_teaches() {
 
 #[test]
 fn the_help_of_each_command_has_examples() {
-    for command in ["list", "show", "open", "run", "monitor", "stop", "why", "update", "reset"] {
+    for command in
+        ["list", "show", "open", "run", "monitor", "stop", "why", "update", "reset", "profile", "completions", "man"]
+    {
         let text = help(&[command, "--help"]);
         assert!(text.contains("\nExamples:\n  bearerctl "), "{text}");
         insta::assert_snapshot!(format!("bearerctl_{command}"), text);
+    }
+}
+
+#[test]
+fn the_help_of_each_command_about_profiles_has_examples() {
+    for command in ["check", "new", "edit", "import"] {
+        let text = help(&["profile", command, "--help"]);
+        assert!(text.contains("\nExamples:\n  bearerctl profile "), "{text}");
+        insta::assert_snapshot!(format!("bearerctl_profile_{command}"), text);
+    }
+}
+
+#[test]
+fn the_help_of_the_lab_has_examples_too() {
+    insta::assert_snapshot!("bearerctl_lab", help(&["lab", "--help"]));
+    for command in ["tour", "status", "cut", "restore", "slow"] {
+        let text = help(&["lab", command, "--help"]);
+        assert!(text.contains("\nExamples:\n  bearerctl lab "), "{text}");
+        insta::assert_snapshot!(format!("bearerctl_lab_{command}"), text);
     }
 }

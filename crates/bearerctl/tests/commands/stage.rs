@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::process::ExitStatusExt,
-    process::{ChildStdout, Stdio},
+    process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// Longer than anything here takes on a busy machine; waiting ends with the event, not with this.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-const BEARERCTL: &str = env!("CARGO_BIN_EXE_bearerctl");
+pub(crate) const BEARERCTL: &str = env!("CARGO_BIN_EXE_bearerctl");
 
 /// Options of `setpriv` that take every capability away.
 const WITHOUT_PRIVILEGES: [&str; 4] = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"];
@@ -74,6 +74,11 @@ impl Stage {
         let path = self.directory.path().join("configuration").join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Reads a file of the configuration directory.
+    pub(crate) fn read_configuration(&self, file: &str) -> String {
+        fs::read_to_string(self.directory.path().join("configuration").join(file)).unwrap()
     }
 
     /// What the program has noted of the interfaces it uses.
@@ -140,10 +145,7 @@ impl Stage {
     }
 
     fn spawn(&self, command: NamespaceCommand<'_>) -> Running {
-        let mut program = self.with_directories(command).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let output = program.stdout_lines().expect("a pipe");
-        let errors = program.stderr_lines().expect("a pipe");
-        Running { program, output, errors }
+        Running::start(self.with_directories(command))
     }
 
     /// Starts the program with a pipe that the caller reads.
@@ -194,6 +196,22 @@ impl Stage {
 }
 
 impl Running {
+    /// Starts a program whose output and errors are read.
+    pub(crate) fn start(command: NamespaceCommand<'_>) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = command.spawn().expect("the program starts");
+        let output = program.stdout_lines().expect("a pipe");
+        let errors = program.stderr_lines().expect("a pipe");
+        Self { program, output, errors }
+    }
+
+    /// Starts a program that also gets an input.
+    pub(crate) fn start_with_input(command: NamespaceCommand<'_>) -> (Self, ChildStdin) {
+        let mut running = Self::start(command.stdin(Stdio::piped()));
+        let input = running.program.take_stdin().expect("a pipe");
+        (running, input)
+    }
+
     /// Waits for a line of output that contains this.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         self.output.wait_for_text(text, DEADLINE).unwrap_or_else(|error| {

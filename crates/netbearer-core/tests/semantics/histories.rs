@@ -15,13 +15,7 @@ const DEFAULT_SEED: u64 = 1;
 
 #[test]
 fn random_histories_go_as_the_semantics_say_and_reach_every_situation() {
-    let (histories, rng_seed) = match std::env::var(HISTORIES) {
-        Ok(text) => {
-            let histories = text.parse().unwrap_or_else(|_| panic!("{HISTORIES} takes a number, not \"{text}\""));
-            (histories, RngSeed::Random)
-        }
-        Err(_) => (DEFAULT_HISTORIES, RngSeed::Fixed(DEFAULT_SEED)),
-    };
+    let (histories, rng_seed) = histories_and_seed();
     let failures = FileFailurePersistence::Direct("tests/semantics/histories.proptest-regressions");
     let config = Config {
         cases: histories,
@@ -43,4 +37,15 @@ fn random_histories_go_as_the_semantics_say_and_reach_every_situation() {
     let coverage = coverage.into_inner();
     println!("{histories} histories in {:?}; operations met situations so often:\n{coverage}", begin.elapsed());
     assert_eq!(coverage.gaps(), Vec::<String>::new());
+}
+
+/// How many histories to play, and from which random number on.
+pub(crate) fn histories_and_seed() -> (u32, RngSeed) {
+    match std::env::var(HISTORIES) {
+        Ok(text) => {
+            let histories = text.parse().unwrap_or_else(|_| panic!("{HISTORIES} takes a number, not \"{text}\""));
+            (histories, RngSeed::Random)
+        }
+        Err(_) => (DEFAULT_HISTORIES, RngSeed::Fixed(DEFAULT_SEED)),
+    }
 }

@@ -1,12 +1,14 @@
 //! The core held against the semantics: the rows of its table of events one by one, and random histories beside a model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod composites;
 mod coverage;
 mod event_table;
 mod heard;
 mod histories;
 mod history;
 mod model;
+mod networks;
 mod operation;
 mod promises;
 mod scene;

@@ -633,7 +633,7 @@ impl Model {
                 link: link.clone(),
                 denied: None,
                 stage: None,
-                profile: self.settings.profiles.profile(&report.name).clone(),
+                profile: self.settings.profiles.profile(report).clone(),
                 doing: NOTHING,
                 asked: None,
                 was_found_up: false,

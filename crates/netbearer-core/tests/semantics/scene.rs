@@ -3,9 +3,9 @@ use std::{
     time::Duration,
 };
 
-use netbearer_core::{Action, ClientId, Core, SessionId, Settings, UserId};
+use netbearer_core::{Action, ClientId, Core, Question, QuestionNumber, SessionId, Settings, UserId};
 use netbearer_types::{
-    CommandNumber, Identifier, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
+    CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
     SessionSnapshot, StateFlags, Target,
 };
 
@@ -29,6 +29,9 @@ pub(crate) struct Scene {
     /// The links whose name servers programs were last told to ask.
     pub(crate) named: Vec<LinkNames>,
     heard: Heard,
+    /// What users were asked so far, and what of it was withdrawn.
+    pub(crate) questions: Vec<Question>,
+    pub(crate) withdrawn: Vec<QuestionNumber>,
 }
 
 impl Scene {
@@ -42,6 +45,8 @@ impl Scene {
             targets: BTreeMap::new(),
             named: Vec::new(),
             heard: Heard::default(),
+            questions: Vec::new(),
+            withdrawn: Vec::new(),
         }
     }
 
@@ -54,6 +59,57 @@ impl Scene {
         scene.core.handle_enumerated(scene.now);
         scene.hear();
         scene
+    }
+
+    /// Access points with a cable, administratively down, enumerated.
+    pub(crate) fn with_access_points<const COUNT: usize>(
+        settings: Settings,
+        names: [&str; COUNT],
+        arrange: impl FnOnce([&mut Simulated; COUNT]),
+    ) -> Self {
+        let mut access_points = names.map(|name| Simulated::new(name.into()));
+        arrange(access_points.each_mut());
+        let mut scene = Self::new(settings, names.map(Identifier::from).into_iter().zip(access_points));
+        for name in names {
+            scene.report_of(name);
+        }
+        scene.core.handle_enumerated(scene.now);
+        scene.hear();
+        scene
+    }
+
+    // A small language for plays on several access points.
+
+    pub(crate) fn session_on(&mut self, client: u64, configuration: &str) -> SessionId {
+        self.core.handle_client(ClientId(client), UserId(1000));
+        self.core.create_session(ClientId(client), &configuration.into()).expect("the limits are not tested here")
+    }
+
+    pub(crate) fn report_of(&mut self, access_point: &str) {
+        let report = self.machine[&Identifier::from(access_point)].report();
+        self.core.handle_report(report, self.now);
+        self.listen();
+    }
+
+    pub(crate) fn change_of(&mut self, access_point: &str, change: impl FnOnce(&mut Simulated) -> bool) {
+        let simulated = self.machine.get_mut(&Identifier::from(access_point)).expect("it is in the scene");
+        assert!(change(simulated), "the change must be one");
+        self.report_of(access_point);
+    }
+
+    /// The engine does all it was asked for on this access point.
+    pub(crate) fn settle_on(&mut self, access_point: &str) {
+        self.listen();
+        while self.machine.get_mut(&Identifier::from(access_point)).is_some_and(Simulated::step) {
+            self.report_of(access_point);
+        }
+    }
+
+    /// The newest commands to this access point were these.
+    pub(crate) fn listen_for(&mut self, access_point: &str, targets: &[netbearer_types::Target]) {
+        self.listen();
+        let commands = self.heard.commands.remove(&Identifier::from(access_point)).unwrap_or_default();
+        assert_eq!(commands, targets, "{access_point}");
     }
 
     // A small language for plays on "ap0".
@@ -126,6 +182,7 @@ impl Scene {
 
     /// What a session was told since it was asked last.
     pub(crate) fn told(&mut self, session: SessionId) -> Vec<Told> {
+        self.listen();
         self.heard.sessions.remove(&session).unwrap_or_default()
     }
 
@@ -136,7 +193,7 @@ impl Scene {
     }
 
     /// Carries out what the core wants done.
-    fn listen(&mut self) {
+    pub(crate) fn listen(&mut self) {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => {
@@ -162,6 +219,8 @@ impl Scene {
                     self.heard.completed.push(client);
                 }
                 Action::Announce(event) => self.heard.hear(event),
+                Action::Ask { question, .. } => self.questions.push(*question),
+                Action::Withdraw { number, .. } => self.withdrawn.push(number),
             }
         }
         assert_eq!(
@@ -189,7 +248,8 @@ impl Scene {
 
     /// What shall have a table of ours beside that of others.
     fn to_be_steered(&self) -> BTreeSet<Identifier> {
-        let active = self.core.configurations(Some(StateFlags::Active));
+        let mut active = self.core.configurations(Some(StateFlags::Active));
+        active.retain(|configuration| configuration.kind == Kind::InternetAccessPoint);
         let has_several = active.len() > 1;
         let identifiers = active.into_iter().map(|configuration| configuration.identifier);
         let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;

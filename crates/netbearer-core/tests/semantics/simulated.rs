@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, AddressScope, BearerType, CommandNumber, Failure, FailureReason, Families,
-    Identifier, Interface, InterfaceAddress, Level, LinkLevel, Progress, SessionError, Stage, SteeringLevel, Step,
-    Target,
+    Hardware, Identifier, Interface, InterfaceAddress, Level, LinkLevel, Progress, SessionError, Stage, SteeringLevel,
+    Step, Target,
 };
 
 /// A kernel's interface and an engine that obeys commands, one step at a time. What is done to it says whether anything
@@ -79,6 +79,7 @@ impl Simulated {
             identifier: self.identifier.clone(),
             name: self.identifier.to_string(),
             bearer_type: BearerType::Ethernet,
+            hardware: Hardware::default(),
             cannot_start_and_stop: (!self.has_privilege).then(missing_privilege),
             steering: SteeringLevel::default(),
             level: if self.is_plugged_in { Level::Present(self.link()) } else { Level::Absent },
@@ -225,12 +226,16 @@ impl Simulated {
         let Some((_, target)) = self.engine.command.filter(|_| self.is_access_point) else { return false };
         let next = match (target, &self.engine.stage) {
             (_, Some(Stage::Reached | Stage::Failed(..))) => return false,
-            (Target::Released | Target::Stopped, None) => {
+            (Target::Released | Target::LeftUp | Target::Stopped, None) => {
                 self.lease = None;
                 Stage::Working(Step::Removing)
             }
-            (Target::Released | Target::Stopped, Some(_)) => {
-                let restored = if target == Target::Stopped { Some(false) } else { self.engine.found_up };
+            (Target::Released | Target::LeftUp | Target::Stopped, Some(_)) => {
+                let restored = match target {
+                    Target::Stopped => Some(false),
+                    Target::LeftUp => Some(true),
+                    _ => self.engine.found_up,
+                };
                 if restored == Some(false) {
                     self.set_up(false);
                 }
@@ -278,7 +283,7 @@ impl Simulated {
             Some((_, Target::Configured | Target::Sensed)) => true,
             // Refused before it began; a removal that has something to remove goes on to its end.
             Some((_, Target::Stopped)) => self.is_as_found(),
-            Some((_, Target::Released)) | None => false,
+            Some((_, Target::Released | Target::LeftUp)) | None => false,
         };
         let may_fail = is_fallible
             && !matches!(self.engine.stage, Some(Stage::Reached | Stage::Failed(..)))

@@ -146,6 +146,39 @@ fn what_is_no_conflict_changes_nothing() {
 }
 
 #[test]
+fn a_card_that_came_later_is_the_machines_own_and_one_that_went_is_not() {
+    let mut watch = Watch::settled();
+    watch.guard.renew_machine([OTHER]);
+    for hardware_address in [OTHER, HARDWARE_ADDRESS] {
+        watch.see(claim(hardware_address));
+        assert_eq!((watch.guard.poll_transmit(), watch.guard.poll_conflict()), (None, None));
+    }
+    watch.see(claim(SECOND_CARD));
+    assert_eq!(watch.guard.poll_transmit(), Some(ANNOUNCEMENT));
+}
+
+#[test]
+fn another_hardware_address_is_announced_or_probed_with_at_once() {
+    const CHANGED: [u8; 6] = [2, 0, 0, 0, 0, 7];
+    let broadcast = |message| Some(Transmit { destination: BROADCAST, message });
+    let announcement = broadcast(Message::announcement(CHANGED, ADDRESS));
+    for (mut watch, told) in
+        [(Watch::begun(), broadcast(Message::probe(CHANGED, ADDRESS))), (Watch::settled(), announcement)]
+    {
+        watch.guard.poll_transmit();
+        let timeout = watch.guard.poll_timeout();
+        watch.guard.change_hardware_address(CHANGED);
+        assert_eq!((watch.guard.poll_transmit(), watch.guard.poll_timeout()), (told, timeout));
+        watch.see(claim(CHANGED));
+        assert_eq!((watch.guard.poll_transmit(), watch.guard.poll_conflict()), (None, None));
+    }
+    let mut watch = Watch::begun();
+    watch.see(claim(OTHER));
+    watch.guard.change_hardware_address(CHANGED);
+    assert_eq!(watch.guard.poll_transmit(), None, "it was given up");
+}
+
+#[test]
 fn a_flood_of_claims_is_answered_once() {
     let mut watch = Watch::settled();
     let mut sent = 0;

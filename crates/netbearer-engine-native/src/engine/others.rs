@@ -11,7 +11,7 @@ use crate::{
     leftovers::Leftovers,
     notes::Note,
     ownership::{Claim, OwnershipError},
-    steering::tables_in_use,
+    steering::{obstacle_before, tables_in_use},
     surroundings::Surroundings,
     worker::LinkView,
 };
@@ -20,17 +20,18 @@ use crate::{
 const STRICT: i64 = 1;
 
 impl NativeEngine {
-    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise.
+    /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise, or was changed
+    /// that is read when it is reported.
     pub(super) fn look_around(&mut self, changes: &Changes) -> bool {
         if !changes.rules && changes.routes.is_empty() && changes.links.is_empty() {
-            return false;
+            return changes.reverse_path_filters;
         }
         let before = self.surroundings.clone();
         self.surroundings = Surroundings::of_the_machine(self.watcher.cache(), &self.plan);
         if self.surroundings.mark_field != before.mark_field {
             self.say_which_mark();
         }
-        self.surroundings != before
+        changes.reverse_path_filters || self.surroundings != before
     }
 
     pub(super) fn say_which_mark(&self) {
@@ -68,6 +69,7 @@ impl NativeEngine {
         let Some(link) = link.as_ref() else { return SteeringLevel::default() };
         SteeringLevel {
             tunnel: link.surroundings.tunnel.as_ref().map(|tunnel| tunnel.full.clone()),
+            no_room: link.surroundings.tunnel.as_ref().and_then(obstacle_before),
             no_mark: link.surroundings.mark_field.is_none().then(|| no_mark(&self.plan.mark_fields)),
             unsteered: entry.unsteered.clone().or_else(|| self.unprivileged(&entry.name)),
             deaf: self.deafness(identifier, entry, link),
@@ -152,7 +154,8 @@ impl NativeEngine {
     pub(super) fn let_go_beside(&mut self, identifier: &Identifier) {
         let Some(beside) = self.access_points.get_mut(identifier).and_then(|entry| entry.beside.take()) else { return };
         let index = beside.index;
-        beside.remove(&self.context.requests);
+        // Whoever has the lock next writes a note of its own.
+        let _claim = beside.remove(&self.context.requests);
         self.context.notes.remove(index);
     }
 
@@ -201,6 +204,9 @@ impl NativeEngine {
             unsteered(name, reason, &error.to_string())
         })?;
         let cache = self.watcher.cache();
+        let no_table =
+            || unsteered(name, FailureReason::EngineFailed, "every routing table for access points is in use");
+        let steering = self.context.numbers.reserve(&tables_in_use(cache)).ok_or_else(no_table)?;
         let hardware_address = cache.link(index).map(|link| link.hardware_address.to_string()).unwrap_or_default();
         // Nothing that cannot be tagged is changed; the note says that what is tagged has an owner.
         let note = Note {
@@ -212,20 +218,19 @@ impl NativeEngine {
             settings: Vec::new(),
         };
         let unnoted = |error: std::io::Error| unsteered(name, FailureReason::EngineFailed, &error.to_string());
-        self.context.notes.write(&note).map_err(unnoted)?;
-        let steering = self.context.numbers.reserve(&tables_in_use(cache));
-        let no_table =
-            || unsteered(name, FailureReason::EngineFailed, "every routing table for access points is in use");
-        Ok(Beside::new(index, steering.ok_or_else(no_table)?, claim))
+        self.context.notes.write(note).map_err(unnoted)?;
+        Ok(Beside::new(index, steering, claim))
     }
 
     /// Takes the lock, and clears what a killed process has left if it was free.
     fn claim(&self) -> Result<Claim, OwnershipError> {
         let context = &self.context;
-        let leftovers = Leftovers::find(self.watcher.cache(), &context.notes, &context.boot, &self.managers);
         let claim = context.ownership.claim()?;
-        if claim.took_the_lock() && leftovers.are_noted() {
-            leftovers.clear_at_once(&context.requests, &context.notes);
+        if claim.took_the_lock() {
+            let leftovers = Leftovers::noted(self.watcher.cache(), &context.notes, &context.boot, &self.managers);
+            if leftovers.are_noted() {
+                leftovers.clear_at_once(&context.requests, &context.notes);
+            }
         }
         Ok(claim)
     }

@@ -1,4 +1,6 @@
-use netbearer_lab::{AccessPointPlan, Card, Conversation, Lab, LabError, now};
+use std::time::Duration;
+
+use netbearer_lab::{AccessPoint, AccessPointPlan, Card, Conversation, Lab, LabError, Shaping, now};
 
 use crate::{PATIENCE, configure};
 
@@ -19,6 +21,84 @@ fn an_interface_is_down_until_it_is_set_up_and_loses_and_regains_carrier() {
         carrier(false).expect("cut");
         ap0.restore().expect("plugged");
         carrier(true).expect("restored");
+    }
+}
+
+#[test]
+fn a_cable_is_in_order_until_it_is_cut_whatever_the_machine_does_with_its_end() {
+    let lab = Lab::builder().access_point(AccessPointPlan::new("ap0")).build().expect("a lab");
+    let ap0 = lab.access_point("ap0").expect("planned");
+    let state = || (ap0.is_in_order().expect("plugged"), ap0.is_administratively_up().expect("plugged"));
+    assert_eq!(state(), (true, false));
+    ap0.set_administratively_up(true).expect("plugged");
+    assert_eq!(state(), (true, true));
+    ap0.cut().expect("plugged");
+    assert_eq!(state(), (false, true));
+    ap0.restore().expect("plugged");
+    assert_eq!(state(), (true, true));
+}
+
+/// What `tc` says of the access point's end of the cable.
+fn disciplines(access_point: &AccessPoint) -> String {
+    access_point.namespace().command("tc").args(["qdisc", "show", "dev", "port0"]).output().expect("tc tells")
+}
+
+#[test]
+fn a_slow_access_point_has_the_rate_it_was_given_until_it_is_fast_again() {
+    let lab = Lab::builder().access_point(AccessPointPlan::new("ap0")).build().expect("a lab");
+    let ap0 = lab.access_point("ap0").expect("planned");
+    for (rate, told) in [(1_000_000, "rate 1Mbit"), (512_000, "rate 512Kbit"), (8_000_000_000, "rate 8Gbit")] {
+        let shaping = Shaping { rate: Some(rate), delay: None };
+        ap0.slow(Some(shaping)).expect("the kernel has tbf");
+        assert_eq!(ap0.shaping(), Some(shaping));
+        let disciplines = disciplines(ap0);
+        assert!(disciplines.contains("qdisc tbf") && disciplines.contains(told), "{disciplines}");
+    }
+    ap0.slow(None).expect("the kernel obeys");
+    assert_eq!((ap0.shaping(), disciplines(ap0).contains("tbf")), (None, false));
+    ap0.slow(None).expect("nothing to end is no error");
+}
+
+/// What a slow link carries takes its time: the kernel was understood.
+#[test]
+fn what_a_slow_access_point_sends_takes_as_long_as_its_rate_says() {
+    const OCTETS: usize = 100_000;
+    let lab = Lab::builder().access_point(AccessPointPlan::new("ap0")).build().expect("a lab");
+    let ap0 = lab.access_point("ap0").expect("planned");
+    configure(&lab, ap0, 50, "main");
+    ap0.slow(Some(Shaping { rate: Some(1_000_000), delay: None })).expect("the kernel has tbf");
+    let took = lab
+        .machine()
+        .run(|| {
+            let mut stream = std::net::TcpStream::connect_timeout(&(ap0.subnet().gateway(), 7).into(), PATIENCE)?;
+            let mut writer = stream.try_clone()?;
+            let began = std::time::Instant::now();
+            let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &vec![7; OCTETS]));
+            std::io::Read::read_exact(&mut stream, &mut vec![0; OCTETS])?;
+            sender.join().expect("the sender does not panic")?;
+            Ok::<_, std::io::Error>(began.elapsed())
+        })
+        .expect("the echo comes");
+    assert!(took >= Duration::from_millis(600), "100 kB at 1 Mbit/s came within {took:?}");
+}
+
+#[test]
+fn a_delay_that_the_kernel_cannot_make_leaves_what_was_before() {
+    let lab = Lab::builder().access_point(AccessPointPlan::new("ap0")).build().expect("a lab");
+    let ap0 = lab.access_point("ap0").expect("planned");
+    let slow = Shaping { rate: Some(1_000_000), delay: None };
+    ap0.slow(Some(slow)).expect("the kernel has tbf");
+    let late = Shaping { rate: Some(512_000), delay: Some(Duration::from_millis(200)) };
+    match ap0.slow(Some(late)) {
+        Ok(()) => {
+            let disciplines = disciplines(ap0);
+            assert!(disciplines.contains("delay 200ms") && disciplines.contains("rate 512Kbit"), "{disciplines}");
+        }
+        Err(LabError::NoDelays { .. }) => {
+            assert_eq!(ap0.shaping(), Some(slow));
+            assert!(disciplines(ap0).contains("rate 1Mbit"), "{}", disciplines(ap0));
+        }
+        Err(error) => panic!("{error:?}"),
     }
 }
 

@@ -92,3 +92,20 @@ fn a_wait_ends_with_the_change_it_waits_for() {
     let error = never.expect_err("miracles are rare").to_string();
     assert!(error.contains("a miracle") && error.contains("10.0.0.2/31"), "{error}");
 }
+
+#[test]
+fn what_a_namespace_contains_is_the_same_again_when_a_change_is_undone() {
+    let namespace = Namespace::new("machine").expect("a namespace");
+    let before = namespace.contents().expect("the kernel tells");
+    for (change, undo) in [
+        (["address", "add", "192.0.2.7/32", "dev", "lo"], ["address", "del", "192.0.2.7/32", "dev", "lo"]),
+        (["-6", "route", "add", "2001:db8::/64", "dev=lo"], ["-6", "route", "del", "2001:db8::/64", "dev=lo"]),
+        (["rule", "add", "fwmark", "7", "table=7"], ["rule", "del", "fwmark", "7", "table=7"]),
+    ] {
+        let words = |words: [&'static str; 5]| words.into_iter().flat_map(|word| word.split('=')).collect::<Vec<_>>();
+        namespace.ip_lines(&words(change)).expect("ip obeys");
+        assert_ne!(namespace.contents().expect("the kernel tells"), before, "{change:?}");
+        namespace.ip_lines(&words(undo)).expect("ip obeys");
+        assert_eq!(namespace.contents().expect("the kernel tells"), before, "{undo:?}");
+    }
+}

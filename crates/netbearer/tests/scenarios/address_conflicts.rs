@@ -2,6 +2,7 @@
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
+use netbearer::ManagerEvent;
 use netbearer_lab::{AccessPoint, Capture, MessageType, Neighbour};
 
 use crate::{
@@ -95,6 +96,47 @@ fn an_address_is_defended_once_and_then_given_up() {
     session.close();
     session.expect_last("Disconnected");
     stage.assert_as_before();
+}
+
+/// A card of this machine is no other host, also if it came after the address.
+#[test]
+fn an_address_that_a_later_card_of_this_machine_answers_for_is_kept() {
+    let stage = short_leases(HOUR);
+    let address = leased(&stage);
+    let capture = capture(stage.ap0());
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    wait_for_announcements(&capture, address, 2);
+    let mut events = manager.events();
+    // It has the hardware address that the neighbour will have.
+    let card = address.octets().map(|octet| format!("{octet:02x}")).join(":");
+    stage.ip(&format!("link add later0 address 02:6e:{card} type veth peer name later1"));
+    let is_card = |event: &ManagerEvent| format!("{event:?}").contains("later0");
+    while !is_card(&events.next_within(DEADLINE).expect("the card is seen")) {}
+    let neighbour = Neighbour::new(stage.ap0(), address).unwrap();
+    assert!(neighbour.hardware_address().ends_with(&address.octets()));
+    neighbour.announce().unwrap();
+    wait_for_announcements(&capture, address, 4);
+    session.expect_silence_for(Duration::from_millis(500));
+    assert!(server(&stage).declined().is_empty());
+    assert_eq!(stage.address_of(AP0), Some(format!("{address}/24")));
+}
+
+/// The hosts around are told, though nothing is sent that would tell them.
+#[test]
+fn an_address_whose_hardware_address_has_changed_is_announced() {
+    const CHANGED: &str = "02:00:5e:10:00:99";
+    let stage = short_leases(HOUR);
+    let address = leased(&stage);
+    let capture = capture(stage.ap0());
+    let manager = stage.manager();
+    let _session = Watched::opened(&manager);
+    wait_for_announcements(&capture, address, 2);
+    stage.ip(&format!("link set {AP0} address {CHANGED}"));
+    wait_for_announcements(&capture, address, 3);
+    let show = ["neigh", "show", &address.to_string()];
+    let known = stage.ap0().namespace().command("ip").args(show).output().unwrap();
+    assert!(known.contains(CHANGED), "{known}");
 }
 
 /// The server has no other address in time: as after a NAK, the link is lost.

@@ -46,6 +46,30 @@ fn a_link_without_carrier_fails_in_time_and_may_be_tried_again_after_an_update()
     session.expect(&["Connecting", "Connected", "Opened"]);
 }
 
+/// Nobody waits for the cable of a link that somebody else has set down meanwhile.
+#[test]
+fn a_link_that_is_set_down_while_its_carrier_is_awaited_fails_at_once_and_says_so() {
+    let stage = Stage::with_dnsmasq();
+    stage.ap0().cut().unwrap();
+    let (carrier_timeout, connect_timeout) = (2 * DEADLINE, 2 * DEADLINE);
+    let manager = stage.manager_with(Profile { carrier_timeout, connect_timeout, ..Profile::default() });
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Connecting"]);
+    let is_up = || Ok(stage.lab.machine().ip_lines(&["link", "show", AP0, "up"])?.first().map(|_| ()));
+    stage.lab.machine().wait_until("ap0 to be up", DEADLINE, is_up).unwrap();
+    stage.ip("link set ap0 down");
+    session.expect(&["Disconnected", "Error(Unknown)"]);
+    let failure = session.session.error().unwrap();
+    assert!(failure.message.contains("set down by another program"), "{failure}");
+    stage.ap0().restore().unwrap();
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.close();
+    session.expect_last("Disconnected");
+    stage.assert_as_before();
+}
+
 /// Scenario 14.
 #[test]
 fn an_invalid_configuration_gives_one_error_and_is_otherwise_harmless() {

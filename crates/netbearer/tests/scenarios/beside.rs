@@ -284,6 +284,13 @@ fn a_vpn_beside_a_strict_reverse_path_filter_of_others_is_warned_about() {
     bound.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     bound.send_to(b"", server()).unwrap();
     assert_eq!(bound.recv(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "the warning is true");
+    // Who follows the advice is heard, though nothing else has happened.
+    machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "2").unwrap();
+    machine.wait_until("no warning any more", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    bound.send_to(b"", server()).unwrap();
+    bound.recv(&mut [0; 64]).unwrap();
+    machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "1").unwrap();
+    machine.wait_until("the warning again", DEADLINE, || Ok(warnings().contains("bypass_vpn").then_some(()))).unwrap();
     vpn.stop();
     machine.wait_until("no warning", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
     assert_way(&stage, &session.session, AP1);

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netbearer::blocking::Manager;
+use netbearer::{ManagerEvent, blocking::Manager};
+use netbearer_lab::AccessPointPlan;
 use socket2::SockRef;
 
 use crate::{
-    stage::{AP0, Stage, Watched},
+    stage::{AP0, DEADLINE, Stage, Watched},
     tunnel::{answered_by, socket},
 };
 
@@ -91,4 +92,35 @@ fn tables_of_others_are_passed_over() {
     session.close();
     session.expect_last("Disconnected");
     stage.assert_as_before();
+}
+
+/// Of a link of others nothing is noted, as nothing of ours is beside it, until a table is free.
+#[test]
+fn without_any_free_table_a_link_of_others_is_left_alone_and_the_warning_says_so() {
+    let mut stage = Stage::new([AP0, "ap1"].map(AccessPointPlan::new));
+    stage.configure_link_by_hand(AP0, 100);
+    stage.configure_link_by_hand("ap1", 200);
+    for table in 21_001..=21_127 {
+        stage.ip(&format!("route add blackhole 203.0.113.0/24 table {table}"));
+    }
+    stage.remember();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Opened"]);
+    // All that was to be said of it has been said by the end of an update.
+    let mut events = manager.events();
+    manager.wait_for(async |manager| manager.update_configurations().await).unwrap();
+    while events.next_within(DEADLINE).expect("the update ends") != ManagerEvent::UpdateCompleted {}
+    let told = warnings(&manager, &session);
+    assert!(told.iter().any(|warning| warning.contains("every routing table")), "{told:?}");
+    assert_eq!(stage.notes(), "");
+    stage.ip("route delete blackhole 203.0.113.0/24 table 21007");
+    stage.wait_for_rules("a rule of ours", |rules| rules.contains("lookup 21007"));
+    assert!(stage.notes().contains(AP0));
+    session.close();
+    session.expect(&["Closed"]);
+    stage.wait_for_rules("no rule of ours", |rules| !rules.contains("lookup 21007"));
+    manager.shutdown();
+    assert_eq!(stage.notes(), "");
 }

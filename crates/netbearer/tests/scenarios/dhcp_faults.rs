@@ -7,6 +7,7 @@
 //! | late offer | Opened, late | [`a_late_offer_opens_late`] |
 //! | NAK while requesting, rebooting | Opened, with another lease | [`a_nak_before_there_is_a_lease_only_costs_a_round_trip`] |
 //! | NAK while renewing, rebinding; leased again in time | nothing | [`a_lease_that_is_refused_and_granted_again_in_time_keeps_the_session`] |
+//! | the same, with a program connecting meanwhile | ECONNABORTED | [`who_began_to_connect_between_two_leases_is_told_at_once`] |
 //! | the same with another subnet | InterfaceChanged | [`a_network_that_moves_to_another_subnet_is_told_as_a_change`] |
 //! | the same, not leased again in time | link lost after 2 s | [`a_lease_that_is_refused_and_not_granted_again_is_a_lost_link`] |
 //! | address in use | DECLINE, InterfaceChanged | `address_conflicts.rs` |
@@ -14,17 +15,22 @@
 //! | server gone before T1, before T2 | nothing until the end of the lease, then link lost | [`a_server_that_is_gone_is_a_lost_link_when_the_lease_has_ended`] |
 //! | link flap in each phase | Opened, or the failure; never a wrong Connected | [`a_flap_in_any_phase_of_the_lease_ends_up_open_or_failed`] |
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{ErrorKind, Read},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use netbearer::{Profile, SessionError};
 use netbearer_lab::{
     AccessPointPlan, Card, ClientState, Dhcp, Direction, Exchange, Fault, Mark, MessageType, Script, Subnet,
     dhcproto::v4::{DhcpOption, Message},
 };
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     leases::{server, wait_for_renewal},
-    stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive},
+    stage::{self, AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive},
 };
 
 /// How long a link may be without a lease before its sessions lose it.
@@ -130,6 +136,31 @@ fn a_lease_that_is_refused_and_granted_again_in_time_keeps_the_session() {
         assert_alive(&mut conversation);
         session.assert_up();
     }
+}
+
+/// The kernel would take no answer to be for it, and have its program wait for two minutes.
+#[test]
+fn who_began_to_connect_between_two_leases_is_told_at_once() {
+    let stage = scripted(short());
+    let manager = stage.manager();
+    let mut session = Watched::opened(&manager);
+    server(&stage).fail_next(1, Fault::NakWhile(ClientState::Renewing));
+    server(&stage).fail(Fault::Silent);
+    let without_address = || Ok(stage.address_of(AP0).is_none().then_some(()));
+    stage.lab.machine().wait_until("no address", DEADLINE, without_address).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    session.session.bind(&socket).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.connect(&stage::server().into()).unwrap_err();
+    assert_eq!(stage.address_of(AP0), None);
+    server(&stage).heal();
+    socket.set_nonblocking(false).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let error = (&stream).read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+    session.assert_up();
+    session.expect_silence();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Interfaces that are renamed, unplugged or enslaved while a session uses them.
 
 use netbearer::SessionState;
-use netbearer_lab::{Exchange, MessageType, Namespace, Program};
+use netbearer_lab::{Direction, Exchange, MessageType, Namespace, Program};
 
 use crate::{
     leases::{server, short_leases, wait_for_renewal},
@@ -87,7 +87,8 @@ fn an_interface_that_becomes_a_port_in_use_is_cleared_before_the_end() {
     stage.assert_as_before();
 }
 
-/// Part of scenario 43: the session goes on, as does its lease; who opens anew asks with the new address.
+/// Part of scenario 43: the session goes on, as does its lease; who opens anew asks with the new address, and to servers is
+/// another client than the one that had the remembered lease.
 #[test]
 fn an_interface_whose_hardware_address_changes_in_use_keeps_its_session() {
     let stage = short_leases(std::time::Duration::from_secs(2));
@@ -111,11 +112,40 @@ fn an_interface_whose_hardware_address_changes_in_use_keeps_its_session() {
     let before = server(&stage).exchanges().mark();
     session.open();
     session.expect(&["Connecting", "Connected", "Opened"]);
-    let asks = |exchange: &Exchange| exchange.kind == MessageType::Request;
-    let request = server(&stage).exchanges().wait_for_since(before, "a REQUEST", DEADLINE, asks).unwrap();
-    assert_eq!(request.message.chaddr(), [2, 0, 0x5e, 0x10, 0, 0x99]);
-    session.assert_up();
+    let is_first = |exchange: &Exchange| exchange.direction == Direction::Received;
+    let first = server(&stage).exchanges().wait_for_since(before, "a message", DEADLINE, is_first).unwrap();
+    assert_eq!((first.kind, first.message.chaddr()), (MessageType::Discover, &[2, 0, 0x5e, 0x10, 0, 0x99][..]));
+    let mut conversation = session.assert_up();
+    wait_for_renewal(server(&stage));
+    crate::stage::assert_alive(&mut conversation);
+    session.expect_silence();
     assert_eq!(manager.find(Some(AP0)).unwrap().identifier, identifier);
+}
+
+/// As of a Wi-Fi card that takes a random address for each network.
+#[test]
+fn a_hardware_address_that_changes_before_the_carrier_comes_is_the_one_to_ask_with() {
+    const ADDRESS: &str = "02:00:5e:10:00:99";
+    let stage = short_leases(std::time::Duration::from_secs(600));
+    stage.ap0().cut().unwrap();
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Connecting"]);
+    let is_up = || Ok(stage.lab.machine().is_administratively_up(AP0)?.then_some(()));
+    stage.lab.machine().wait_until("the link set up", DEADLINE, is_up).unwrap();
+    assert!(!stage.notes().contains(ADDRESS));
+    stage.ip(&format!("link set {AP0} address {ADDRESS}"));
+    stage.ap0().restore().unwrap();
+    session.expect(&["Connected", "Opened"]);
+    let is_first = |exchange: &Exchange| exchange.direction == Direction::Received;
+    let first = server(&stage).exchanges().wait_for("a message", DEADLINE, is_first).unwrap();
+    assert_eq!(first.message.chaddr(), [2, 0, 0x5e, 0x10, 0, 0x99]);
+    session.assert_up();
+    assert!(stage.notes().contains(ADDRESS), "{}", stage.notes());
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    assert_eq!(stage.notes(), "");
 }
 
 /// Part of scenario 43: to this machine it is unplugged, whatever becomes of it, and plugged in when it comes back.

@@ -7,7 +7,7 @@ use netbearer_lab::{
     AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET_V6, LabError, Preference, RouterAdvertisement,
 };
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive};
 
 pub(crate) const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
 const NAME_SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x53);
@@ -155,9 +155,13 @@ fn an_address_by_dhcp_joins_a_session_that_a_router_has_opened_and_its_loss_leav
     session.expect(&["Connecting", "Connected", "Opened"]);
     server.heal();
     wait_for_route(&stage, OURS, "default via 10.10.0.1");
-    session.assert_up();
+    let mut conversation = session.assert_up();
+    let mut other = connect_ipv6(&session);
     server.fail(netbearer_lab::Fault::Silent);
     wait_for_no_route(&stage, OURS, "default via 10.10.0.1");
+    // Nothing can reach it any more.
+    assert_aborted(&mut conversation);
+    assert_alive(&mut other);
     assert_eq!(connect_ipv6(&session).access_point(), AP0);
     assert!(session.session.is_open());
     session.close();

@@ -20,6 +20,7 @@ mod managers;
 mod name_servers;
 mod opening;
 mod routing;
+mod service_networks;
 mod settings;
 mod stage;
 mod steering;

@@ -109,6 +109,13 @@ impl Stage {
         self.ip(&format!("route add default via {} dev {name} metric {metric}", subnet.gateway()));
     }
 
+    /// What is noted of how interfaces were found.
+    pub(crate) fn notes(&self) -> String {
+        let runtime = std::fs::read_dir(Directories::below(self.directory.path()).runtime).into_iter().flatten();
+        let notes = runtime.flatten().filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
+        notes.filter_map(|note| std::fs::read_to_string(note.path()).ok()).collect()
+    }
+
     pub(crate) fn router(&self) -> IpAddr {
         self.ap0().subnet().gateway().into()
     }
@@ -211,6 +218,13 @@ impl Watched {
     /// Reads until this one; it comes in time.
     pub(crate) fn expect_last(&mut self, expected: &str) {
         while self.next() != expected {}
+    }
+
+    /// The session has lost its link, and its error names the cause.
+    pub(crate) fn expect_loss(&mut self, cause: &str) {
+        self.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
+        let failure = self.session.error().expect("the session ended with an error");
+        assert!(failure.message.contains(cause), "{failure}");
     }
 
     pub(crate) fn next(&mut self) -> String {

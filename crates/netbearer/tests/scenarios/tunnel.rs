@@ -251,3 +251,24 @@ fn a_vpn_that_comes_does_not_break_what_a_session_has() {
     vpn.stop();
     crate::stage::assert_alive(&mut before);
 }
+
+/// Its rules win then, which is said, with what to do.
+#[test]
+fn a_vpn_whose_rules_leave_no_room_before_them_is_warned_about() {
+    let stage = Stage::with_dnsmasq();
+    let machine = stage.lab.machine();
+    let manager = stage.manager();
+    let session = Watched::opened(&manager);
+    let warnings = || steering(&manager, &session.session).warnings;
+    let _vpn = Vpn::start(&stage, Manner::Rules);
+    stage.ip("rule add priority 21 not fwmark 51820 table 51820");
+    let is_named = || Ok(warnings().iter().any(|warning| warning.contains("priority 21")).then_some(()));
+    machine.wait_until("a warning", DEADLINE, is_named).unwrap();
+    let are_so = || Ok((ways(&session.session) == [TUNNEL, AP0, TUNNEL, TUNNEL]).then_some(()));
+    machine.wait_until("what the warning says", DEADLINE, are_so).unwrap();
+    stage.ip("rule add priority 22 not fwmark 51820 table 51820");
+    stage.ip("rule delete priority 21");
+    machine.wait_until("no warning", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    let are_so = || Ok((ways(&session.session) == expected(BypassVpn::Group, AP0)).then_some(()));
+    machine.wait_until("the ways the profile names", DEADLINE, are_so).unwrap();
+}

@@ -1,6 +1,6 @@
 //! What happens elsewhere on the machine is nobody's business here.
 
-use std::process::Stdio;
+use std::{io::Write, process::Stdio, thread, time::Duration};
 
 use netbearer::ManagerEvent;
 use netbearer_lab::Tunnel;
@@ -8,6 +8,9 @@ use netbearer_lab::Tunnel;
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
 
 const FLAPS: usize = 1_000;
+const ADDRESSES: usize = 3_000;
+/// The kernel is waited for at most a second; the machine is busy besides.
+const IN_SPITE_OF_IT: Duration = Duration::from_secs(4);
 
 /// Scenario 39: no event about anything but the tunnel, and nothing is done about it.
 #[test]
@@ -54,4 +57,41 @@ fn a_tunnel_whose_address_flaps_a_thousand_times_is_nothing_to_tell_a_session() 
     assert!(changed.iter().filter(|line| line.contains("10.77.0.1/24")).count() >= FLAPS, "{} lines", changed.len());
     let ours = changed.iter().find(|line| line.contains("RULE") || line.contains(AP0) || line.contains("2100"));
     assert_eq!(ours, None);
+}
+
+/// Addresses that take so long to read that they have always changed meanwhile: the kernel can never be heard out.
+#[test]
+fn addresses_that_others_change_without_end_hold_up_neither_updates_nor_sessions() {
+    let stage = Stage::with_dnsmasq();
+    let machine = stage.lab.machine();
+    let directory = tempfile::tempdir().unwrap();
+    let batch = directory.path().join("addresses");
+    let address = |number| format!("address add 10.9.{}.{}/32 dev lo\n", number / 250, number % 250);
+    std::fs::write(&batch, (0..ADDRESSES).map(address).collect::<String>()).unwrap();
+    machine.command("ip").arg("-batch").arg(&batch).output().unwrap();
+    stage.ip("link add busy0 up type veth peer name busy1");
+
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    let mut changer = machine.command("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut orders = changer.take_stdin().unwrap();
+    let change = "address add 10.8.0.1/32 dev busy0\naddress delete 10.8.0.1/32 dev busy0\n";
+    // Ends when the program that reads it has been ended. No faster than what comes of it can be read; far faster than all
+    // addresses can be.
+    let writer = thread::spawn(move || {
+        while orders.write_all(change.as_bytes()).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    for _ in 0..3 {
+        let mut events = manager.events();
+        manager.wait_for(async |manager| manager.update_configurations().await).unwrap();
+        while events.next_within(IN_SPITE_OF_IT).expect("the update ends") != ManagerEvent::UpdateCompleted {}
+    }
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.close();
+    session.expect(&["Closed", "Closing", "Disconnected"]);
+    drop(changer);
+    writer.join().unwrap();
 }

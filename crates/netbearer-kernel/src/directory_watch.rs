@@ -33,21 +33,21 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub struct DirectoryWatch {
     inotify: AsyncFd<OwnedFd>,
-    wanted: Vec<(PathBuf, Interest)>,
-    watched: BTreeMap<i32, Interest>,
+    wanted: Vec<(PathBuf, WatchedEntries)>,
+    watched: BTreeMap<i32, WatchedEntries>,
 }
 
 /// Which entries of a directory matter.
 #[derive(Clone, Debug)]
-pub enum Interest {
+pub enum WatchedEntries {
     /// All of them.
     All,
-    /// Those of these names.
+    /// Those of these names, there or not.
     Only(BTreeSet<OsString>),
 }
 
-impl Interest {
-    /// That of this name.
+impl WatchedEntries {
+    /// The one of this name.
     #[must_use]
     pub fn only(name: &OsStr) -> Self {
         Self::Only(BTreeSet::from([name.to_owned()]))
@@ -74,13 +74,18 @@ impl DirectoryWatch {
     /// Nothing is watched before [`Self::arm`].
     ///
     /// # Errors
-    /// When there are too many watchers already (`fs.inotify.max_user_instances`).
+    /// When the user has too many inotify instances.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
-    pub fn open(wanted: Vec<(PathBuf, Interest)>) -> io::Result<Self> {
+    pub fn open(wanted: Vec<(PathBuf, WatchedEntries)>) -> io::Result<Self> {
         let inotify = register(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
         Ok(Self { inotify, wanted, watched: BTreeMap::new() })
+    }
+
+    /// Watches other directories from the next [`Self::arm`] on; what happens in the former ones may still be told.
+    pub fn want(&mut self, wanted: Vec<(PathBuf, WatchedEntries)>) {
+        self.wanted = wanted;
     }
 
     /// Watches what is there now: what happens from now on is told by [`Self::changed`]. To be called before the
@@ -94,7 +99,7 @@ impl DirectoryWatch {
     /// Waits for a change. May be dropped while waiting.
     ///
     /// # Errors
-    /// When the kernel cannot be asked any more.
+    /// When the kernel's events cannot be read.
     pub async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.inotify.readable().await?;
@@ -115,14 +120,14 @@ impl DirectoryWatch {
     }
 
     /// Watches `directory`, or while it is missing the nearest directory above it that is there.
-    fn watch(&mut self, directory: &Path, interest: &Interest) {
+    fn watch(&mut self, directory: &Path, interest: &WatchedEntries) {
         for _ in 0..ATTEMPTS {
             if self.add(directory, interest.clone()) {
                 return;
             }
             let mut missing = directory;
             for above in directory.ancestors().skip(1) {
-                if missing.file_name().is_some_and(|name| self.add(above, Interest::only(name))) {
+                if missing.file_name().is_some_and(|name| self.add(above, WatchedEntries::only(name))) {
                     break;
                 }
                 missing = above;
@@ -135,7 +140,7 @@ impl DirectoryWatch {
         tracing::debug!("{} is no directory that can be watched", directory.display());
     }
 
-    fn add(&mut self, directory: &Path, interest: Interest) -> bool {
+    fn add(&mut self, directory: &Path, interest: WatchedEntries) -> bool {
         match inotify::add_watch(self.inotify.get_ref(), directory, EVENTS) {
             Ok(watch) => {
                 self.watched.entry(watch).and_modify(|known| known.join(interest.clone())).or_insert(interest);
@@ -196,7 +201,7 @@ mod tests {
     async fn a_directory_is_watched_from_before_it_is_made_until_after_it_is_made_again() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("run/network");
-        let mut watch = DirectoryWatch::open(vec![(directory.clone(), Interest::All)]).unwrap();
+        let mut watch = DirectoryWatch::open(vec![(directory.clone(), WatchedEntries::All)]).unwrap();
         for _ in 0..2 {
             watch.arm();
             fs::create_dir_all(&directory).unwrap();
@@ -213,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn what_happens_to_other_entries_is_not_told() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = (root.path().to_owned(), Interest::only(OsStr::new("socket")));
+        let wanted = (root.path().to_owned(), WatchedEntries::only(OsStr::new("socket")));
         let mut watch = DirectoryWatch::open(vec![wanted]).unwrap();
         watch.arm();
         fs::write(root.path().join("another"), "").unwrap();
@@ -227,7 +232,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         fs::write(&file, "text").unwrap();
-        let mut watch = DirectoryWatch::open(vec![(root.path().to_owned(), Interest::All)]).unwrap();
+        let mut watch = DirectoryWatch::open(vec![(root.path().to_owned(), WatchedEntries::All)]).unwrap();
         watch.arm();
         assert_eq!(fs::read_to_string(&file).unwrap(), "text");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);

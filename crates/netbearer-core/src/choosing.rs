@@ -1,0 +1,527 @@
+use std::{collections::BTreeSet, time::Duration};
+
+use netbearer_types::{
+    BearerFamily, Failure, FailureReason, Identifier, Kind, Moment, PropertyKey, PropertyValue, SessionError,
+    SessionEvent, SessionState, StateFlags,
+};
+
+use crate::{
+    Core, Input, Refusal, SessionId, Verdict,
+    access_point::AccessPoint,
+    ledger::Released,
+    opening::{ENUMERATION_TIMEOUT, not_available, retry_delay},
+    phase::Phase,
+    ranking,
+    session::{Interest, Way},
+};
+
+/// How long a user may think about a question (§6).
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Opening service networks and user choices: which access point a session comes to, and when it leaves it.
+impl Core {
+    pub(crate) fn open_composite(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        if let Some(way) = self.way_mut(id) {
+            // One that is still on its way down is left behind: the session wants the best there is now.
+            *way = Way { member: way.member.take(), ..Way::default() };
+        }
+        if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
+            self.detach(id, &member, now);
+        }
+        if self.is_on(id, Kind::UserChoice) {
+            return self.open_user_choice(id, now);
+        }
+        self.take_member(id, now)
+    }
+
+    fn open_user_choice(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let choices = self.usable_choices(id);
+        let in_background = self.sessions.get(&id).is_some_and(|session| {
+            session.properties.get(PropertyKey::ConnectInBackground) == Some(PropertyValue::Boolean(true))
+        });
+        if choices.len() > 1 && !in_background && self.ask(id, &choices, now) {
+            return Ok(());
+        }
+        match choices.into_iter().next() {
+            Some(choice) => self.resolve(id, choice, now),
+            None => self.take_member(id, now),
+        }
+    }
+
+    /// A user choice has become this.
+    pub(crate) fn resolve(&mut self, id: SessionId, choice: Identifier, now: Moment) -> Result<(), Refusal> {
+        self.record_session(id, Verdict::Resolved, now, vec![Input::new("to", &choice)]);
+        if let Some(way) = self.way_mut(id) {
+            way.resolved = Some(choice);
+        }
+        self.take_member(id, now)
+    }
+
+    /// What a user choice could come to now, the most preferred first.
+    pub(crate) fn usable_choices(&self, id: SessionId) -> Vec<Identifier> {
+        let Some(composite) = self.composite_of(id) else { return Vec::new() };
+        let is_usable = |access_point: &&AccessPoint| self.is_at_hand(access_point) || is_startable(access_point);
+        if composite.references.is_empty() {
+            let mut usable: Vec<&AccessPoint> = self.access_points.values().filter(is_usable).collect();
+            usable.sort_by_key(|access_point| ranking::order(access_point));
+            let networks = self.composites.values().filter(|network| network.kind == Kind::ServiceNetwork);
+            let is_network_usable = |network: &&crate::composite::Composite| {
+                let members = self.members(network);
+                members.iter().filter_map(|member| self.access_points.get(member)).any(|member| is_usable(&member))
+            };
+            let networks = networks.filter(is_network_usable).map(|network| network.identifier.clone());
+            return networks.chain(usable.into_iter().map(|access_point| access_point.identifier().clone())).collect();
+        }
+        let mut choices: Vec<(bool, Identifier)> = Vec::new();
+        for reference in &composite.references {
+            let (names, members) = match self.referred_composite(reference, Kind::ServiceNetwork) {
+                Some(network) => (vec![network.identifier.clone()], self.members(network)),
+                None => {
+                    let found: Vec<Identifier> = self.referred_access_points(reference).cloned().collect();
+                    (found.clone(), found)
+                }
+            };
+            let members: Vec<&AccessPoint> =
+                members.iter().filter_map(|member| self.access_points.get(member)).filter(is_usable).collect();
+            if !members.is_empty() {
+                let is_active = members.iter().any(|member| self.is_at_hand(member));
+                choices.extend(names.into_iter().map(|name| (!is_active, name)));
+            }
+        }
+        // The order is the administrator's, but what is up is taken before what would have to be brought up.
+        choices.sort_by_key(|(is_down, _)| *is_down);
+        choices.into_iter().map(|(_, choice)| choice).collect()
+    }
+
+    /// Takes the most preferred Active member, else begins with the most preferred that can be brought up; those that failed
+    /// before in this opening are passed over (§3).
+    pub(crate) fn take_member(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let candidates = self.candidates(id);
+        let at_hand = candidates.iter().find(|candidate| self.is_at_hand(candidate));
+        let startable = candidates.iter().find(|candidate| is_startable(candidate));
+        let Some(chosen) = at_hand.or(startable) else { return self.go_without_member(id, now) };
+        let member = chosen.identifier().clone();
+        let inputs = vec![
+            Input::new("member", &member),
+            Input::new("state", chosen.flags()),
+            Input::new("candidates", candidates.len()),
+        ];
+        self.record_session(id, Verdict::Member, now, inputs);
+        self.deadlines.remove(&id);
+        if let Some(way) = self.way_mut(id) {
+            way.member = Some(member.clone());
+        }
+        if let Some(access_point) = self.access_points.get_mut(&member) {
+            access_point.sessions.insert(id);
+        }
+        let outcome = self.open_on(id, &member, now);
+        if let Some(access_point) = self.access_points.get(&member)
+            && self.sessions.get(&id).is_some_and(|session| session.access_point() == Some(&member))
+        {
+            let state = self.access_point_state(access_point);
+            self.tell_state(id, state);
+        }
+        outcome
+    }
+
+    /// What can be tried for a session, the most preferred first.
+    fn candidates(&self, id: SessionId) -> Vec<&AccessPoint> {
+        let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return Vec::new() };
+        let members = match (&way.resolved, self.composite_of(id)) {
+            (Some(resolved), _) => match self.composites.get(resolved) {
+                Some(network) => self.members(network),
+                None => vec![resolved.clone()],
+            },
+            (None, Some(composite)) => self.members(composite),
+            (None, None) => Vec::new(),
+        };
+        let is_untried = |member: &&Identifier| !way.failed.iter().any(|(failed, _)| failed == *member);
+        members.iter().filter(is_untried).filter_map(|member| self.access_points.get(member)).collect()
+    }
+
+    /// It can be used at once.
+    fn is_at_hand(&self, access_point: &AccessPoint) -> bool {
+        access_point.flags() == StateFlags::Active
+            && !matches!(access_point.phase, Phase::Closing(_))
+            && self.deafness(access_point.identifier()).is_none()
+    }
+
+    /// No member can be tried, or none is left.
+    fn go_without_member(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(&id) else { return Err(Refusal::UnknownSession) };
+        let name = session.configuration.name.clone();
+        let (is_holding, reconnect) = (session.interest.holds(), session.properties.reconnect());
+        let failed = session.way.as_ref().map(|way| way.failed.clone()).unwrap_or_default();
+        if !failed.is_empty() {
+            if reconnect {
+                self.wait_without_member(id);
+                let way = self.way_mut(id);
+                let failed_starts = way.map_or(0, |way| {
+                    way.failed.clear();
+                    way.failed_starts = way.failed_starts.saturating_add(1);
+                    way.failed_starts - 1
+                });
+                self.deadlines.insert(id, now + retry_delay(failed_starts));
+                self.tell_own_watch(id);
+                return Ok(());
+            }
+            self.fail_without_member(id, all_failed(&name, &failed), now);
+            return Ok(());
+        }
+        let obstacle = self.candidates(id).into_iter().find_map(|candidate| self.obstacle(candidate));
+        if let Some(failure) = obstacle {
+            self.fail_without_member(id, failure.clone(), now);
+            return if is_holding { Ok(()) } else { Err(Refusal::NotSupported(failure)) };
+        }
+        if reconnect {
+            self.wait_without_member(id);
+            self.tell_own_watch(id);
+        } else if !self.enumerated && !is_holding {
+            self.take_up(id, Interest::Opening);
+            self.record_session(id, Verdict::AwaitEnumeration, now, Vec::new());
+            self.deadlines.insert(id, now + ENUMERATION_TIMEOUT);
+            self.tell_state(id, SessionState::Connecting);
+        } else {
+            self.fail_without_member(id, not_available(&name), now);
+        }
+        Ok(())
+    }
+
+    /// Why a member that is at least Discovered is of no use.
+    fn obstacle(&self, candidate: &AccessPoint) -> Option<Failure> {
+        match candidate.flags() {
+            StateFlags::Discovered => candidate.report.cannot_start_and_stop.clone(),
+            StateFlags::Active => self.deafness(candidate.identifier()),
+            _ => None,
+        }
+    }
+
+    fn wait_without_member(&mut self, id: SessionId) {
+        self.take_up(id, Interest::Waiting);
+    }
+
+    /// The opening has come to nothing.
+    pub(crate) fn fail_without_member(&mut self, id: SessionId, failure: Failure, now: Moment) {
+        self.withdraw_question(id);
+        self.deadlines.remove(&id);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.interest.holds()
+        {
+            session.interest = Interest::Failing;
+            let user = session.user;
+            self.usage.holder_watches(user);
+        }
+        self.tell_own_watch(id);
+        self.tell_failure(id, failure, now);
+        self.touch_composite_of(id);
+    }
+
+    /// Tells a session without a member what its composite is.
+    pub(crate) fn tell_own_watch(&mut self, id: SessionId) {
+        if let Some(composite) = self.composite_of(id) {
+            let state = self.composite_state(composite);
+            self.tell_state(id, state);
+        }
+    }
+
+    /// Those who were opening on this member and can try another let go of it, in silence.
+    pub(crate) fn move_on(&mut self, member: &Identifier, failure: &Failure, now: Moment) -> Vec<SessionId> {
+        let can_move = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|session| session.way.is_some() && session.interest == Interest::Opening)
+        };
+        let moving: Vec<SessionId> = self.ledger.holders(member).into_iter().filter(can_move).collect();
+        for id in &moving {
+            self.leave_member(*id, member, Some(failure.clone()), now);
+        }
+        moving
+    }
+
+    /// A session leaves a member without being told anything, and goes on wanting one.
+    pub(crate) fn leave_member(
+        &mut self,
+        id: SessionId,
+        member: &Identifier,
+        failure: Option<Failure>,
+        now: Moment,
+    ) -> Released {
+        let released = self.ledger.release(member, id);
+        let holds = Input::new("holds", self.ledger.count(member));
+        self.record_session(id, Verdict::Release, now, vec![Input::new("member", member), holds]);
+        if let Some(access_point) = self.access_points.get_mut(member) {
+            access_point.sessions.remove(&id);
+        }
+        if let Some(way) = self.way_mut(id) {
+            way.member = None;
+            way.failed.extend(failure.map(|failure| (member.clone(), failure)));
+        }
+        released
+    }
+
+    /// They try another member.
+    pub(crate) fn try_next(&mut self, moving: Vec<SessionId>, now: Moment) {
+        for id in moving {
+            // Told on the event stream; nobody is calling.
+            let _ = self.take_member(id, now);
+        }
+    }
+
+    /// Those who hold a lost link on behalf of a composite, and wait for any member now (`Reconnect`). They see the loss of
+    /// this one first, and try the others first.
+    pub(crate) fn drift(&mut self, member: &Identifier, loss: &Failure) {
+        let drifts = |id: &SessionId| self.reconnects(*id) && self.is_composite(*id);
+        let drifting: Vec<SessionId> = self.ledger.holders(member).into_iter().filter(drifts).collect();
+        for id in drifting {
+            self.ledger.release(member, id);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Waiting;
+            }
+            if let Some(way) = self.way_mut(id) {
+                way.failed.push((member.clone(), loss.clone()));
+            }
+            self.touch_composite_of(id);
+        }
+    }
+
+    /// A session uses a member no more.
+    pub(crate) fn detach(&mut self, id: SessionId, member: &Identifier, now: Moment) {
+        if let Some(way) = self.way_mut(id) {
+            way.member = None;
+        }
+        if let Some(access_point) = self.access_points.get_mut(member) {
+            access_point.sessions.remove(&id);
+        }
+        self.forget_if_absent(member, now);
+    }
+
+    /// A composite's session without a member ends; true if it held.
+    pub(crate) fn close_without_member(&mut self, id: SessionId) {
+        self.withdraw_question(id);
+        self.deadlines.remove(&id);
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.interest.holds()) else { return };
+        session.interest = Interest::Watching;
+        let user = session.user;
+        self.usage.holder_watches(user);
+        self.tell(id, SessionEvent::Closed);
+        self.tell_own_watch(id);
+        self.touch_composite_of(id);
+    }
+
+    /// After everything else has been decided: sessions whose member is down watch their composite again, those who wait
+    /// take what has come, and unused members are kept in sight.
+    pub(crate) fn settle_composites(&mut self, now: Moment) {
+        // Each round ends something; what is left to the next one was begun by the round before.
+        while !self.unsettled.is_empty() {
+            for identifier in std::mem::take(&mut self.unsettled) {
+                let Some(composite) = self.composites.get(&identifier) else { continue };
+                for id in composite.sessions.clone() {
+                    self.settle_session(id, now);
+                }
+                self.tell_watchers(&identifier);
+                self.unpublished.insert(identifier);
+            }
+            self.sense(now);
+        }
+    }
+
+    fn settle_session(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (interest, member) = (session.interest, session.access_point().cloned());
+        match (interest, member) {
+            (Interest::Watching, Some(member)) if !self.is_going_down(&member) => {
+                self.detach(id, &member, now);
+                self.tell_own_watch(id);
+            }
+            (Interest::Waiting, member) => {
+                let has_lost_one = member.is_some();
+                if let Some(member) = member {
+                    self.detach(id, &member, now);
+                }
+                let may_try = !self.deadlines.contains_key(&id);
+                let candidates = self.candidates(id);
+                let is_possible =
+                    candidates.iter().any(|candidate| self.is_at_hand(candidate) || is_startable(candidate));
+                if has_lost_one {
+                    self.become_opening(id);
+                    let _ = self.take_member(id, now);
+                } else if !is_possible {
+                    // What goes away and comes back is another try, not the next of a row.
+                    self.deadlines.remove(&id);
+                    if let Some(way) = self.way_mut(id) {
+                        way.failed_starts = 0;
+                    }
+                    self.tell_own_watch(id);
+                } else if may_try {
+                    self.become_opening(id);
+                    let _ = self.open_again(id, now);
+                } else {
+                    self.tell_own_watch(id);
+                }
+            }
+            (Interest::Opening, None) => {
+                let is_asked = self.questions.values().any(|question| question.session == id);
+                let is_possible = !self
+                    .candidates(id)
+                    .iter()
+                    .all(|candidate| !self.is_at_hand(candidate) && !is_startable(candidate));
+                if !is_asked && (is_possible || self.enumerated) {
+                    let _ = self.open_again(id, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens what was waited for; a user choice that has not been made is made now.
+    fn open_again(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+        let is_resolved = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.resolved.as_ref()).is_some();
+        if self.is_on(id, Kind::UserChoice) && !is_resolved {
+            self.open_user_choice(id, now)
+        } else {
+            self.take_member(id, now)
+        }
+    }
+
+    fn become_opening(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.interest = Interest::Opening;
+        }
+    }
+
+    /// The member that a closed session still sees: ours, on its way down, and held by nobody (§2).
+    fn is_going_down(&self, member: &Identifier) -> bool {
+        let Some(access_point) = self.access_points.get(member) else { return false };
+        match self.access_point_state(access_point) {
+            SessionState::Closing => true,
+            SessionState::Connected => access_point.phase != Phase::Observed && self.ledger.count(member) == 0,
+            _ => false,
+        }
+    }
+
+    /// The time of a session without a member has come.
+    pub(crate) fn session_due(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        match session.interest {
+            Interest::Waiting => {
+                self.touch_composite_of(id);
+            }
+            Interest::Opening if session.access_point().is_none() => {
+                let name = session.configuration.name.clone();
+                let is_asked = self.questions.values().any(|question| question.session == id);
+                let failure = if is_asked { unanswered(&name) } else { not_available(&name) };
+                self.fail_without_member(id, failure, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// While a session is open on a service network, or waits for it, its unused wired members that we may start are kept up
+    /// without addresses, so that their carrier decides (§2, "Sensing"). What others keep up shows its carrier anyway.
+    fn sense(&mut self, now: Moment) {
+        let is_open = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|session| match session.interest {
+                Interest::Open { .. } => session.access_point().is_some(),
+                Interest::Waiting => true,
+                _ => false,
+            })
+        };
+        let mut wanted: BTreeSet<Identifier> = BTreeSet::new();
+        for composite in self.composites.values().filter(|composite| composite.sessions.iter().any(is_open)) {
+            let networks = composite.sessions.iter().filter(|id| is_open(id)).filter_map(|id| self.network_of(*id));
+            for network in networks {
+                wanted.extend(self.members(network));
+            }
+        }
+        let is_sensed = |access_point: &AccessPoint| {
+            access_point.phase == Phase::Observed
+                && access_point.report.bearer_type.family() == BearerFamily::Wired
+                && access_point.may_start()
+                && access_point.link().is_some_and(|link| !link.administratively_up)
+        };
+        for identifier in self
+            .access_points_where(|access_point| wanted.contains(access_point.identifier()) && is_sensed(access_point))
+        {
+            self.enter_phase(&identifier, Phase::Sensing, Verdict::Sense, now, Vec::new());
+        }
+        let unwanted = |access_point: &AccessPoint| {
+            access_point.phase == Phase::Sensing && !wanted.contains(access_point.identifier())
+        };
+        for identifier in self.access_points_where(unwanted) {
+            self.retreat(&identifier, now, vec![Input::new("cause", "no session is open on its service network")]);
+        }
+    }
+
+    /// The service network that a session is open on, by itself or by its user's choice.
+    fn network_of(&self, id: SessionId) -> Option<&crate::composite::Composite> {
+        let session = self.sessions.get(&id)?;
+        let resolved = session.way.as_ref()?.resolved.as_ref();
+        let network = self.composites.get(resolved.unwrap_or(&session.configuration.identifier))?;
+        (network.kind == Kind::ServiceNetwork).then_some(network)
+    }
+
+    pub(crate) fn way_mut(&mut self, id: SessionId) -> Option<&mut Way> {
+        self.sessions.get_mut(&id)?.way.as_mut()
+    }
+
+    pub(crate) fn is_composite(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.way.is_some())
+    }
+
+    fn is_on(&self, id: SessionId, kind: Kind) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.configuration.kind == kind)
+    }
+
+    fn composite_of(&self, id: SessionId) -> Option<&crate::composite::Composite> {
+        self.composites.get(&self.sessions.get(&id)?.configuration.identifier)
+    }
+
+    /// Something happened to the session that its composite has to be looked at for.
+    pub(crate) fn touch_composite_of(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get(&id).filter(|session| session.way.is_some()) {
+            self.unsettled.insert(session.configuration.identifier.clone());
+        }
+    }
+
+    /// Ends a session's hold, wherever it has one, without a word to anybody; none if it had none on an access point.
+    pub(crate) fn let_go(&mut self, id: SessionId, now: Moment) -> Option<Released> {
+        self.deadlines.remove(&id);
+        let session = self.sessions.get(&id)?;
+        if let Some(member) = session.access_point().cloned() {
+            let released = self.release(id, &member, now);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.interest = Interest::Watching;
+            }
+            return Some(released);
+        }
+        let user = session.user;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.interest = Interest::Watching;
+        }
+        self.usage.holder_watches(user);
+        None
+    }
+}
+
+/// It can be brought up now, or will be as soon as its teardown has ended.
+fn is_startable(access_point: &AccessPoint) -> bool {
+    access_point.may_start()
+        && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
+}
+
+fn all_failed(name: &str, failed: &[(Identifier, Failure)]) -> Failure {
+    let causes: Vec<String> = failed.iter().map(|(member, failure)| format!("{member}: {}", failure.message)).collect();
+    Failure {
+        error: SessionError::Unknown,
+        reason: FailureReason::AllMembersFailed,
+        message: format!("no member of {name} could be brought up: {}", causes.join("; ")),
+    }
+}
+
+fn unanswered(name: &str) -> Failure {
+    Failure {
+        error: SessionError::SessionAborted,
+        reason: FailureReason::NotChosen,
+        message: format!(
+            "nobody chose what to open for {name} within {ANSWER_TIMEOUT:?}; open the session again to be asked again"
+        ),
+    }
+}

@@ -1,0 +1,546 @@
+//! Random histories of sessions on service networks and user choices, side by side with sessions on their members. What must
+//! hold is written down here once more, from outside: what each session is told, what the ledger counts, and how it all ends.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use netbearer_core::{ClientId, Profiles, QuestionNumber, Refusal, SessionId, Settings, UserId};
+use netbearer_types::{
+    FailureReason, Identifier, Kind, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile, SessionError,
+    SessionState, UserChoiceProfile,
+};
+use proptest::{
+    prelude::{Strategy, any, prop_oneof},
+    test_runner::{Config, FileFailurePersistence, TestRunner},
+};
+
+use crate::{
+    heard::Told,
+    histories::histories_and_seed,
+    scene::Scene,
+    simulated::{Foreign, Simulated},
+};
+
+const MEMBERS: [&str; 3] = ["a", "b", "c"];
+const NETWORKS: [&str; 2] = ["service-all", "service-some"];
+const CHOICE: &str = "choice";
+/// As many histories of single access points for each of these, which take longer.
+const HISTORIES_FOR_EACH: u32 = 5;
+const USER: UserId = UserId(1000);
+const GUIDE: ClientId = ClientId(9);
+const MOST_SESSIONS: usize = 10;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Create {
+        on: usize,
+        client: u64,
+    },
+    Drop(usize),
+    Open(usize),
+    Close(usize),
+    Stop(usize),
+    SetReconnect(usize, bool),
+    SetBackground(usize, bool),
+    Kill(u64),
+    World {
+        member: usize,
+        change: Change,
+    },
+    /// The engine does its next step, or all of them.
+    Engine {
+        member: usize,
+        all: bool,
+    },
+    Fail(usize),
+    Enumerate,
+    Chooser {
+        client: u64,
+        comes: bool,
+    },
+    Answer {
+        pick: usize,
+        choice: usize,
+    },
+    Edit(usize),
+    Pass(u64),
+    PassToDeadline,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    PullCable,
+    PushCable,
+    Flap,
+    Unplug,
+    Replug { up: bool, usable: bool },
+    Foreign(bool),
+    SetUp(bool),
+    LoseLease,
+    ExpireLease,
+    Privilege(bool),
+    Cease,
+    Return,
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => any::<()>().prop_map(|()| Change::PullCable),
+        5 => any::<()>().prop_map(|()| Change::PushCable),
+        2 => any::<()>().prop_map(|()| Change::Flap),
+        1 => any::<()>().prop_map(|()| Change::Unplug),
+        3 => any::<[bool; 2]>().prop_map(|[up, usable]| Change::Replug { up, usable }),
+        4 => any::<bool>().prop_map(Change::Foreign),
+        4 => any::<bool>().prop_map(Change::SetUp),
+        3 => any::<()>().prop_map(|()| Change::LoseLease),
+        2 => any::<()>().prop_map(|()| Change::ExpireLease),
+        2 => (0..4).prop_map(|lot| Change::Privilege(lot > 0)),
+        1 => any::<()>().prop_map(|()| Change::Cease),
+        3 => any::<()>().prop_map(|()| Change::Return),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let session = 0..MOST_SESSIONS;
+    let member = 0..MEMBERS.len();
+    prop_oneof![
+        8 => (0_usize..6, 1_u64..4).prop_map(|(on, client)| Step::Create { on, client }),
+        2 => session.clone().prop_map(Step::Drop),
+        30 => session.clone().prop_map(Step::Open),
+        14 => session.clone().prop_map(Step::Close),
+        4 => session.clone().prop_map(Step::Stop),
+        6 => (session.clone(), any::<bool>()).prop_map(|(id, on)| Step::SetReconnect(id, on)),
+        2 => (session, any::<bool>()).prop_map(|(id, on)| Step::SetBackground(id, on)),
+        1 => (1_u64..4).prop_map(Step::Kill),
+        30 => (member.clone(), any_change()).prop_map(|(member, change)| Step::World { member, change }),
+        50 => (member.clone(), any::<bool>()).prop_map(|(member, all)| Step::Engine { member, all }),
+        8 => member.prop_map(Step::Fail),
+        2 => any::<()>().prop_map(|()| Step::Enumerate),
+        3 => (1_u64..4, any::<bool>()).prop_map(|(client, comes)| Step::Chooser { client, comes }),
+        6 => (0_usize..4, 0_usize..6).prop_map(|(pick, choice)| Step::Answer { pick, choice }),
+        3 => (0_usize..6).prop_map(Step::Edit),
+        8 => (10_u64..4_000).prop_map(Step::Pass),
+        8 => any::<()>().prop_map(|()| Step::PassToDeadline),
+    ]
+}
+
+/// The order of members, and what else there is, in several editions of an administrator's files.
+fn edition(number: usize) -> Profiles {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let members: [&[&str]; 6] = [&["a", "b", "c"], &["c", "b", "a"], &["b"], &[], &["a", "c"], &["b", "a", "c"]];
+    let network = |members: &[&str]| ServiceNetworkProfile { members: owned(members), ..Default::default() };
+    let linger = Duration::from_millis(if number.is_multiple_of(2) { 0 } else { 1_500 });
+    let mut profiles = Profiles { default: Profile { linger, ..Profile::default() }, ..Profiles::default() };
+    profiles.service_networks.insert(NETWORKS[0].into(), network(members[number % 6]));
+    if number != 4 {
+        profiles.service_networks.insert(NETWORKS[1].into(), network(&["b", "c"]));
+    }
+    let choices = if number.is_multiple_of(3) { Vec::new() } else { owned(&[NETWORKS[1], "a", NETWORKS[0]]) };
+    if number != 5 {
+        profiles.user_choices.insert(CHOICE.into(), UserChoiceProfile { name: None, choices });
+    }
+    profiles
+}
+
+#[derive(Debug)]
+struct Witness {
+    on: Identifier,
+    client: ClientId,
+    state: SessionState,
+    holds: bool,
+    is_open: bool,
+}
+
+struct History {
+    scene: Scene,
+    witnesses: BTreeMap<SessionId, Witness>,
+    /// Sessions that only watch, one on each access point: they show what those are.
+    guides: BTreeMap<Identifier, SessionId>,
+    choosers: BTreeMap<u64, netbearer_core::ChooserId>,
+    answered: Vec<QuestionNumber>,
+    is_enumerated: bool,
+}
+
+impl History {
+    fn play(steps: &[Step]) {
+        let machine = MEMBERS.map(|name| (Identifier::from(name), Simulated::new(name.into())));
+        let settings = Settings { profiles: edition(0), ..Settings::default() };
+        let mut history = Self {
+            scene: Scene::new(settings, machine),
+            witnesses: BTreeMap::new(),
+            guides: BTreeMap::new(),
+            choosers: BTreeMap::new(),
+            answered: Vec::new(),
+            is_enumerated: false,
+        };
+        for client in [1, 2, 3, GUIDE.0] {
+            history.scene.core.handle_client(ClientId(client), USER);
+        }
+        for member in MEMBERS {
+            history.scene.report_of(member);
+        }
+        history.check(None);
+        for step in steps {
+            history.perform(*step);
+        }
+        history.end();
+    }
+
+    fn perform(&mut self, step: Step) {
+        let now = self.scene.now;
+        match step {
+            Step::Create { on, client } => {
+                if self.witnesses.len() < MOST_SESSIONS {
+                    let names = [NETWORKS[0], NETWORKS[1], CHOICE, "a", "b", NETWORKS[0]];
+                    let on = Identifier::from(names[on]);
+                    let id = self.scene.core.create_session(ClientId(client), &on).expect("far from the limits");
+                    let state = self.scene.core.session(id).expect("it was made just now").state;
+                    let client = ClientId(client);
+                    self.witnesses.insert(id, Witness { on, client, state, holds: false, is_open: false });
+                }
+            }
+            Step::Drop(pick) => {
+                if let Some(id) = self.picked(pick) {
+                    self.scene.core.drop_session(id, now);
+                    self.witnesses.remove(&id);
+                }
+            }
+            Step::Open(pick) => {
+                if let Some(id) = self.picked(pick) {
+                    let outcome = self.scene.core.open(id, now);
+                    let witness = self.witnesses.get_mut(&id).expect("it exists");
+                    let refused = match outcome {
+                        Ok(()) => {
+                            witness.holds = true;
+                            None
+                        }
+                        Err(Refusal::NotSupported(_)) => Some(id),
+                        Err(other) => panic!("{other}"),
+                    };
+                    return self.check(refused);
+                }
+            }
+            Step::Close(pick) => {
+                if let Some(id) = self.picked(pick) {
+                    self.scene.core.close(id, now).expect("it exists");
+                    self.check(None);
+                    assert!(!self.witnesses[&id].holds, "a close ends the session's part");
+                }
+            }
+            Step::Stop(pick) => {
+                if let Some(id) = self.picked(pick) {
+                    let outcome = self.scene.core.stop(id, now);
+                    let is_refused = matches!(outcome, Err(Refusal::NotSupported(_)));
+                    if matches!(outcome, Err(Refusal::NotOpen(_))) {
+                        assert!(!self.witnesses[&id].holds);
+                    }
+                    return self.check(is_refused.then_some(id));
+                }
+            }
+            Step::SetReconnect(pick, on) => self.set(pick, PropertyKey::Reconnect, on),
+            Step::SetBackground(pick, on) => self.set(pick, PropertyKey::ConnectInBackground, on),
+            Step::Kill(client) => {
+                self.scene.core.handle_client_gone(ClientId(client), now);
+                self.witnesses.retain(|_, witness| witness.client != ClientId(client));
+                self.choosers.remove(&client);
+                self.scene.core.handle_client(ClientId(client), USER);
+            }
+            Step::World { member, change } => self.change(MEMBERS[member], change),
+            Step::Engine { member, all } => {
+                let member = MEMBERS[member];
+                self.scene.listen();
+                while self.simulated(member).step() {
+                    self.scene.report_of(member);
+                    self.check(None);
+                    if !all {
+                        break;
+                    }
+                }
+            }
+            Step::Fail(member) => {
+                self.scene.listen();
+                let member = MEMBERS[member];
+                if self.simulated(member).fail(FailureReason::NoLease) {
+                    self.scene.report_of(member);
+                }
+            }
+            Step::Enumerate => {
+                self.is_enumerated = true;
+                self.scene.core.handle_enumerated(now);
+            }
+            Step::Chooser { client, comes } => {
+                if comes {
+                    let chooser = self.scene.core.add_chooser(ClientId(client));
+                    if let Some(former) = self.choosers.insert(client, chooser) {
+                        self.scene.core.remove_chooser(former, now);
+                    }
+                } else if let Some(chooser) = self.choosers.remove(&client) {
+                    self.scene.core.remove_chooser(chooser, now);
+                }
+            }
+            Step::Answer { pick, choice } => self.answer(pick, choice),
+            Step::Edit(number) => self.scene.core.handle_profiles(edition(number), now),
+            Step::Pass(milliseconds) => self.pass_until(now + Duration::from_millis(milliseconds)),
+            Step::PassToDeadline => {
+                let then = self.scene.core.poll_timeout().unwrap_or(now).max(now);
+                self.pass_until(then);
+            }
+        }
+        self.check(None);
+    }
+
+    fn picked(&self, pick: usize) -> Option<SessionId> {
+        self.witnesses.keys().nth(pick % self.witnesses.len().max(1)).copied()
+    }
+
+    fn set(&mut self, pick: usize, key: PropertyKey, on: bool) {
+        if let Some(id) = self.picked(pick) {
+            let value = Some(PropertyValue::Boolean(on));
+            self.scene.core.set_property(id, key, value).expect("it takes a truth value");
+        }
+    }
+
+    fn simulated(&mut self, member: &str) -> &mut Simulated {
+        self.scene.machine.get_mut(&Identifier::from(member)).expect("every member is simulated")
+    }
+
+    fn change(&mut self, member: &str, change: Change) {
+        self.scene.listen();
+        let simulated = self.simulated(member);
+        let foreign = |usable| if usable { Foreign::Usable } else { Foreign::Nothing };
+        let happened = match change {
+            Change::PullCable => simulated.pull_cable(),
+            Change::PushCable => simulated.push_cable(),
+            Change::Flap => simulated.flap(),
+            Change::Unplug => simulated.unplug(),
+            Change::Replug { up, usable } => simulated.replug(up, foreign(usable)),
+            Change::Foreign(usable) => simulated.set_foreign(foreign(usable)),
+            Change::SetUp(up) => simulated.set_up(up),
+            Change::LoseLease => simulated.lose_lease(false),
+            Change::ExpireLease => simulated.expire_lease(),
+            Change::Privilege(has) => simulated.set_privilege(has),
+            Change::Cease => {
+                if simulated.cease() {
+                    let now = self.scene.now;
+                    self.scene.core.handle_removed(&Identifier::from(member), "it was enslaved to a bridge", now);
+                }
+                false
+            }
+            Change::Return => !std::mem::replace(&mut simulated.is_access_point, true),
+        };
+        if happened && self.simulated(member).is_access_point {
+            self.scene.report_of(member);
+        }
+    }
+
+    fn answer(&mut self, pick: usize, choice: usize) {
+        self.scene.listen();
+        let open: Vec<_> = self
+            .scene
+            .questions
+            .iter()
+            .filter(|question| !self.answered.contains(&question.number))
+            .filter(|question| !self.scene.withdrawn.contains(&question.number))
+            .cloned()
+            .collect();
+        let Some(question) = open.get(pick % open.len().max(1)) else { return };
+        assert!(question.choices.len() > 1, "nobody is asked when there is nothing to choose");
+        let chosen = question.choices.get(choice).map(|chosen| chosen.identifier.clone());
+        let now = self.scene.now;
+        let answers: Vec<bool> = (1..4)
+            .map(|client| self.scene.core.answer(ClientId(client), question.number, chosen.as_ref(), now).is_ok())
+            .collect();
+        // One whose time was up, or whose chooser has gone, is answered by nobody.
+        assert!(answers.iter().filter(|accepted| **accepted).count() <= 1, "one answer counts");
+        self.answered.push(question.number);
+    }
+
+    fn pass_until(&mut self, then: netbearer_types::Moment) {
+        self.scene.now = then;
+        self.scene.core.handle_timeout(then);
+        let next = self.scene.core.poll_timeout();
+        assert!(next.is_none_or(|next| next > then), "the next timeout lies in the future: {next:?}");
+    }
+
+    fn check(&mut self, refused: Option<SessionId>) {
+        self.scene.listen();
+        let heard = self.scene.hear();
+        for (id, events) in &heard.sessions {
+            let Some(witness) = self.witnesses.get_mut(id) else {
+                assert!(self.guides.values().any(|guide| guide == id), "session {id} is told {events:?}");
+                continue;
+            };
+            for (position, event) in events.iter().enumerate() {
+                let rest = &events[position + 1..];
+                witness.hear(*id, event, rest, refused == Some(*id));
+            }
+        }
+        for (id, witness) in &self.witnesses {
+            let snapshot = self.scene.core.session(*id).expect("it exists");
+            assert_eq!(snapshot.state, witness.state, "session {id}: the getter says what was told last");
+            assert_eq!(snapshot.is_open, witness.is_open, "session {id} is open if it was told so");
+            assert_eq!(snapshot.is_opening, witness.holds && !witness.is_open, "session {id} is opening");
+            let is_connected = witness.state == SessionState::Connected;
+            assert_eq!(snapshot.interface.is_some(), is_connected, "session {id} has an interface when connected");
+            let active = snapshot.active_configuration;
+            assert_eq!(active.is_some(), witness.is_open, "session {id} on {}", witness.on);
+            assert!(active.is_none_or(|active| MEMBERS.contains(&active.as_str())), "always an access point");
+            let resolved = self.scene.core.property(*id, PropertyKey::UserChoiceConfiguration);
+            let is_resolved = resolved.is_some_and(|value| value != PropertyValue::Text(String::new()));
+            assert_eq!(is_resolved, witness.is_open && witness.on.as_str() == CHOICE, "session {id}");
+        }
+        self.check_ledger();
+        self.check_watchers();
+    }
+
+    /// Who is open holds what it says; who is opening may hold one access point more.
+    fn check_ledger(&self) {
+        let mut spare = 0;
+        for member in MEMBERS.map(Identifier::from) {
+            let holds = self.scene.core.holds(&member);
+            let is_certain = |(id, witness): &(&SessionId, &Witness)| {
+                let active = self.scene.core.session(**id).and_then(|snapshot| snapshot.active_configuration);
+                let is_own = witness.on == member && witness.holds && witness.state != SessionState::Invalid;
+                is_own || active.as_ref() == Some(&member)
+            };
+            let certain = self.witnesses.iter().filter(is_certain).count();
+            assert!(holds >= certain, "{member} is held {holds} times, and used by {certain}");
+            spare += holds - certain;
+        }
+        let is_member = |witness: &Witness| MEMBERS.contains(&witness.on.as_str());
+        let opening = |witness: &&Witness| witness.holds && !witness.is_open && !is_member(witness);
+        let opening = self.witnesses.values().filter(opening).count();
+        assert!(spare <= opening, "{spare} holds more than the {opening} sessions that are opening could have");
+    }
+
+    /// Once nothing is on its way down, a watcher sees its service network as its members are (semantics §2).
+    fn check_watchers(&mut self) {
+        for member in MEMBERS.map(Identifier::from) {
+            let state = |id: &SessionId| self.scene.core.session(*id).map(|snapshot| snapshot.state);
+            let is_of_use = |id: &SessionId| state(id).is_some_and(|state| state != SessionState::Invalid);
+            if !self.guides.get(&member).is_some_and(is_of_use) && self.scene.core.configuration(&member).is_some() {
+                let guide = self.scene.core.create_session(GUIDE, &member).expect("far from the limits");
+                if let Some(former) = self.guides.insert(member, guide) {
+                    self.scene.core.drop_session(former, self.scene.now);
+                }
+            }
+        }
+        let guides = self.guides.iter();
+        let states: BTreeMap<&Identifier, SessionState> =
+            guides.filter_map(|(member, guide)| Some((member, self.scene.core.session(*guide)?.state))).collect();
+        if states.values().any(|state| *state == SessionState::Closing) {
+            return;
+        }
+        for (id, witness) in self.witnesses.iter().filter(|(_, witness)| !witness.holds) {
+            let network = self.scene.core.configuration(&witness.on);
+            let Some(network) = network.filter(|found| found.kind == Kind::ServiceNetwork) else { continue };
+            let members: Vec<SessionState> =
+                network.children.iter().filter_map(|member| states.get(member)).copied().collect();
+            let order = [SessionState::Connected, SessionState::Connecting, SessionState::Disconnected];
+            let expected = order.into_iter().find(|state| members.contains(state));
+            let expected = expected.unwrap_or(SessionState::NotAvailable);
+            let is_valid = self.scene.core.session_configuration(*id).is_some_and(|found| found.is_valid());
+            let expected = if is_valid { expected } else { SessionState::Invalid };
+            assert_eq!(witness.state, expected, "session {id} watches {}: {states:?}", witness.on);
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.is_enumerated {
+            self.perform(Step::Enumerate);
+        }
+        self.be_fair();
+        for (id, witness) in &self.witnesses {
+            let is_settled = !matches!(witness.state, SessionState::Closing | SessionState::Connecting);
+            assert!(is_settled, "session {id} on {} is {} for ever", witness.on, witness.state);
+        }
+        for client in 1..4 {
+            self.perform(Step::Kill(client));
+        }
+        self.scene.core.handle_client_gone(GUIDE, self.scene.now);
+        self.guides.clear();
+        self.scene.core.handle_client(GUIDE, USER);
+        self.be_fair();
+        assert!(self.scene.core.is_at_rest(), "nothing of ours is left");
+        for (member, simulated) in &self.scene.machine {
+            assert_eq!(self.scene.core.holds(member), 0);
+            assert!(simulated.is_as_found(), "{member} is as it was found");
+        }
+        assert_eq!(self.scene.core.poll_timeout(), None, "nothing is waited for");
+    }
+
+    /// Engines complete what they were asked for, and time passes until nothing is left to wait for.
+    fn be_fair(&mut self) {
+        for _ in 0..200 {
+            let mut is_quiet = true;
+            for member in MEMBERS {
+                self.scene.listen();
+                if self.simulated(member).is_access_point {
+                    self.scene.report_of(member);
+                    is_quiet &= !self.simulated(member).reach();
+                    self.scene.report_of(member);
+                }
+            }
+            self.check(None);
+            if let Some(next) = self.scene.core.poll_timeout() {
+                is_quiet = false;
+                let then = next.max(self.scene.now);
+                self.pass_until(then);
+                self.check(None);
+            }
+            if is_quiet {
+                return;
+            }
+        }
+        panic!("a fair world never comes to rest");
+    }
+}
+
+impl Witness {
+    fn hear(&mut self, id: SessionId, event: &Told, rest: &[Told], refused: bool) {
+        match event {
+            Told::State(state) => {
+                assert_ne!(*state, self.state, "session {id} is told the same state twice");
+                self.state = *state;
+                self.is_open &= *state == SessionState::Connected;
+            }
+            Told::Opened => {
+                assert!(self.holds && !self.is_open, "session {id} is told Opened without an open");
+                assert_eq!(self.state, SessionState::Connected, "session {id} is told Opened");
+                self.is_open = true;
+            }
+            Told::Closed => {
+                assert!(self.holds, "session {id} is told Closed, but did not hold");
+                self.holds = false;
+                self.is_open = false;
+            }
+            Told::Error(error, reason) => {
+                let is_member = MEMBERS.contains(&self.on.as_str());
+                let all = *reason == FailureReason::AllMembersFailed;
+                assert!(!all || !is_member && *error == SessionError::Unknown, "session {id}: {error} {reason:?}");
+                self.holds &= rest.contains(&Told::Closed) || refused;
+            }
+            Told::InterfaceChanged(_) => assert_eq!(self.state, SessionState::Connected, "session {id}"),
+        }
+    }
+}
+
+#[test]
+fn random_histories_on_service_networks_and_user_choices_keep_what_is_promised() {
+    let (histories, rng_seed) = histories_and_seed();
+    let failures = FileFailurePersistence::Direct("tests/semantics/networks.proptest-regressions");
+    let config = Config {
+        cases: histories / HISTORIES_FOR_EACH,
+        failure_persistence: Some(Box::new(failures)),
+        rng_seed,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
+    let steps = proptest::collection::vec(any_step(), 1..150);
+    let outcome = TestRunner::new(config).run(&steps, |steps| {
+        History::play(&steps);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Profiles made of what other network managers have: a starting point, with all that was left behind named.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use toml::Value;
+
+use crate::words::Section;
+
+mod key_file;
+mod network_manager;
+mod networkd;
+
+/// What could be made of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The name for the new file, without `.toml`.
+    pub name: String,
+    /// The new file.
+    pub text: String,
+    /// What was not carried over, and why: settings, with their lines in the old file.
+    pub left_behind: Vec<String>,
+}
+
+/// Why nothing could be made of a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// It cannot be read.
+    #[error("{} could not be read", file.display())]
+    Unreadable {
+        /// Which one.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its name tells of no manager whose files are known.
+    #[error(
+        "{} is neither a keyfile of NetworkManager (.nmconnection) nor a file of systemd-networkd (.network)",
+        file.display()
+    )]
+    UnknownKind {
+        /// Which one.
+        file: PathBuf,
+    },
+    /// It is about something that is no access point of ours.
+    #[error("{}: {reason}", file.display())]
+    Unsuitable {
+        /// Which one.
+        file: PathBuf,
+        /// Why, as a clause.
+        reason: String,
+    },
+}
+
+/// Makes a profile of a keyfile of `NetworkManager` (`*.nmconnection`, nm-settings-keyfile(5)) or of a file of networkd
+/// (`*.network`, systemd.network(5)). Nothing is changed.
+///
+/// # Errors
+/// When it cannot be read, or is about something else than a wired or wireless link.
+pub fn import_file(file: &Path) -> Result<Imported, ImportError> {
+    let translate = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("nmconnection") => network_manager::translate,
+        Some("network") => networkd::translate,
+        _ => return Err(ImportError::UnknownKind { file: file.to_owned() }),
+    };
+    let text = fs::read_to_string(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
+    let mut draft = Draft::default();
+    translate(&key_file::parse(&text), &mut draft)
+        .map_err(|reason| ImportError::Unsuitable { file: file.to_owned(), reason })?;
+    if draft.matching.is_empty() {
+        let reason =
+            "it names neither an interface nor a hardware address, so nothing tells which access point it is for";
+        return Err(ImportError::Unsuitable { file: file.to_owned(), reason: reason.to_owned() });
+    }
+    Ok(draft.finish(file))
+}
+
+/// A profile that is being made.
+#[derive(Debug, Default)]
+struct Draft {
+    matching: BTreeMap<&'static str, Value>,
+    profile: BTreeMap<&'static str, Value>,
+    left_behind: Vec<String>,
+}
+
+impl Draft {
+    fn matches(&mut self, key: &'static str, value: &str) {
+        self.matching.insert(key, value.into());
+    }
+
+    fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.profile.insert(key, value.into());
+    }
+
+    /// Adds to a list, once.
+    fn add(&mut self, key: &'static str, value: &str) {
+        let list = self.profile.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+        let value = Value::from(value);
+        if let Value::Array(items) = list
+            && !items.contains(&value)
+        {
+            items.push(value);
+        }
+    }
+
+    fn add_servers<'a>(&mut self, setting: &key_file::Setting<'_>, servers: impl Iterator<Item = &'a str>) {
+        for server in servers {
+            if server.parse::<IpAddr>().is_ok() {
+                self.add("name_servers", server);
+            } else {
+                self.leave_behind(setting, &format!("\"{server}\" is more than an address"));
+            }
+        }
+    }
+
+    fn add_domains<'a>(&mut self, setting: &key_file::Setting<'_>, domains: impl Iterator<Item = &'a str>) {
+        for domain in domains {
+            if domain.starts_with('~') {
+                self.leave_behind(setting, &format!("\"{domain}\" only says which names to ask here"));
+            } else {
+                self.add("search_domains", domain);
+            }
+        }
+    }
+
+    fn leave_behind(&mut self, setting: &key_file::Setting<'_>, reason: &str) {
+        let key_file::Setting { section, key, line, .. } = setting;
+        self.left_behind.push(format!("line {line}: [{section}] {key}: {reason}"));
+    }
+
+    fn finish(mut self, file: &Path) -> Imported {
+        let lists_addresses = self.profile.contains_key("addresses");
+        if self.profile.get("addressing").and_then(Value::as_str) != Some("static") {
+            // Beside DHCP they would be a mistake.
+            for key in ["addresses", "gateways"] {
+                if self.profile.remove(key).is_some() {
+                    self.left_behind.push(format!("{key} beside DHCP: a profile has either"));
+                }
+            }
+        } else if !lists_addresses {
+            self.profile.remove("addressing");
+            self.left_behind
+                .push("an interface without IPv4 addresses of its own: there is no such addressing".to_owned());
+        }
+        let matching = lines(Section::Match, &self.matching);
+        let profile = lines(Section::AccessPoint, &self.profile);
+        let text = format!("# Made of {}\n[match]\n{matching}\n[access_point]\n{profile}", file.display());
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        Imported { name: file_name(&name), text, left_behind: self.left_behind }
+    }
+}
+
+fn lines(section: Section, values: &BTreeMap<&str, Value>) -> String {
+    let words = section.words().iter().filter_map(|word| Some((word.key, values.get(word.key)?)));
+    words.map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+/// A name that needs no quotes in a shell.
+fn file_name(name: &str) -> String {
+    let fit = |character: char| {
+        if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '-' }
+    };
+    name.trim_start_matches('.').chars().map(fit).collect()
+}

@@ -1,0 +1,48 @@
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use toml::Value;
+
+use crate::{
+    document::Document,
+    mistake::{MistakeKind, ProfileMistake},
+};
+
+/// The permission bits of those who are not the owner to read a file (`inode(7)`).
+const READABLE_BY_OTHERS: u32 = 0o044;
+
+/// Complains of each file in which others than its owner may read a secret.
+pub(crate) fn check(document: &Document, mistakes: &mut Vec<ProfileMistake>) {
+    let entries = document.tables.values().flat_map(|table| table.entries.values());
+    for entry in entries.filter(|entry| is_secret(&entry.value)) {
+        // Who could read it could also ask.
+        let Ok(metadata) = fs::metadata(&entry.place.file) else { continue };
+        if metadata.permissions().mode() & READABLE_BY_OTHERS != 0 {
+            mistakes.push(entry.place.mistake(
+                MistakeKind::ReadableSecret,
+                "a password stands here, and others than the file's owner may read it",
+                format!("take their permission away: chmod 600 {}", entry.place.file.display()),
+            ));
+        }
+    }
+}
+
+/// The only secret there is so far: a URL with a password (RFC 3986 §3.2.1).
+pub(crate) fn is_secret(value: &Value) -> bool {
+    let Some((_, rest)) = value.as_str().and_then(|url| url.split_once("://")) else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_password_in_a_url_is_a_secret() {
+        let secret = |text: &str| is_secret(&Value::String(text.to_owned()));
+        assert!(secret("http://user:password@proxy.example:3128"));
+        assert!(!secret("http://user@proxy.example:3128"));
+        assert!(!secret("http://proxy.example:3128/a:b@c"));
+        assert!(!secret("user:password@proxy"));
+    }
+}

@@ -1,0 +1,359 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use netbearer_core::Profiles;
+use netbearer_types::Identifier;
+use rustix::net::{AddressFamily, SocketType, netdevice};
+
+use crate::{
+    check::{self, Checked, Contents},
+    document::Document,
+    mistake::{MistakeKind, Place, ProfileMistake, nearest},
+    secrets,
+    sources::{self, Source},
+};
+
+/// Of service networks, before the name of the file.
+const SERVICE: &str = "service-";
+/// Of user choices.
+const CHOICE: &str = "choice-";
+/// Of access points of the native engine. Which there are, only the engine knows.
+const NATIVE: &str = "native-";
+const DEFAULT: &str = "default";
+
+/// What files say, and what is wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What is in force.
+    pub profiles: Profiles,
+    /// All mistakes, in the order of files and lines.
+    pub mistakes: Vec<ProfileMistake>,
+    /// Broken files of which the last good version is in force.
+    pub kept: Vec<PathBuf>,
+    /// Broken files that never had one, so that nothing of them is in force.
+    pub left_out: Vec<PathBuf>,
+}
+
+/// Reads the configuration directory, and remembers the last good version of each file.
+#[derive(Debug, Default)]
+pub struct ProfileStore {
+    configuration_directory: PathBuf,
+    program: Profiles,
+    good: BTreeMap<String, Checked>,
+    good_default: Option<String>,
+}
+
+impl ProfileStore {
+    /// Nothing is read yet. `configuration_directory` need not exist.
+    #[must_use]
+    pub fn new(configuration_directory: &Path) -> Self {
+        Self { configuration_directory: configuration_directory.to_owned(), ..Self::default() }
+    }
+
+    /// What the program says that runs the service; comes before all files.
+    #[must_use]
+    pub fn with_program(mut self, program: Profiles) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Where profiles are.
+    #[must_use]
+    pub fn profile_directory(&self) -> PathBuf {
+        self.configuration_directory.join("profiles.d")
+    }
+
+    /// Where the file of a profile is, or would be.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.profile_directory().join(format!("{name}.toml"))
+    }
+
+    pub(crate) fn main_file(&self) -> PathBuf {
+        self.configuration_directory.join("netbearer.toml")
+    }
+
+    /// Reads all files.
+    pub fn read(&mut self) -> Reading {
+        let mut mistakes = Vec::new();
+        let sources = sources::find(&self.profile_directory(), &mut mistakes);
+        let (chosen, reading) = self.read_sources(sources, mistakes);
+        self.good = chosen;
+        self.good_default.clone_from(&reading.profiles.default_configuration);
+        reading
+    }
+
+    /// The mistakes of these files, each as if it were in the profile directory under its own name, or where it is `named`
+    /// under that. Drop-ins are those of the file there, else those beside it; one that is given stands for its file.
+    #[must_use]
+    pub fn check(&self, files: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+        let mut mistakes = Vec::new();
+        let mut sources = sources::find(&self.profile_directory(), &mut Vec::new()).unwrap_or_default();
+        let mut about = BTreeSet::new();
+        for (file, named) in files {
+            if file.file_name() == self.main_file().file_name() {
+                about.insert(self.main_file());
+                continue;
+            }
+            let file = sources::whole(file);
+            let own = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let Some(stem) = named.clone().or(own) else { continue };
+            let source = sources.entry(stem).or_insert_with(|| Source { file: file.clone(), drop_ins: Vec::new() });
+            source.file.clone_from(&file);
+            if source.drop_ins.is_empty() {
+                source.drop_ins = sources::drop_ins(&file, &mut mistakes);
+            }
+            about.extend(source.drop_ins.iter().cloned().chain([file]));
+        }
+        let (_, reading) = self.read_sources(Some(sources), mistakes);
+        reading.mistakes.into_iter().filter(|mistake| about.contains(&mistake.file)).collect()
+    }
+
+    fn read_sources(
+        &self,
+        sources: Option<BTreeMap<String, Source>>,
+        mut mistakes: Vec<ProfileMistake>,
+    ) -> (BTreeMap<String, Checked>, Reading) {
+        let is_directory_readable = sources.is_some();
+        let sources = sources.unwrap_or_default();
+        let fresh: BTreeMap<&String, Option<Checked>> =
+            sources.iter().map(|(stem, source)| (stem, read_source(source, &mut mistakes))).collect();
+        let mut broken: BTreeSet<&String> = BTreeSet::new();
+        let mut chosen = BTreeMap::new();
+        for (stem, fresh) in fresh {
+            let fresh = fresh.filter(|fresh| match duplicate(fresh, &chosen) {
+                Some(mistake) => {
+                    mistakes.push(mistake);
+                    false
+                }
+                None => true,
+            });
+            if fresh.is_none() {
+                broken.insert(stem);
+            }
+            let last_good = || self.good.get(stem).filter(|good| duplicate(good, &chosen).is_none()).cloned();
+            if let Some(checked) = fresh.or_else(last_good) {
+                chosen.insert(stem.clone(), checked);
+            }
+        }
+        // One that is left out for its own members is still what others mean by its name.
+        let known = Known { files: chosen.clone(), sources: sources.keys().map(String::as_str).collect() };
+        for (stem, checked) in &known.files {
+            let wrong = known.check_list(stem, checked);
+            if let Some((stem, _)) = sources.get_key_value(stem).filter(|_| is_broken(&wrong)) {
+                broken.insert(stem);
+                let last_good = self.good.get(stem).filter(|good| !is_broken(&known.check_list(stem, good)));
+                match last_good {
+                    Some(good) => chosen.insert(stem.clone(), good.clone()),
+                    None => chosen.remove(stem),
+                };
+            }
+            mistakes.extend(wrong);
+        }
+        let mut reading = Reading::default();
+        for stem in broken {
+            let list = if chosen.contains_key(stem) { &mut reading.kept } else { &mut reading.left_out };
+            list.extend(sources.get(stem).map(|source| source.file.clone()));
+        }
+        if !is_directory_readable {
+            chosen.clone_from(&self.good);
+            reading.kept.push(self.profile_directory());
+        }
+        reading.profiles = self.profiles(&chosen);
+        reading.profiles.default_configuration = self.read_default(&known, &mut mistakes);
+        mistakes.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+        reading.mistakes = mistakes;
+        (chosen, reading)
+    }
+
+    fn profiles(&self, chosen: &BTreeMap<String, Checked>) -> Profiles {
+        let mut profiles = self.program.clone();
+        for (stem, checked) in chosen {
+            match checked.contents.clone() {
+                Contents::AccessPoint(profile) => {
+                    profiles.by_file.insert(stem.clone(), *profile);
+                }
+                Contents::ServiceNetwork(mut network) => {
+                    network.name.get_or_insert_with(|| stem.clone());
+                    profiles.service_networks.entry(Identifier::new(format!("{SERVICE}{stem}"))).or_insert(network);
+                }
+                Contents::UserChoice(mut choice) => {
+                    choice.name.get_or_insert_with(|| stem.clone());
+                    profiles.user_choices.entry(Identifier::new(format!("{CHOICE}{stem}"))).or_insert(choice);
+                }
+            }
+        }
+        profiles
+    }
+
+    /// What `netbearer.toml` names as default.
+    fn read_default(&self, known: &Known<'_>, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
+        let file = self.main_file();
+        if !file.exists() {
+            return None;
+        }
+        let text = sources::read(&file, mistakes);
+        let Some(text) = text else { return self.good_default.clone() };
+        let before = mistakes.len();
+        let document = Document::parse(&file, &text, mistakes);
+        let tables = document.tables.iter().map(|(name, table)| (name, &table.place));
+        let keys = document.outside.iter().map(|(key, entry)| (key, &entry.place));
+        for (key, place) in tables.chain(keys).filter(|(key, _)| *key != DEFAULT) {
+            let suggestion = match nearest(key, [DEFAULT]) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "the only one is `default`; profiles are files of profiles.d".to_owned(),
+            };
+            let problem = format!("there is no key `{key}` in netbearer.toml");
+            mistakes.push(place.mistake(MistakeKind::UnknownKey, problem, suggestion));
+        }
+        let default = document.outside.get(DEFAULT);
+        if let Some(entry) = default.filter(|entry| entry.value.as_str().is_none()) {
+            let problem = format!("`default` has the wrong type: {}, expected a string", entry.value.type_str());
+            mistakes.push(entry.place.mistake(
+                MistakeKind::WrongType,
+                problem,
+                "write it as in `default = \"office\"`",
+            ));
+        }
+        if mistakes.len() > before {
+            return self.good_default.clone();
+        }
+        let named = default?.value.as_str()?;
+        if known.resolve(named).is_none() && !known.may_be_there(named) {
+            mistakes.push(known.unknown(&default?.place, "the default", named));
+        }
+        Some(named.to_owned())
+    }
+}
+
+/// The file with its drop-ins, if nothing is wrong with them.
+fn read_source(source: &Source, mistakes: &mut Vec<ProfileMistake>) -> Option<Checked> {
+    let before = mistakes.len();
+    let mut whole: Option<Document> = None;
+    for file in [&source.file].into_iter().chain(&source.drop_ins) {
+        let Some(text) = sources::read(file, mistakes) else { continue };
+        let document = Document::parse(file, &text, mistakes);
+        check::check_words(&document, mistakes);
+        secrets::check(&document, mistakes);
+        match &mut whole {
+            Some(whole) => whole.merge(document),
+            None => whole = Some(document),
+        }
+    }
+    if mistakes.len() > before {
+        return None;
+    }
+    check::understand(&whole?, mistakes)
+}
+
+/// Two files that say the same of whom they are for.
+fn duplicate(checked: &Checked, chosen: &BTreeMap<String, Checked>) -> Option<ProfileMistake> {
+    let Contents::AccessPoint(profile) = &checked.contents else { return None };
+    let first = chosen
+        .values()
+        .find(|other| matches!(&other.contents, Contents::AccessPoint(other) if other.matching == profile.matching))?;
+    let problem = format!("{} is for the same access point", first.subject.file.display());
+    let suggestion = "remove one of both, or make this one a drop-in of the other";
+    Some(checked.subject.mistake(MistakeKind::Duplicate, problem, suggestion))
+}
+
+fn is_broken(mistakes: &[ProfileMistake]) -> bool {
+    mistakes.iter().any(|mistake| mistake.breaks_file)
+}
+
+/// What names can mean.
+struct Known<'a> {
+    files: BTreeMap<String, Checked>,
+    /// Files, the broken ones too.
+    sources: BTreeSet<&'a str>,
+}
+
+impl Known<'_> {
+    /// What is wrong with members and choices.
+    fn check_list(&self, stem: &str, checked: &Checked) -> Vec<ProfileMistake> {
+        let (list, role) = match &checked.contents {
+            Contents::AccessPoint(_) => return Vec::new(),
+            Contents::ServiceNetwork(network) => (&network.members, "member"),
+            Contents::UserChoice(choice) => (&choice.choices, "choice"),
+        };
+        let is_network = matches!(checked.contents, Contents::ServiceNetwork(_));
+        let place = &checked.list;
+        let cycle = |problem: String, suggestion: &str| Some(place.mistake(MistakeKind::Cycle, problem, suggestion));
+        let wrong = list.iter().enumerate().filter_map(|(position, name)| {
+            if list.iter().take(position).any(|before| before == name) {
+                let problem = format!("\"{name}\" is there twice");
+                return Some(place.mistake(MistakeKind::Duplicate, problem, "remove one of both"));
+            }
+            match self.resolve(name).map(|(found, checked)| (found, &checked.contents)) {
+                Some((found, _)) if found == stem => {
+                    cycle(format!("\"{name}\" is a {role} of itself"), "remove it from the list")
+                }
+                Some((_, Contents::ServiceNetwork(_))) if is_network => cycle(
+                    format!("\"{name}\" is a service network, and only access points can be members of one"),
+                    "name its members instead",
+                ),
+                Some((_, Contents::UserChoice(_))) => cycle(
+                    format!("\"{name}\" is a user choice, which is resolved only when it is opened"),
+                    "name what can be chosen there instead",
+                ),
+                None if !self.may_be_there(name) => Some(self.unknown(place, &format!("the {role}"), name)),
+                _ => None,
+            }
+        });
+        wrong.collect()
+    }
+
+    /// The file that is meant by its name, or by the identifier of what it is about.
+    fn resolve(&self, name: &str) -> Option<(&str, &Checked)> {
+        let by_name = self.files.get_key_value(name);
+        let by_identifier = || {
+            self.files.iter().find(|(stem, checked)| {
+                let prefix = match checked.contents {
+                    Contents::AccessPoint(_) => return false,
+                    Contents::ServiceNetwork(_) => SERVICE,
+                    Contents::UserChoice(_) => CHOICE,
+                };
+                name.strip_prefix(prefix) == Some(stem)
+            })
+        };
+        by_name.or_else(by_identifier).map(|(stem, checked)| (stem.as_str(), checked))
+    }
+
+    /// True for a file that is broken, and for what is no file's name.
+    fn may_be_there(&self, name: &str) -> bool {
+        let file = [SERVICE, CHOICE].into_iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        self.sources.contains(file)
+            || name.starts_with(NATIVE)
+            || self.interfaces().any(|interface| interface == name)
+            || interface_exists(name)
+    }
+
+    fn interfaces(&self) -> impl Iterator<Item = &str> {
+        self.files.values().filter_map(|checked| match &checked.contents {
+            Contents::AccessPoint(profile) => profile.matching.interface.as_deref(),
+            _ => None,
+        })
+    }
+
+    /// It may come later, so the file stays in force.
+    fn unknown(&self, place: &Place, role: &str, name: &str) -> ProfileMistake {
+        let suggestion = match nearest(name, self.sources.iter().copied().chain(self.interfaces())) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => {
+                "name a file of profiles.d without .toml, an identifier of `bearerctl list`, or an interface".to_owned()
+            }
+        };
+        let problem = format!("{role} \"{name}\" is no profile, and there is no interface of that name");
+        ProfileMistake { breaks_file: false, ..place.mistake(MistakeKind::Unknown, problem, suggestion) }
+    }
+}
+
+/// In the network namespace of the calling thread. Where that cannot be told, nobody complains.
+fn interface_exists(name: &str) -> bool {
+    match rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None) {
+        Ok(socket) => netdevice::name_to_index(&socket, name).is_ok(),
+        Err(_) => true,
+    }
+}

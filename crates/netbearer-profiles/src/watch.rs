@@ -1,0 +1,164 @@
+use std::{io, path::PathBuf, time::Duration};
+
+use netbearer_kernel::{DirectoryWatch, WatchedEntries};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    sources,
+    store::{ProfileStore, Reading},
+};
+
+/// An editor or a package writes several files, and each in several steps: they are read when it has been quiet for so long.
+const QUIET: Duration = Duration::from_millis(50);
+/// Somebody who never ends does not keep everybody else waiting for longer than this.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Reads the configuration directory, and again whenever it changes.
+#[derive(Debug)]
+pub struct ProfileWatch {
+    store: ProfileStore,
+    watch: DirectoryWatch,
+    told: Reading,
+    unread: Option<Unread>,
+}
+
+/// Changes that have not been read.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    due: Instant,
+    latest: Instant,
+}
+
+impl ProfileWatch {
+    /// Goes on from what the store has read last. Changes since then are told as the first ones.
+    ///
+    /// # Errors
+    /// When the user has too many inotify instances.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub fn open(store: ProfileStore, told: Reading) -> io::Result<Self> {
+        let now = Instant::now();
+        let mut watch = DirectoryWatch::open(directories(&store))?;
+        watch.arm();
+        Ok(Self { store, watch, told, unread: Some(Unread { due: now, latest: now }) })
+    }
+
+    /// Waits until files say something else than they did, or have other mistakes. May be dropped while waiting.
+    ///
+    /// # Errors
+    /// When the kernel's events cannot be read; nothing more will be told then.
+    pub async fn changed(&mut self) -> io::Result<Reading> {
+        loop {
+            let Some(unread) = self.unread else {
+                self.watch.changed().await?;
+                let now = Instant::now();
+                self.unread = Some(Unread { due: now + QUIET, latest: now + LONGEST });
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(unread.due.min(unread.latest)) => {}
+                changed = self.watch.changed() => {
+                    changed?;
+                    self.unread = Some(Unread { due: Instant::now() + QUIET, ..unread });
+                    continue;
+                }
+            }
+            // Armed before it is read, so that nothing is missed in between.
+            self.watch.want(directories(&self.store));
+            self.watch.arm();
+            self.unread = None;
+            let reading = self.store.read();
+            if reading != self.told {
+                self.told = reading.clone();
+                return Ok(reading);
+            }
+        }
+    }
+}
+
+fn directories(store: &ProfileStore) -> Vec<(PathBuf, WatchedEntries)> {
+    let profiles = store.profile_directory();
+    let mut directories = vec![(profiles.clone(), WatchedEntries::All)];
+    let main = store.main_file();
+    if let (Some(directory), Some(name)) = (main.parent(), main.file_name()) {
+        directories.push((directory.to_owned(), WatchedEntries::only(name)));
+    }
+    // Their own mistakes are told when they are read.
+    let files = sources::find(&profiles, &mut Vec::new()).unwrap_or_default();
+    directories
+        .extend(files.into_values().map(|source| (sources::drop_in_directory(&source.file), WatchedEntries::All)));
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use netbearer_types::Hardware;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Much longer than the kernel takes.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    struct Scene {
+        directory: tempfile::TempDir,
+        watch: ProfileWatch,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = ProfileStore::new(&directory.path().join("configuration"));
+            let told = store.read();
+            Self { watch: ProfileWatch::open(store, told).unwrap(), directory }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.directory.path().join("configuration").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        async fn next(&mut self) -> Reading {
+            timeout(PATIENCE, self.watch.changed()).await.expect("a change is told").unwrap()
+        }
+    }
+
+    fn preference(reading: &Reading) -> i32 {
+        reading.profiles.profile_of("ap0", &Hardware::default()).preference
+    }
+
+    #[tokio::test]
+    async fn files_and_drop_ins_are_read_again_when_they_change_and_what_broke_keeps_its_last_good_version() {
+        let mut scene = Scene::new();
+        scene.write("profiles.d/ap0.toml", "[match]\ninterface = \"ap0\"\n[access_point]\npreference = 1\n");
+        assert_eq!(preference(&scene.next().await), 1);
+        scene.write("profiles.d/ap0.toml.d/50-more.toml", "[access_point]\npreference = 2\n");
+        assert_eq!(preference(&scene.next().await), 2);
+        scene.write("profiles.d/ap0.toml.d/50-more.toml", "[access_point]\npreference = \"much\"\n");
+        let reading = scene.next().await;
+        assert_eq!((preference(&reading), reading.mistakes.len(), reading.kept.len()), (2, 1, 1));
+        scene.write("netbearer.toml", "default = \"ap0\"\n");
+        assert_eq!(scene.next().await.profiles.default_configuration.as_deref(), Some("ap0"));
+        fs::remove_dir_all(scene.directory.path().join("configuration/profiles.d")).unwrap();
+        let reading = scene.next().await;
+        assert!(reading.profiles.by_file.is_empty(), "{reading:?}");
+    }
+
+    #[tokio::test]
+    async fn what_changes_nothing_is_not_told() {
+        let mut scene = Scene::new();
+        let text = "[match]\ninterface = \"ap0\"\n";
+        scene.write("profiles.d/ap0.toml", text);
+        scene.next().await;
+        scene.write("profiles.d/ap0.toml", text);
+        scene.write("profiles.d/ap0.toml~", "not read");
+        scene.write("profiles.d/ap1.toml", "[match]\ninterface = \"ap1\"\n");
+        let reading = scene.next().await;
+        assert_eq!(reading.profiles.by_file.len(), 2);
+    }
+}
