@@ -35,6 +35,8 @@ pub(crate) struct AccessPoint {
     pub(crate) interface_told: Option<Interface>,
     /// Who asked for a stop that has not ended, to be told if it is refused.
     pub(crate) stopper: Option<SessionId>,
+    /// Its engine counts what it carries: it is Active.
+    pub(crate) is_counted: bool,
     /// What the world was last told.
     pub(crate) published: Option<Configuration>,
 }
@@ -55,6 +57,7 @@ impl AccessPoint {
             state_told: SessionState::NotAvailable,
             interface_told: None,
             stopper: None,
+            is_counted: false,
             published: None,
         }
     }
@@ -154,6 +157,7 @@ impl AccessPoint {
     pub(crate) fn configuration(&self, session_support: Capabilities) -> Configuration {
         let mut capabilities = session_support | Capabilities::DirectConnectionRouting;
         capabilities.set(Capabilities::CanStartAndStopInterfaces, self.may_start());
+        capabilities.set(Capabilities::DataStatistics, self.report.counts_traffic);
         Configuration {
             identifier: self.identifier().clone(),
             name: self.report.name.clone(),

@@ -14,6 +14,13 @@ pub enum Action {
     /// Have engines give these access points, which others keep up, a table and rules of ours beside theirs, and all others
     /// none.
     Steer(BTreeMap<Identifier, BypassVpn>),
+    /// Have an engine count from now on what an access point carries, or count it no more.
+    Count {
+        /// The access point.
+        identifier: Identifier,
+        /// It has become Active; else it is not any more.
+        counting: bool,
+    },
     /// Have programs ask the name servers of these links, those of the most preferred one first, and no others of ours.
     Names(Vec<LinkNames>),
     /// Let the engines look at everything anew.

@@ -127,16 +127,22 @@ impl Core {
     /// What can be tried for a session, the most preferred first.
     fn candidates(&self, id: SessionId) -> Vec<&AccessPoint> {
         let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return Vec::new() };
-        let members = match (&way.resolved, self.composite_of(id)) {
+        let members = self.ways_of(id);
+        let is_untried = |member: &&Identifier| !way.failed.iter().any(|(failed, _)| failed == *member);
+        members.iter().filter(is_untried).filter_map(|member| self.access_points.get(member)).collect()
+    }
+
+    /// The access points a session on a composite is about, the most preferred first.
+    pub(crate) fn ways_of(&self, id: SessionId) -> Vec<Identifier> {
+        let resolved = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.resolved.as_ref());
+        match (resolved, self.composite_of(id)) {
             (Some(resolved), _) => match self.composites.get(resolved) {
                 Some(network) => self.members(network),
                 None => vec![resolved.clone()],
             },
             (None, Some(composite)) => self.members(composite),
             (None, None) => Vec::new(),
-        };
-        let is_untried = |member: &&Identifier| !way.failed.iter().any(|(failed, _)| failed == *member);
-        members.iter().filter(is_untried).filter_map(|member| self.access_points.get(member)).collect()
+        }
     }
 
     /// It can be used at once.
@@ -330,6 +336,12 @@ impl Core {
             (Interest::Watching, Some(member)) if !self.is_going_down(&member) => {
                 self.detach(id, &member, now);
                 self.tell_own_watch(id);
+            }
+            (Interest::Watching, None) => {
+                // What it came to is of the past.
+                if let Some(way) = self.way_mut(id) {
+                    way.resolved = None;
+                }
             }
             (Interest::Waiting, member) => {
                 let has_lost_one = member.is_some();

@@ -102,6 +102,8 @@ impl Core {
         let mut capabilities = support | Capabilities::DirectConnectionRouting;
         let may_start = access_points.iter().any(|access_point| access_point.may_start());
         capabilities.set(Capabilities::CanStartAndStopInterfaces, may_start);
+        let counts = access_points.iter().any(|access_point| access_point.report.counts_traffic);
+        capabilities.set(Capabilities::DataStatistics, counts);
         let (state_flags, children) = if composite.kind == Kind::UserChoice {
             (StateFlags::Discovered, Vec::new())
         } else {

@@ -13,6 +13,7 @@ mod choosing;
 mod closing;
 mod composite;
 mod core;
+mod counters;
 mod journal;
 mod ledger;
 mod limits;

@@ -77,6 +77,7 @@ mod tests {
             bearer_type: BearerType::Ethernet,
             hardware: Hardware { address: Some(address.to_owned()), ..Hardware::default() },
             cannot_start_and_stop: None,
+            counts_traffic: true,
             level: Level::Absent,
             steering: SteeringLevel::default(),
             progress: None,

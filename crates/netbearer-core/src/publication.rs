@@ -64,6 +64,7 @@ impl Core {
     /// Tells every session on an access point its state, if that is another than they were told last.
     pub(crate) fn tell_states(&mut self, identifier: &Identifier) {
         self.unpublished.insert(identifier.clone());
+        self.count(identifier);
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let state = self.access_point_state(access_point);
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };

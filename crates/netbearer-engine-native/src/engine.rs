@@ -9,12 +9,12 @@ use std::{
 use futures_util::FutureExt;
 use netbearer_engine::{Clock, Engine, EngineError, EngineEvent};
 use netbearer_kernel::{
-    BootClock, Cache, Changes, Link, Requests, Resumptions, WatchError, Watcher, missing_privileges,
+    BootClock, Cache, Changes, Link, Requests, Resumptions, TrafficMeter, WatchError, Watcher, missing_privileges,
 };
 use netbearer_managers::Places;
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Hardware, Identifier, Level,
-    Moment, Progress, SessionError, Stage, SteeringPlan, Target,
+    Moment, Progress, SessionError, Stage, SteeringPlan, Target, Traffic,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -40,6 +40,9 @@ use crate::{
     worker::{Context, LinkView, News, Order, Topic, Worker},
 };
 
+use counters::CountingStart;
+
+mod counters;
 mod others;
 
 /// How long what is to be told waits for the kernel's messages to be read, if others have it talk without end.
@@ -105,6 +108,8 @@ pub struct NativeEngine {
     context: Arc<Context>,
     missing_privileges: Vec<&'static str>,
     plan: SteeringPlan,
+    /// Reads what interfaces carry; none where the kernel does not tell.
+    meter: Option<TrafficMeter>,
     /// What others have that bears on rules of ours, wherever those are.
     surroundings: Surroundings,
     /// The links that others keep up and that shall have a table of ours beside theirs.
@@ -164,6 +169,8 @@ struct Entry {
     beside: Option<Beside>,
     /// Why nothing does, though it shall.
     unsteered: Option<Failure>,
+    /// Where its counters stood when it became Active; none while it is not.
+    counting_start: Option<CountingStart>,
 }
 
 struct WorkerHandle {
@@ -238,6 +245,7 @@ impl NativeEngine {
             context: Arc::new(context),
             missing_privileges,
             plan: settings.steering,
+            meter: counters::open_meter(),
             surroundings,
             steered: BTreeMap::new(),
             access_points: BTreeMap::new(),
@@ -492,6 +500,7 @@ impl NativeEngine {
             bearer_type: entry.bearer_type,
             hardware: entry.hardware.clone(),
             cannot_start_and_stop,
+            counts_traffic: self.meter.is_some(),
             level,
             steering,
             progress: entry.progress.clone(),
@@ -704,6 +713,14 @@ impl Engine for NativeEngine {
         self.follow_beside();
     }
 
+    fn count(&mut self, identifier: &Identifier, counting: bool) {
+        self.begin_or_end_counting(identifier, counting);
+    }
+
+    fn traffic(&mut self, identifier: &Identifier) -> Traffic {
+        self.carried(identifier).unwrap_or_default()
+    }
+
     fn forget(&mut self, identifier: &Identifier) {
         if let Some(entry) = self.access_points.get_mut(identifier) {
             entry.forgotten = entry.index.is_none();
@@ -768,6 +785,7 @@ impl Entry {
             forgotten: false,
             beside: None,
             unsteered: None,
+            counting_start: None,
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use netbearer_types::{
-    AccessPointCommand, AccessPointReport, CommandNumber, Identifier, Level, Profile, Stage, Target,
+    AccessPointCommand, AccessPointReport, CommandNumber, Identifier, Level, Profile, Stage, Target, Traffic,
 };
 
 use crate::{Clock, Engine, EngineError, EngineEvent};
@@ -57,9 +57,23 @@ pub async fn engine<E: Engine>(mut engine: E, access_point: &Identifier) -> Resu
     let down = reach(&mut engine, access_point, CommandNumber(8), Target::Released).await?;
     hold(same_but_progress(&found, &down), "a released access point is as it was found", &down)?;
 
+    hold(found.counts_traffic, "what an access point carries can be counted", &found)?;
+    let uncounted = engine.traffic(access_point);
+    hold(uncounted == Traffic::default(), "what is not counted has carried nothing", &uncounted)?;
+    engine.count(access_point, true);
+    reach(&mut engine, access_point, CommandNumber(9), Target::Configured).await?;
+    let carried = engine.traffic(access_point);
+    hold(carried.received > 0 && carried.written > 0, "what an interface carries is counted", &carried)?;
+    engine.count(access_point, true);
+    let anew = engine.traffic(access_point);
+    hold(anew.received < carried.received && anew.written < carried.written, "counting begins anew", &anew)?;
+    engine.count(access_point, false);
+    let uncounted = engine.traffic(access_point);
+    hold(uncounted == Traffic::default(), "what is not counted any more has carried nothing", &uncounted)?;
+
     // A command that is overtaken at once never comes true afterwards.
-    command(&mut engine, access_point, CommandNumber(9), Target::Configured);
-    let down = reach(&mut engine, access_point, CommandNumber(10), Target::Released).await?;
+    command(&mut engine, access_point, CommandNumber(10), Target::Configured);
+    let down = reach(&mut engine, access_point, CommandNumber(11), Target::Released).await?;
     hold(same_but_progress(&found, &down), "an overtaken command leaves nothing behind", &down)?;
 
     engine.refresh();

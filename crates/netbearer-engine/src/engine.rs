@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, future::Future};
 
-use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier};
+use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier, Traffic};
 
 /// What an engine tells the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,13 @@ pub trait Engine: Send {
     ///
     /// [`SteeringLevel::unsteered`]: netbearer_types::SteeringLevel::unsteered
     fn steer(&mut self, access_points: BTreeMap<Identifier, BypassVpn>);
+
+    /// Begins to count what an access point's interface carries, anew if it was counted before, or ends that.
+    fn count(&mut self, identifier: &Identifier, counting: bool);
+
+    /// What an access point's interface has carried, whoever sent it, since counting began; nothing while it is not counted
+    /// ([`AccessPointReport::counts_traffic`]), or is another interface than it was then.
+    fn traffic(&mut self, identifier: &Identifier) -> Traffic;
 
     /// The core has no interest any more in an access point that was reported absent. It may come back under the same
     /// identifier.

@@ -2,7 +2,8 @@
 //!
 //! [`Watcher`] keeps a [`Cache`] of links, addresses, routes and rules equal to the kernel's truth; [`Requests`] changes
 //! it, and tags what it makes as ours ([`OUR_PROTOCOL`]); [`BootClock`] is the time; [`PacketSocket`] and
-//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP; [`DirectoryWatch`] tells when files change. No netlink type leaves this crate.
+//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP; [`DirectoryWatch`] tells when files change, [`TrafficMeter`] reads
+//! counters. No netlink type leaves this crate.
 //!
 //! Sockets belong to the network namespace of the thread that opens them, for ever.
 
@@ -10,6 +11,7 @@
 
 mod address;
 mod arp_socket;
+mod asking_socket;
 mod attributes;
 mod cache;
 mod change;
@@ -37,6 +39,7 @@ mod socket_abort;
 mod suspend_meter;
 mod sysctl;
 mod tag;
+mod traffic_meter;
 mod udp_socket;
 mod watcher;
 
@@ -64,5 +67,6 @@ pub use rule::{Rule, RuleAction, RuleSpec};
 pub use socket_abort::{abort_tcp_sockets, abort_tcp_sockets_without_address};
 pub use sysctl::{Sysctl, SysctlError, Sysctls, effective_reverse_path_filter, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
+pub use traffic_meter::{TrafficMeter, traffic_in};
 pub use udp_socket::open_udp_socket;
 pub use watcher::{POKE_INTERVAL, POKE_WINDOW, WATCH_INTERVAL, WatchError, Watcher};

@@ -3,18 +3,13 @@ use std::{
     net::{Ipv4Addr, UdpSocket},
 };
 
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
+
+use crate::asking_socket::{ACKNOWLEDGE, AskingSocket, DONE, DUMP, ERROR, Messages, refusal};
 
 /// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` of `linux/sock_diag.h`.
 const LIST: u16 = 20;
 const DESTROY: u16 = 21;
-/// `linux/netlink.h`.
-const REQUEST: u16 = 0x1;
-const ACKNOWLEDGE: u16 = 0x4;
-const DUMP: u16 = 0x300;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const HEADER_LENGTH: usize = 16;
 /// `struct inet_diag_sockid` of `linux/inet_diag.h`: ports, addresses, interface and cookie of one socket.
 const IDENTITY_LENGTH: usize = 48;
 /// Where an identity has the local address, of 16 octets.
@@ -25,8 +20,6 @@ const INTERFACE: usize = 36;
 const BEFORE_IDENTITY: usize = 4;
 /// All states with a peer, as bits (`net/tcp_states.h`): not `TIME_WAIT`, `CLOSE` and `LISTEN`.
 const STATES_WITH_PEER: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
-/// Larger than what the kernel puts into one part of a dump.
-const BUFFER_LENGTH: usize = 64 * 1024;
 
 /// Aborts the TCP sockets of this network namespace that have this local address and a peer, whoever they belong to: the
 /// calls that wait in them return `ECONNABORTED` at once, instead of after a quarter of an hour of repetitions
@@ -95,26 +88,19 @@ fn local_address(family: u8, address: Ipv4Addr) -> Vec<u8> {
 
 type SocketIdentity = [u8; IDENTITY_LENGTH];
 
-struct DiagnosticSocket {
-    socket: Socket,
-    sequence: u32,
-}
+/// In the network namespace of the thread that opens it.
+struct DiagnosticSocket(AskingSocket);
 
 impl DiagnosticSocket {
-    /// In the network namespace of the calling thread.
     fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        // What there is to read is there when a request has been sent.
-        socket.set_non_blocking(true)?;
-        socket.bind_auto()?;
-        Ok(Self { socket, sequence: 0 })
+        AskingSocket::open(NETLINK_SOCK_DIAG).map(Self)
     }
 
     fn list(&mut self, family: u8) -> io::Result<Vec<SocketIdentity>> {
         self.send(LIST, DUMP, family, &[0; IDENTITY_LENGTH])?;
         let mut identities = Vec::new();
         loop {
-            let part = self.receive()?;
+            let part = self.0.receive()?;
             for (kind, content) in Messages(&part) {
                 match kind {
                     DONE => return Ok(identities),
@@ -129,7 +115,7 @@ impl DiagnosticSocket {
     /// False if the socket is gone.
     fn destroy(&mut self, family: u8, identity: &SocketIdentity) -> io::Result<bool> {
         self.send(DESTROY, ACKNOWLEDGE, family, identity)?;
-        let answer = self.receive()?;
+        let answer = self.0.receive()?;
         let refused =
             Messages(&answer).filter(|(kind, _)| *kind == ERROR).try_for_each(|(_, content)| refusal(content));
         match refused {
@@ -141,53 +127,9 @@ impl DiagnosticSocket {
 
     /// Sends a `struct inet_diag_req_v2`.
     fn send(&mut self, kind: u16, flags: u16, family: u8, identity: &SocketIdentity) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
         let mut content = vec![family, libc::IPPROTO_TCP as u8, 0, 0];
         content.extend(STATES_WITH_PEER.to_ne_bytes());
         content.extend(identity);
-        let length = u32::try_from(HEADER_LENGTH + content.len()).map_err(io::Error::other)?;
-        let mut message = length.to_ne_bytes().to_vec();
-        message.extend(kind.to_ne_bytes());
-        message.extend((REQUEST | flags).to_ne_bytes());
-        message.extend(self.sequence.to_ne_bytes());
-        message.extend([0; 4]);
-        message.extend(content);
-        self.socket.send_to(&message, &SocketAddr::new(0, 0), 0).map(drop)
-    }
-
-    fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; BUFFER_LENGTH];
-        loop {
-            let (length, sender) = self.socket.recv_from(&mut &mut buffer[..], 0)?;
-            // Only the kernel has port 0.
-            if sender.port_number() == 0 {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-        }
-    }
-}
-
-/// The netlink messages in a packet: type and content of each.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = usize::try_from(u32::from_ne_bytes(*self.0.first_chunk()?)).ok()?;
-        let kind = u16::from_ne_bytes(*self.0.get(4..)?.first_chunk()?);
-        let content = self.0.get(HEADER_LENGTH..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, content))
-    }
-}
-
-/// What `struct nlmsgerr` says.
-fn refusal(content: &[u8]) -> io::Result<()> {
-    match content.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
-        Some(0) => Ok(()),
-        Some(code) => Err(io::Error::from_raw_os_error(code.wrapping_neg())),
-        None => Err(io::ErrorKind::InvalidData.into()),
+        self.0.send(kind, flags, &content)
     }
 }

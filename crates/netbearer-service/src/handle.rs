@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use netbearer_core::{ClientId, Core, UserId};
-use netbearer_types::Moment;
+use netbearer_core::{ClientId, Core, SessionId, UserId};
+use netbearer_types::{Moment, Traffic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Audience;
@@ -15,6 +15,7 @@ pub(crate) enum Request {
     Join { client: ClientId, user: UserId, audience: Arc<dyn Audience> },
     Leave { client: ClientId },
     Call(Call),
+    Traffic { session: SessionId, answer: oneshot::Sender<Traffic> },
     Shutdown { ended: oneshot::Sender<()> },
 }
 
@@ -73,6 +74,16 @@ impl ServiceHandle {
                 let _ = answer.send(told(result));
             })
         })))?;
+        answered.await.map_err(|_| ServiceGone)
+    }
+
+    /// What the access points that count for a session have carried since each became Active.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn traffic(&self, session: SessionId) -> Result<Traffic, ServiceGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Traffic { session, answer })?;
         answered.await.map_err(|_| ServiceGone)
     }
 

@@ -29,8 +29,8 @@ pub struct Service<E, N, C> {
 enum Wake {
     Request(Option<Request>),
     Engine(Result<EngineEvent, EngineError>),
-    Names(NamesReport),
     Profiles(io::Result<Box<Reading>>),
+    Names(NamesReport),
     Timeout,
 }
 
@@ -72,8 +72,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             let wake = tokio::select! {
                 request = self.requests.recv() => Wake::Request(request),
                 event = self.engine.event(), if engine_works => Wake::Engine(event),
-                report = self.names.report() => Wake::Names(report),
                 reading = changed(&mut self.profiles) => Wake::Profiles(reading.map(Box::new)),
+                report = self.names.report() => Wake::Names(report),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
             match wake {
@@ -84,8 +84,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Wake::Request(None) => break,
                 Wake::Request(Some(request)) => self.serve(request),
                 Wake::Engine(event) => engine_works = self.heed(event),
-                Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Profiles(reading) => self.take_over(reading),
+                Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out();
@@ -151,6 +151,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 self.carry_out();
                 answer();
             }
+            Request::Traffic { session, answer } => {
+                let counted = self.core.counted(session);
+                // A caller that has stopped waiting does not want the answer.
+                let _ = answer.send(counted.iter().map(|identifier| self.engine.traffic(identifier)).sum());
+            }
             Request::Shutdown { ended } => self.ending.push(ended),
         }
     }
@@ -199,6 +204,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
+                Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
                 Action::Names(links) => self.names.follow(links),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),

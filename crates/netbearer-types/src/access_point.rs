@@ -116,6 +116,8 @@ pub struct AccessPointReport {
     pub hardware: Hardware,
     /// Why the engine cannot start and stop this interface, if it cannot.
     pub cannot_start_and_stop: Option<Failure>,
+    /// The engine can count what this interface carries.
+    pub counts_traffic: bool,
     /// What the kernel says.
     pub level: Level,
     /// What bears on its routes and rules.

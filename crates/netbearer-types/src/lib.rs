@@ -28,6 +28,7 @@ mod session_state;
 mod state_flags;
 mod steering;
 mod steering_plan;
+mod traffic;
 mod vendor_class;
 
 pub use access_point::{
@@ -55,4 +56,5 @@ pub use session_state::SessionState;
 pub use state_flags::StateFlags;
 pub use steering::{FullTunnel, Steering, SteeringLevel};
 pub use steering_plan::{MarkField, SteeringPlan, SteeringPlanError, TableBase};
+pub use traffic::Traffic;
 pub use vendor_class::{VendorClass, VendorClassError};

@@ -118,6 +118,22 @@ impl Session {
         block_on(self.0.wait_for_opened(timeout))
     }
 
+    /// See [`crate::Session::bytes_received`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bytes_received(&self) -> Result<u64, CallError> {
+        block_on(self.0.bytes_received())
+    }
+
+    /// See [`crate::Session::bytes_written`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bytes_written(&self) -> Result<u64, CallError> {
+        block_on(self.0.bytes_written())
+    }
+
     /// See [`crate::Session::property`].
     ///
     /// # Errors

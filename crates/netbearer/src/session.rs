@@ -226,6 +226,24 @@ impl Session {
         since.map_or(Duration::ZERO, |since| Duration::from_secs((self.connection.clock.now() - since).as_secs()))
     }
 
+    /// How many octets the interface has received since its access point became Active, or was first seen so: all sessions'
+    /// and all programs' alike. On a service network the sum over its members that are Active now. Need not be open; zero
+    /// while nothing is Active, and without the capability DataStatistics.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn bytes_received(&self) -> Result<u64, CallError> {
+        Ok(self.connection.service.traffic(self.id).await?.received)
+    }
+
+    /// How many octets the interface has sent; else as [`Session::bytes_received`].
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn bytes_written(&self) -> Result<u64, CallError> {
+        Ok(self.connection.service.traffic(self.id).await?.written)
+    }
+
     /// Reads a property; none if it is unset.
     ///
     /// # Errors

@@ -48,7 +48,10 @@ impl Host {
         let directory = TempDir::new().expect("a temporary directory");
         let everybody = fs::Permissions::from_mode(0o777);
         fs::set_permissions(directory.path(), everybody).unwrap();
-        fs::copy(BEARERCTL, directory.path().join("bearerctl")).expect("the program can be copied");
+        // By a program of its own: a file that is open for writing cannot be executed, and what other tests start at that
+        // moment would have it open.
+        let copy = [Path::new(BEARERCTL), &directory.path().join("bearerctl")];
+        lab.machine().command("cp").args(copy).output().expect("the program can be copied");
         Self { lab, directory }
     }
 
@@ -80,8 +83,8 @@ impl Host {
         let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
         for entry in fs::read_dir(machine.path("/proc")).unwrap().flatten() {
             let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            // A zombie is gone as soon as somebody looks for it.
-            if status.contains("\nState:\tZ") {
+            // One that has ended, and is gone as soon as its parent looks for it, or just now.
+            if status.is_empty() || ["\nState:\tZ", "\nState:\tX"].iter().any(|ended| status.contains(ended)) {
                 continue;
             }
             if let Some(number) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()) {

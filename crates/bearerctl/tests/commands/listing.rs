@@ -42,7 +42,7 @@ fn the_list_for_programs_is_an_array() {
         "kind": "InternetAccessPoint",
         "bearer_type": "Ethernet",
         "state_flags": "Active",
-        "capabilities": "CanStartAndStopInterfaces | DirectConnectionRouting",
+        "capabilities": "CanStartAndStopInterfaces | DirectConnectionRouting | DataStatistics",
         "interface_name": "ap0",
         "state": "Connected",
         "default": true,
@@ -79,7 +79,7 @@ fn show_tells_everything_in_words() {
 fn without_privileges_nothing_can_be_started() {
     let stage = Stage::with_dnsmasq();
     let ended = stage.start_without_privileges(&["list", "--json"]).end();
-    assert_eq!(ended.json()[0]["capabilities"], "DirectConnectionRouting", "{ended:?}");
+    assert_eq!(ended.json()[0]["capabilities"], "DirectConnectionRouting | DataStatistics", "{ended:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod opening;
 mod overrun;
 mod packaging;
 mod profiles;
+mod reporting;
 mod running;
 mod stage;
 mod steering;

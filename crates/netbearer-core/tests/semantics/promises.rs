@@ -217,8 +217,9 @@ impl Promises {
             assert!(everything.contains(configuration.capabilities), "the manager reports the union");
             assert!(configuration.capabilities.contains(Capabilities::DirectConnectionRouting));
             assert_eq!(configuration.bearer_type, reported.bearer_type);
-            let later =
-                Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming | Capabilities::DataStatistics;
+            let counts = configuration.capabilities.contains(Capabilities::DataStatistics);
+            assert_eq!(counts, reported.counts_traffic);
+            let later = Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming;
             assert!(!configuration.capabilities.intersects(later), "nobody does this yet");
         }
     }

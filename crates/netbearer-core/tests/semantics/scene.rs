@@ -24,6 +24,8 @@ pub(crate) struct Scene {
     pub(crate) newest: BTreeMap<Identifier, CommandNumber>,
     /// The links of others that were last to have a table of ours.
     steered: BTreeSet<Identifier>,
+    /// What engines were told to count.
+    counted: BTreeSet<Identifier>,
     /// Where the engine was last told to take each access point.
     targets: BTreeMap<Identifier, Target>,
     /// The links whose name servers programs were last told to ask.
@@ -42,6 +44,7 @@ impl Scene {
             now: Moment::ZERO + Duration::from_secs(100),
             newest: BTreeMap::new(),
             steered: BTreeSet::new(),
+            counted: BTreeSet::new(),
             targets: BTreeMap::new(),
             named: Vec::new(),
             heard: Heard::default(),
@@ -205,6 +208,11 @@ impl Scene {
                     access_point.command(&command);
                 }
                 Action::Steer(access_points) => self.steered = access_points.into_keys().collect(),
+                Action::Count { identifier, counting } => {
+                    let changed =
+                        if counting { self.counted.insert(identifier) } else { self.counted.remove(&identifier) };
+                    assert!(changed, "counting begins and ends once");
+                }
                 Action::Names(links) => self.named = links,
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
@@ -213,6 +221,7 @@ impl Scene {
                 }
                 Action::Forget(identifier) => {
                     assert!(self.core.configuration(&identifier).is_none(), "{identifier} is forgotten, and is there");
+                    self.counted.remove(&identifier);
                 }
                 Action::Answer { client, event } => {
                     assert_eq!(event, ManagerEvent::UpdateCompleted);
@@ -228,6 +237,7 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
+        assert_eq!(self.counted, self.active().into_iter().collect(), "what is Active is counted");
         let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
         let to_be_named = self.to_be_named();
         assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
@@ -235,25 +245,28 @@ impl Scene {
 
     /// Whose name servers programs shall ask.
     fn to_be_named(&self) -> BTreeSet<Identifier> {
-        let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
         let is_kept = |identifier: &Identifier| {
             self.targets.get(identifier) == Some(&Target::Configured) && !self.core.is_adopted(identifier)
         };
         let has_servers = |identifier: &Identifier| {
             self.core.interface(identifier).is_some_and(|interface| !interface.name_servers.is_empty())
         };
-        let identifiers = active.map(|configuration| configuration.identifier);
-        identifiers.filter(|identifier| is_kept(identifier) && has_servers(identifier)).collect()
+        self.active().into_iter().filter(|identifier| is_kept(identifier) && has_servers(identifier)).collect()
+    }
+
+    /// The access points that are Active.
+    fn active(&self) -> Vec<Identifier> {
+        let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
+        let access_points = active.filter(|configuration| configuration.kind == Kind::InternetAccessPoint);
+        access_points.map(|configuration| configuration.identifier).collect()
     }
 
     /// What shall have a table of ours beside that of others.
     fn to_be_steered(&self) -> BTreeSet<Identifier> {
-        let mut active = self.core.configurations(Some(StateFlags::Active));
-        active.retain(|configuration| configuration.kind == Kind::InternetAccessPoint);
+        let active = self.active();
         let has_several = active.len() > 1;
-        let identifiers = active.into_iter().map(|configuration| configuration.identifier);
         let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;
-        identifiers.filter(|identifier| has_several && is_used(identifier)).collect()
+        active.into_iter().filter(|identifier| has_several && is_used(identifier)).collect()
     }
 }
 

@@ -81,6 +81,7 @@ impl Simulated {
             bearer_type: BearerType::Ethernet,
             hardware: Hardware::default(),
             cannot_start_and_stop: (!self.has_privilege).then(missing_privilege),
+            counts_traffic: true,
             steering: SteeringLevel::default(),
             level: if self.is_plugged_in { Level::Present(self.link()) } else { Level::Absent },
             progress,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netbearer_kernel::{AnnouncedOption, Cache, Change, Dump, Link, Part, RouterOption, changes_in};
+use netbearer_kernel::{AnnouncedOption, Cache, Change, Dump, Link, Part, RouterOption, changes_in, traffic_in};
 use netbearer_types::Moment;
 
 const NOW: Moment = Moment::from_nanoseconds(1_000_000_000_000);
@@ -32,8 +32,10 @@ pub(crate) fn router_options(octets: &[u8]) {
     }
 }
 
-/// A datagram of rtnetlink: as news, and as a part of dumps.
+/// A datagram of rtnetlink: as news, as a part of dumps, and as an answer about counters.
 pub(crate) fn netlink_messages(octets: &[u8]) {
+    // Each has sixteen octets of a header at least.
+    assert!(traffic_in(octets).len() <= octets.len() / 16);
     let changes = changes_in(octets, NOW);
     let mut cache = Cache::default();
     for change in &changes {

@@ -76,6 +76,12 @@ impl Stage {
         std::fs::write(directory.join(file), text).expect("the file is written");
     }
 
+    /// A reboot empties the runtime directory.
+    pub(crate) fn forget_what_was_at_run_time(&self) {
+        let directory = Directories::below(self.directory.path()).runtime;
+        std::fs::remove_dir_all(directory).expect("there is something to forget");
+    }
+
     pub(crate) fn manager(&self) -> Manager {
         self.start(|embedded| embedded)
     }
