@@ -203,6 +203,8 @@ impl Scene {
                     self.heard.command(&command.identifier, command.target);
                     let before = self.newest.insert(command.identifier.clone(), command.number);
                     assert!(before < Some(command.number), "command numbers ascend");
+                    let is_named = self.named.iter().any(|link| link.interface_name == command.identifier.as_str());
+                    assert!(!is_named || command.target == Target::Configured, "names go before their link does");
                     self.targets.insert(command.identifier.clone(), command.target);
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
                     access_point.command(&command);
