@@ -237,6 +237,10 @@ impl Worker {
         self.drop_lease().await;
         self.installation.follow_ipv6(&self.context.requests, Vec::new(), Vec::new()).await;
         let link = self.prepare(order).await?;
+        // Addresses on a link that was up are others' or the kernel's for them.
+        if self.found.as_ref().is_some_and(|found| !found.administratively_up) {
+            self.adjust_at_once(&link, &settings::while_sensed());
+        }
         self.set_up(&link).await?;
         self.tell(order.number, Stage::Reached);
         std::future::pending().await
@@ -247,6 +251,7 @@ impl Worker {
         self.resumptions = self.context.clock.resumptions();
         let mut link = self.prepare(order).await?;
         self.follow_mtu(order, &link).await?;
+        self.end_sensing(&link);
         self.set_up(&link).await?;
         let mut was_up = None;
         if order.profile.addressing == Addressing::Static {
@@ -591,6 +596,18 @@ impl Worker {
             let notes = self.context.notes.clone();
             self.found = Some(adjust(&notes, self.urgent_settings_of(&link.name), found, wanted));
         }
+    }
+
+    /// Lets addresses by IPv6 come again.
+    fn end_sensing(&mut self, link: &LinkView) {
+        let Some(mut found) = self.found.take() else { return };
+        let sysctls = self.urgent_settings_of(&link.name);
+        if settings::restore_early(sysctls, &mut found.settings, &settings::while_sensed())
+            && let Err(error) = self.context.notes.rewrite(&found)
+        {
+            tracing::warn!(interface = link.name, "the note of its settings is out of date: {error}");
+        }
+        self.found = Some(found);
     }
 
     fn urgent_settings_of(&mut self, interface: &str) -> &mut Sysctls {

@@ -25,6 +25,7 @@ mod opening;
 mod profiles;
 mod properties;
 mod routing;
+mod sensing;
 mod service_networks;
 mod settings;
 mod stage;

@@ -184,7 +184,10 @@ impl Watched {
     /// A session on the access point of this name.
     pub(crate) fn on(manager: &Manager, access_point: &str) -> Self {
         let configuration = manager.find(Some(access_point)).expect("the access point is known");
-        let session = manager.session(&configuration).expect("a session");
+        Self::of(manager.session(&configuration).expect("a session"))
+    }
+
+    pub(crate) fn of(session: Session) -> Self {
         let events = session.events();
         Self { session, events }
     }
