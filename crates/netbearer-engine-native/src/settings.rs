@@ -1,7 +1,7 @@
 //! The kernel's settings of an interface of ours: what they are to be, and what they were.
 
 use netbearer_kernel::{Sysctl, SysctlError, Sysctls};
-use netbearer_types::Profile;
+use netbearer_types::{Addressing, Profile};
 use serde::{Deserialize, Serialize};
 
 /// A setting that we change, as it was and as we want it.
@@ -27,9 +27,16 @@ pub(crate) fn before_the_link_goes_up() -> Vec<(Sysctl, i64)> {
 }
 
 /// What matters before anybody uses the link: a strict filter drops replies of which the main table thinks otherwise, and no
-/// router is to get a default route that the profile forbids.
+/// router is to get a default route that the profile forbids. An IPv6 address of the profile's own is not told of by the
+/// kernel before its duplicate address detection has ended, unless it may be used before (`addrconf_dad_begin` of
+/// `net/ipv6/addrconf.c`).
 pub(crate) fn before_the_first_use(profile: &Profile) -> Vec<(Sysctl, i64)> {
-    vec![(Sysctl::ReversePathFilter, 2), (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route))]
+    let mut wanted =
+        vec![(Sysctl::ReversePathFilter, 2), (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route))];
+    let has_ipv6 =
+        profile.addressing == Addressing::Static && profile.addresses.iter().any(|one| one.address().is_ipv6());
+    wanted.extend(has_ipv6.then_some((Sysctl::UseOptimistic, 1)));
+    wanted
 }
 
 /// What matters for equal subnets and for what routers announce. `metric` is that of our own default routes.

@@ -83,6 +83,8 @@ pub struct Configuration {
     pub children: Vec<Identifier>,
     /// The proxy to use on this network.
     pub proxy: Proxy,
+    /// Traffic costs money or counts against an allowance; of a service network if it is so on any member.
+    pub metered: bool,
     /// The kernel interface of an access point, while there is one.
     pub interface_name: Option<String>,
 }
@@ -101,6 +103,7 @@ impl Configuration {
             capabilities: Capabilities::empty(),
             children: Vec::new(),
             proxy: Proxy::None,
+            metered: false,
             interface_name: None,
         }
     }

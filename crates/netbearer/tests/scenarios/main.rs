@@ -22,6 +22,7 @@ mod loss;
 mod managers;
 mod name_servers;
 mod opening;
+mod profiles;
 mod properties;
 mod routing;
 mod service_networks;
