@@ -2,7 +2,10 @@
 
 use std::{net::Ipv6Addr, time::Instant};
 
-use netbearer::{Addressing, HostName, Profile, Proxy, Purpose, blocking::Manager};
+use netbearer::{
+    Addressing, HostName, ManagerEvent, Profile, Proxy, Purpose,
+    blocking::{Events, Manager},
+};
 use netbearer_lab::{AccessPointPlan, Conversation, Dhcp};
 use serde_json::Value;
 
@@ -211,4 +214,64 @@ fn what_a_profile_says_of_its_network_is_told_to_applications() {
     let manager = stage.manager();
     let _session = Watched::opened(&manager);
     assert!(is_online(&manager), "the profile says so, though the main table has no default route");
+}
+
+/// Reads events until the access point is called so; then the files have been read.
+fn wait_for_name(events: &mut Events<ManagerEvent>, name: &str) {
+    loop {
+        match events.next_within(DEADLINE).expect("the change is told") {
+            ManagerEvent::ConfigurationChanged { configuration } if configuration.name == name => return,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn an_edited_file_is_in_force_at_once_and_a_broken_one_as_it_was() {
+    let stage = Stage::with_dnsmasq();
+    let write = |name: &str, mtu: &str| {
+        let text = format!("[match]\ninterface = \"ap0\"\n[access_point]\nname = \"{name}\"\nmtu = {mtu}\n");
+        stage.write_configuration("profiles.d/ap0.toml", &text);
+    };
+    write("First", "1400");
+    let manager = stage.manager();
+    let mut events = manager.events();
+    let mut session = Watched::opened(&manager);
+    assert_eq!(link(&stage)["mtu"], 1_400);
+    write("Second", "1300");
+    wait_for_name(&mut events, "Second");
+    assert_eq!(link(&stage)["mtu"], 1_400, "how a link is brought up changes the next time");
+    session.assert_up();
+    // Nothing of a broken file is in force, and all of what it said before; its drop-in is part of it.
+    stage.write_configuration(
+        "profiles.d/ap0.toml.d/10-broken.toml",
+        "[access_point]\nname = \"Broken\"\nmtu = \"big\"\n",
+    );
+    stage.write_configuration("profiles.d/other.toml", "[match]\ninterface = \"ap7\"\n");
+    stage.write_configuration("profiles.d/uplink.toml", "[service_network]\nname = \"Uplink\"\nmembers = [\"ap0\"]\n");
+    loop {
+        match events.next_within(DEADLINE).expect("the service network is told") {
+            ManagerEvent::ConfigurationAdded { configuration } if configuration.name == "Uplink" => break,
+            ManagerEvent::ConfigurationChanged { configuration } => assert_ne!(configuration.name, "Broken"),
+            _ => {}
+        }
+    }
+    assert_eq!(manager.find(Some("ap0")).unwrap().name, "Second");
+    session.close();
+    session.expect_last("Disconnected");
+    session.open();
+    session.expect_last("Opened");
+    assert_eq!(link(&stage)["mtu"], 1_300);
+    drop(session);
+    manager.shutdown();
+    stage.assert_as_before();
+}
+
+#[test]
+fn the_configuration_file_names_the_default() {
+    let stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::None)));
+    stage.write_configuration("profiles.d/second.toml", "[match]\ninterface = \"ap1\"\n");
+    stage.write_configuration("netbearer.toml", "default = \"second\"\n");
+    let manager = stage.manager();
+    assert_eq!(manager.find(None).unwrap().interface_name.as_deref(), Some("ap1"));
 }
