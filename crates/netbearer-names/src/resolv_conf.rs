@@ -56,20 +56,14 @@ impl ResolvConfFile {
 
     /// Names these servers in it, and the original's nowhere.
     pub(crate) fn apply(&mut self, links: &[&LinkNames]) -> Result<(), NamesError> {
-        let changed = || NamesError::ChangedByOthers { path: self.path.clone() };
         if self.yielded {
-            return Err(changed());
+            return Err(NamesError::ChangedByOthers { path: self.path.clone() });
         }
         let current = self.read()?;
         let known = self.record()?;
         let original = match &known {
             Some(record) if record.is_known(current.as_deref()) => record.original.clone(),
-            Some(_) => {
-                let error = changed();
-                self.yielded = true;
-                self.forget()?;
-                return Err(error);
-            }
+            Some(_) => return self.give_up(),
             None => current.clone(),
         };
         let text = compose(links, original.as_deref().unwrap_or_default());
@@ -83,10 +77,21 @@ impl ResolvConfFile {
         left.extend(torn_when_put_back);
         left.extend(known.is_some().then(|| current.clone()).flatten());
         self.keep(&Record { path: self.path.clone(), original, left })?;
+        // The disk takes its time, in which somebody else may have written.
+        if self.read()? != current {
+            return self.give_up();
+        }
         match current {
             Some(_) => self.write(&text).map(|_| ()),
             None => self.create(&text),
         }
+    }
+
+    /// It is somebody else's from now on.
+    fn give_up(&mut self) -> Result<(), NamesError> {
+        self.yielded = true;
+        self.forget()?;
+        Err(NamesError::ChangedByOthers { path: self.path.clone() })
     }
 
     /// Puts the original back, if the file is still as we left it. True if there was anything to put back.
@@ -136,7 +141,10 @@ impl ResolvConfFile {
         let unable = || NamesError::file("written", &self.path);
         let file = OpenOptions::new().write(true).open(&self.path).map_err(unable())?;
         file.write_all_at(text.as_bytes(), 0).map_err(unable())?;
-        file.set_len(text.len() as u64).map_err(unable())?;
+        // A shorter one was begun anew by somebody else meanwhile.
+        if file.metadata().map_err(unable())?.len() > text.len() as u64 {
+            file.set_len(text.len() as u64).map_err(unable())?;
+        }
         Ok(file)
     }
 

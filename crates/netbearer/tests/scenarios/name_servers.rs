@@ -201,6 +201,10 @@ fn a_file_that_others_write_meanwhile_is_theirs_and_that_is_said() {
     let mut first = opened(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     machine.stage.lab.machine().write_file(RESOLV_CONF, THEIRS).unwrap();
+    // Nobody else has to move for it to be noticed: what the file was is forgotten.
+    let record = machine.stage.directory().join("state/resolv.conf.json");
+    let forgotten = |text: Option<&str>| text.is_none();
+    machine.stage.lab.machine().wait_for_file(record.to_str().unwrap(), DEADLINE, forgotten).unwrap();
     let mut second = opened(&manager, AP1);
     let said = || Ok(is_told(&manager, "was changed by another program").then_some(()));
     machine.stage.lab.machine().wait_until("a warning", DEADLINE, said).unwrap();
