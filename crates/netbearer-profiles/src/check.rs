@@ -12,7 +12,6 @@ use toml::Value;
 use crate::{
     document::{Document, Table},
     mistake::{MistakeKind, Place, ProfileMistake, nearest},
-    secrets,
     words::{REQUIRE, Section, Word},
 };
 
@@ -89,14 +88,7 @@ fn check_table(section: Section, table: &Table, mistakes: &mut Vec<ProfileMistak
             )),
             None => Some(unknown_key(section, key)),
         };
-        mistakes.extend(wrong.map(|(kind, problem, suggestion)| {
-            let problem = match entry.value.as_str() {
-                // It may be read by more people than the file.
-                Some(text) if secrets::is_secret(&entry.value) => problem.replace(text, "…"),
-                _ => problem,
-            };
-            entry.place.mistake(kind, problem, suggestion)
-        }));
+        mistakes.extend(wrong.map(|(kind, problem, suggestion)| entry.place.mistake(kind, problem, suggestion)));
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::secrets::without_passwords;
+
 /// What kind of mistake a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[non_exhaustive]
@@ -88,7 +90,8 @@ impl Place {
             file: self.file.to_path_buf(),
             line: self.line,
             kind,
-            problem: problem.into(),
+            // It may be read by more people than the file.
+            problem: without_passwords(&problem.into()),
             suggestion: suggestion.into(),
             breaks_file: true,
         }

@@ -27,10 +27,18 @@ pub(crate) fn check(document: &Document, mistakes: &mut Vec<ProfileMistake>) {
 }
 
 /// The only secret there is so far: a URL with a password (RFC 3986 §3.2.1).
-pub(crate) fn is_secret(value: &Value) -> bool {
-    let Some((_, rest)) = value.as_str().and_then(|url| url.split_once("://")) else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+fn is_secret(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| without_passwords(text) != text)
+}
+
+/// The text with `…` for the password of each URL in it.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = |character: char| character.is_whitespace() || "/?#\"'`".contains(character);
+    let (authority, after) = rest.split_at(rest.find(end).unwrap_or(rest.len()));
+    let user = authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)));
+    let authority = user.map_or_else(|| authority.to_owned(), |(name, host)| format!("{name}:…@{host}"));
+    format!("{before}://{authority}{}", without_passwords(after))
 }
 
 #[cfg(test)]
@@ -44,5 +52,12 @@ mod tests {
         assert!(!secret("http://user@proxy.example:3128"));
         assert!(!secret("http://proxy.example:3128/a:b@c"));
         assert!(!secret("user:password@proxy"));
+    }
+
+    #[test]
+    fn all_passwords_are_taken_out_of_a_text() {
+        let text = "string \"http://user:secret@a.example\", https://b.example/c:d@e, ftp://u:s@f";
+        let expected = "string \"http://user:…@a.example\", https://b.example/c:d@e, ftp://u:…@f";
+        assert_eq!(without_passwords(text), expected);
     }
 }
