@@ -437,12 +437,10 @@ impl Core {
             .map(|access_point| access_point.configuration(self.settings.session_support()))
     }
 
-    /// True if some access point is Active and has a default route (§9).
+    /// True if some access point is Active and has a default route, or is said to be online by its profile (§9).
     #[must_use]
     pub fn is_online(&self) -> bool {
-        self.access_points
-            .values()
-            .any(|access_point| access_point.flags() == StateFlags::Active && access_point.has_default_route())
+        self.access_points.values().any(AccessPoint::is_online)
     }
 
     /// What can be done with some configuration at least (§1).

@@ -45,19 +45,12 @@ impl Core {
 
 /// None for a link without name servers.
 fn link_names(access_point: &AccessPoint) -> Option<LinkNames> {
-    let (interface, profile) = (access_point.interface()?, &access_point.profile);
-    let name_servers =
-        if profile.name_servers.is_empty() { &interface.name_servers } else { &profile.name_servers }.clone();
-    let search_domains = if profile.search_domains.is_empty() {
-        interface.search_domains.clone()
-    } else {
-        profile.search_domains.iter().map(|domain| domain.as_str().to_owned()).collect()
-    };
-    (!name_servers.is_empty()).then(|| LinkNames {
+    let interface = access_point.interface().filter(|interface| !interface.name_servers.is_empty())?;
+    Some(LinkNames {
         interface_name: interface.name.clone(),
         index: interface.index,
-        name_servers,
-        search_domains,
-        default_route: profile.default_route,
+        name_servers: interface.name_servers.clone(),
+        search_domains: interface.search_domains.clone(),
+        default_route: access_point.profile.default_route,
     })
 }

@@ -239,6 +239,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_port_is_conformed_to() {
+        let machine = Machine::new();
+        let conforms = netbearer_engine::conformance::name_servers(machine.process(), link("10.0.0.1"));
+        timeout(PATIENCE, conforms).await.unwrap().unwrap();
+        assert_eq!(machine.text(), BEFORE);
+    }
+
+    #[tokio::test]
     async fn who_finds_the_name_servers_kept_takes_over_when_they_are_let_go() {
         let machine = Machine::new();
         let (mut first, mut second) = (machine.process(), machine.process());

@@ -17,7 +17,7 @@ pub enum Target {
     LeftUp,
     /// Administratively down, even if it was found up; everything of ours removed.
     Stopped,
-    /// Administratively up and without addresses of ours, so that the carrier can be seen.
+    /// Administratively up, so that the carrier can be seen, without addresses of ours; without any if it was found down.
     Sensed,
     /// Link, addresses, routes and rules in place.
     Configured,

@@ -1,5 +1,7 @@
 use std::fmt::Display;
 
+use netbearer::{Proxy, Purpose};
+
 use crate::{command::Context, error::Error, listing::Listing};
 
 pub(crate) async fn run(context: &Context, wanted: &str) -> Result<(), Error> {
@@ -29,6 +31,9 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("used by", listing.used_by().to_owned()),
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
         ("default", if listing.default { "yes" } else { "no" }.to_owned()),
+        ("purpose", purpose(configuration.purpose).to_owned()),
+        ("metered", if configuration.metered { "yes" } else { "" }.to_owned()),
+        ("proxy", proxy(&configuration.proxy)),
     ];
     if let Some(interface) = &listing.interface {
         facts.extend([
@@ -50,6 +55,24 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
     facts.push(("full-tunnel VPN", listing.tunnel().unwrap_or_default()));
     facts.extend(listing.warnings().iter().map(|warning| ("warning", warning.clone())));
     facts
+}
+
+/// As profiles write it; nothing where nothing is said.
+const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Public => "public",
+        Purpose::Private => "private",
+        Purpose::ServiceSpecific => "service-specific",
+        _ => "",
+    }
+}
+
+fn proxy(proxy: &Proxy) -> String {
+    match proxy {
+        Proxy::Manual(url) => url.clone(),
+        Proxy::AutoConfigurationUrl(url) => format!("as {url} says"),
+        _ => String::new(),
+    }
 }
 
 fn list(items: impl IntoIterator<Item = impl Display>) -> String {

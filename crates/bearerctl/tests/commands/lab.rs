@@ -304,6 +304,38 @@ fn what_a_sandbox_cannot_do_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_user_who_is_root_anyway_needs_no_user_namespace() {
+    let host = Host::new();
+    let machine = host.lab.machine();
+    let namespaces = ["/proc/self/ns/user", "/proc/self/ns/net"];
+    let outside = machine.command("readlink").args(namespaces).output().unwrap();
+    let inside = machine.command(BEARERCTL).args(["lab", "--", "readlink"]).args(namespaces).output().unwrap();
+    let (outside, inside): (Vec<&str>, Vec<&str>) = (outside.lines().collect(), inside.lines().collect());
+    assert!(outside[0] == inside[0] && outside[1] != inside[1], "{outside:?} {inside:?}");
+    let as_ordinary_user = host.run(&["lab", "--", "readlink", "/proc/self/ns/user"]);
+    assert_ne!(as_ordinary_user.output, [outside[0].to_owned()], "{as_ordinary_user:?}");
+}
+
+#[test]
+fn a_machine_without_a_resolver_file_has_a_sandbox_without_one() {
+    let host = Host::new();
+    host.lab.machine().command("rm").arg("/etc/resolv.conf").output().unwrap();
+    let ended = host.run(&["lab", "--", "test", "!", "-e", "/etc/resolv.conf"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_resolver_file_that_leads_to_below_run_is_there_in_the_sandbox() {
+    let host = Host::new();
+    for command in ["rm /etc/resolv.conf", "ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        host.lab.machine().command(words[0]).args(&words[1..]).output().unwrap();
+    }
+    let ended = host.run(&["lab", "--", "cat", "/etc/resolv.conf"]);
+    assert!(ended.output.contains(&"nameserver 198.51.100.1".to_owned()), "{ended:?}");
+}
+
+#[test]
 fn a_kernel_that_forbids_user_namespaces_is_named_with_what_to_do() {
     let host = Host::new();
     // The setting is that of the user namespace one is in.

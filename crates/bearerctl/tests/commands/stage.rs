@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime},
 };
@@ -74,6 +74,12 @@ impl Stage {
         let path = self.directory.path().join("configuration").join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Lets only its owner read a file of the configuration directory.
+    pub(crate) fn protect_configuration(&self, file: &str) {
+        let path = self.directory.path().join("configuration").join(file);
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     /// Reads a file of the configuration directory.

@@ -203,6 +203,8 @@ impl Scene {
                     self.heard.command(&command.identifier, command.target);
                     let before = self.newest.insert(command.identifier.clone(), command.number);
                     assert!(before < Some(command.number), "command numbers ascend");
+                    let is_named = self.named.iter().any(|link| link.interface_name == command.identifier.as_str());
+                    assert!(!is_named || command.target == Target::Configured, "names go before their link does");
                     self.targets.insert(command.identifier.clone(), command.target);
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
                     access_point.command(&command);
@@ -237,7 +239,7 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
-        assert_eq!(self.counted, self.active().into_iter().collect(), "what is Active is counted");
+        assert_eq!(self.counted, self.active_access_points().into_iter().collect(), "what is Active is counted");
         let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
         let to_be_named = self.to_be_named();
         assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
@@ -251,11 +253,14 @@ impl Scene {
         let has_servers = |identifier: &Identifier| {
             self.core.interface(identifier).is_some_and(|interface| !interface.name_servers.is_empty())
         };
-        self.active().into_iter().filter(|identifier| is_kept(identifier) && has_servers(identifier)).collect()
+        self.active_access_points()
+            .into_iter()
+            .filter(|identifier| is_kept(identifier) && has_servers(identifier))
+            .collect()
     }
 
     /// The access points that are Active.
-    fn active(&self) -> Vec<Identifier> {
+    fn active_access_points(&self) -> Vec<Identifier> {
         let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
         let access_points = active.filter(|configuration| configuration.kind == Kind::InternetAccessPoint);
         access_points.map(|configuration| configuration.identifier).collect()
@@ -263,7 +268,7 @@ impl Scene {
 
     /// What shall have a table of ours beside that of others.
     fn to_be_steered(&self) -> BTreeSet<Identifier> {
-        let active = self.active();
+        let active = self.active_access_points();
         let has_several = active.len() > 1;
         let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;
         active.into_iter().filter(|identifier| has_several && is_used(identifier)).collect()

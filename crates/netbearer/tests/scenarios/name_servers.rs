@@ -3,7 +3,7 @@
 use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, process::Command};
 
 use netbearer::{LookupError, NameError, NamePlaces, Profile, Verdict, blocking::Manager};
-use netbearer_lab::{AccessPointPlan, BUS_RELAY, Daemon, Dhcp, HERE, NOWHERE, openresolv};
+use netbearer_lab::{AccessPointPlan, BUS_RELAY, Daemon, Dhcp, HERE, INTERNET, NOWHERE, openresolv};
 
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
 
@@ -285,6 +285,20 @@ fn systemd_resolved_knows_the_servers_of_each_link_and_is_told_again_when_it_sta
     assert_eq!(machine.answer(HERE), None);
     assert_eq!(machine.text(), stub);
     assert!(is_told(&manager, "systemd-resolved"));
+}
+
+/// The address of the server is the same everywhere, and what answers there is not.
+#[test]
+fn a_server_that_profiles_name_is_asked_by_each_session_through_its_own_access_point() {
+    let machine = Machine::new();
+    let profile = Profile { name_servers: vec![INTERNET.into()], ..Profile::default() };
+    let manager = machine.stage.start(|embedded| {
+        embedded.names(Some(machine.places())).profile(AP0, profile.clone()).profile(AP1, profile.clone())
+    });
+    let sessions = [AP0, AP1].map(|name| opened(&manager, name));
+    machine.wait_for_servers(RESOLV_CONF, &[INTERNET.into()]);
+    machine.assert_lookups(&[(&sessions[0], AP0), (&sessions[1], AP1)]);
+    assert!(machine.answer(HERE).is_some());
 }
 
 #[test]

@@ -71,9 +71,9 @@ impl Stage {
 
     /// Writes a file of the configuration directory.
     pub(crate) fn write_configuration(&self, file: &str, text: &str) {
-        let directory = Directories::below(self.directory.path()).configuration;
-        std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join(file), text).expect("the file is written");
+        let path = Directories::below(self.directory.path()).configuration.join(file);
+        std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory");
+        std::fs::write(path, text).expect("the file is written");
     }
 
     /// A reboot empties the runtime directory.
@@ -184,7 +184,10 @@ impl Watched {
     /// A session on the access point of this name.
     pub(crate) fn on(manager: &Manager, access_point: &str) -> Self {
         let configuration = manager.find(Some(access_point)).expect("the access point is known");
-        let session = manager.session(&configuration).expect("a session");
+        Self::of(manager.session(&configuration).expect("a session"))
+    }
+
+    pub(crate) fn of(session: Session) -> Self {
         let events = session.events();
         Self { session, events }
     }
