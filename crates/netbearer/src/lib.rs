@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! Programs without async find the same in [`blocking`].
+//! Programs without async find the same in [`blocking`]. The [`guide`] is a tour of all of it.
 
 mod chooser;
 mod embedded;
@@ -34,6 +34,7 @@ mod session;
 mod steps;
 
 pub mod blocking;
+pub mod guide;
 
 pub use chooser::{Chooser, ChooserEvent};
 pub use embedded::Embedded;

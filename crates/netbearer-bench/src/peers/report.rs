@@ -74,6 +74,7 @@ pub(crate) fn print_table(comparisons: &[Comparison]) {
 fn cell((place, line): (usize, Line<'_>)) -> String {
     let times = format!("{:.3}\np99 {:.3}", line.median, line.p99);
     match line.ratio {
+        Some(ratio) if place > 0 && ratio >= 100.0 => format!("{times}\n{ratio:.0} ×"),
         Some(ratio) if place > 0 => format!("{times}\n{ratio:.1} ×"),
         _ => times,
     }

@@ -1,0 +1,208 @@
+//! A guided tour, from the first session to the choice between networks. Nothing to import: it is only for reading.
+//!
+//! # What there is
+//!
+//! An **access point** is one way into a network: an Ethernet card, a Wi-Fi network, a modem, a tunnel. What can be said of it
+//! is its [`Configuration`]; the [`Manager`] lists them. A **session** ([`Session`]) is a program's interest in one of them.
+//! The first that is opened brings the access point up, the last that is closed takes it down again; what was up before stays
+//! up. All that happens to a session is told to it as events, in an order that [the semantics] bind.
+//!
+//! [the semantics]: https://github.com/netbearer/netbearer/blob/main/docs/semantics.md
+//!
+//! The program that reads along needs no network of its own: `bearerctl lab` gives it a sandbox with access points that can
+//! be cut and restored, without root where the kernel lets users make namespaces.
+//!
+//! # Opening
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use netbearer::Manager;
+//!
+//! let manager = Manager::embedded().await?;
+//! // By identifier, name or interface; without a name, what the machine would take.
+//! let configuration = manager.find(Some("ap0")).await?;
+//! // Making a session touches nothing. It watches.
+//! let session = manager.session(&configuration).await?;
+//! session.open().await?;
+//! if !session.wait_for_opened(Some(Duration::from_secs(10))).await? {
+//!     match session.error() {
+//!         Some(failure) => eprintln!("{failure}"),
+//!         None => eprintln!("it takes long: {:?}", manager.steps().of(&configuration.identifier)),
+//!     }
+//! }
+//! // … use it …
+//! session.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call fails ([`CallError`]) only when it is refused as such: a limit, a missing privilege, a service that has ended.
+//! Everything that goes wrong later is an event, and stays readable as [`Session::error`] until the next open: a
+//! [`SessionError`] for the program, a [`FailureReason`] for its decisions, a message for people.
+//!
+//! A link that somebody else keeps up, the machine or another network manager, is **adopted**: sessions share it, and the
+//! last close leaves it up. That needs no privilege.
+//!
+//! # Sockets
+//!
+//! An open session has a way of its own through the kernel: a routing table, and rules that lead there. Only sockets that ask
+//! for it take it, so two sessions on two access points can talk at the same time, whatever the default route is.
+//!
+//! ```no_run
+//! # async fn example(session: &netbearer::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! // A TCP connection through the session's access point,
+//! let stream = session.connect_tcp("192.0.2.1:443".parse()?).await?;
+//! // whose name was asked of the network's own name servers.
+//! let addresses = session.lookup("www.example.org").await?;
+//! // Any other socket, before it is connected.
+//! let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+//! session.bind(&socket)?;
+//! # drop((stream, addresses, socket));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Events
+//!
+//! ```no_run
+//! # async fn example(session: &netbearer::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use netbearer::SessionEvent;
+//!
+//! // What holds now, and everything after it, each exactly once.
+//! let (now, mut events) = session.snapshot_and_events();
+//! println!("{}", now.state);
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         SessionEvent::Opened => println!("go"),
+//!         SessionEvent::Closed => println!("stop"),
+//!         SessionEvent::Error(failure) => println!("{failure}"),
+//!         SessionEvent::StateChanged { state } => println!("{state}"),
+//!         SessionEvent::InterfaceChanged { interface } => println!("now on {:?}", interface.addresses),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nobody waits for a slow reader. One that falls far behind gets [`SessionEvent::Lagged`] and what holds now. A lost cable
+//! is told within a millisecond or two: the state, the error, and Closed. A program that would rather wait for the network to
+//! return says so, once:
+//!
+//! ```no_run
+//! # async fn example(session: &netbearer::Session) -> Result<(), netbearer::CallError> {
+//! use netbearer::{PropertyKey, PropertyValue};
+//!
+//! session.set_property(PropertyKey::Reconnect, Some(PropertyValue::Boolean(true))).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What happens to the whole machine, configurations that come and go, and whether there is a way out at all, is told by
+//! [`Manager::events`].
+//!
+//! # Without async
+//!
+//! [`blocking`] has the same for threads that wait:
+//!
+//! ```no_run
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use netbearer::blocking::Manager;
+//!
+//! let manager = Manager::embedded()?;
+//! let session = manager.session(&manager.find(None)?)?;
+//! let events = session.events();
+//! session.open()?;
+//! for event in events {
+//!     println!("{event:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Several networks as one
+//!
+//! A **service network** is a name for whatever leads to the same place: an Ethernet port at the dock, Wi-Fi in the hall, a
+//! modem on the road. A session on it opens the best member that works; which one that is can be read, and sockets are bound
+//! to it as always. Administrators write service networks into `/etc/netbearer/profiles.d`, and a program can bring its own:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use netbearer::{Embedded, PropertyKey, ServiceNetworkProfile};
+//!
+//! let uplink = ServiceNetworkProfile {
+//!     members: vec!["eth0".to_owned(), "wwan0".to_owned()], // the most preferred first
+//!     ..ServiceNetworkProfile::default()
+//! };
+//! let manager = Embedded::default().service_network("uplink", uplink).start().await?;
+//! let session = manager.session(&manager.find(Some("service-uplink")).await?).await?;
+//! session.open().await?;
+//! if session.wait_for_opened(None).await? {
+//!     println!("by way of {:?}", session.property(PropertyKey::ActiveConfiguration).await?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Asking somebody
+//!
+//! A **user choice** is a list out of which a person, or a rule of the program's own, takes one each time a session on it is
+//! opened. Whoever answers is a [`Chooser`]; as long as there is none, the most preferred one is taken.
+//!
+//! ```no_run
+//! # async fn example(manager: netbearer::Manager) -> Result<(), netbearer::CallError> {
+//! use netbearer::ChooserEvent;
+//!
+//! let mut chooser = manager.chooser().await?;
+//! while let Some(event) = chooser.next().await {
+//!     if let ChooserEvent::Asked(question) = event {
+//!         // Here: the cheapest that can be opened without a modem.
+//!         let choice = question.choices.iter().find(|choice| !choice.name.starts_with("wwan"));
+//!         chooser.answer(question.number, choice.map(|choice| &choice.identifier)).await?;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Settings of the program's own
+//!
+//! What a profile can say, in files or here, is in [`Profile`]: how long a link lingers after its last close, its timeouts,
+//! static addresses.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), netbearer::ManagerError> {
+//! use std::time::Duration;
+//!
+//! use netbearer::{Embedded, Profile};
+//!
+//! let patient = Profile { linger: Duration::from_secs(30), ..Profile::default() };
+//! let manager = Embedded::default().profile("ap0", patient).start().await?;
+//! # drop(manager);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When it does not do what it should
+//!
+//! Each decision is kept with what it was made from ([`Manager::decisions`]); `bearerctl why` prints the same.
+//! [`Manager::steps`] tells what an opening waits for. `bearerctl report` collects everything a bug report needs.
+//!
+//! Complete programs stand in the crate's `examples`: `open_and_use`, `watch`, `service_network`, `choose`.
+//!
+//! [`blocking`]: crate::blocking
+//! [`CallError`]: crate::CallError
+//! [`Chooser`]: crate::Chooser
+//! [`Configuration`]: crate::Configuration
+//! [`FailureReason`]: crate::FailureReason
+//! [`Manager`]: crate::Manager
+//! [`Manager::decisions`]: crate::Manager::decisions
+//! [`Manager::events`]: crate::Manager::events
+//! [`Manager::steps`]: crate::Manager::steps
+//! [`Profile`]: crate::Profile
+//! [`Session`]: crate::Session
+//! [`Session::error`]: crate::Session::error
+//! [`SessionError`]: crate::SessionError
+//! [`SessionEvent::Lagged`]: crate::SessionEvent::Lagged
