@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod arguments;
+mod asking;
 mod child;
 mod command;
 mod error;
@@ -13,6 +14,7 @@ mod logging;
 mod output;
 mod reader;
 mod signals;
+mod terminal;
 mod timeline;
 
 use clap::Parser;

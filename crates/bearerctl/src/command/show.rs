@@ -1,5 +1,7 @@
 use std::fmt::Display;
 
+use netbearer::{Proxy, Purpose};
+
 use crate::{command::Context, error::Error, listing::Listing};
 
 pub(crate) async fn run(context: &Context, wanted: &str) -> Result<(), Error> {
@@ -24,10 +26,14 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("name", configuration.name.clone()),
         ("identifier", configuration.identifier.to_string()),
         ("kind", configuration.kind.to_string()),
-        ("bearer", configuration.bearer_type.to_string()),
+        ("bearer", if listing.is_access_point() { configuration.bearer_type.to_string() } else { String::new() }),
+        ("purpose", purpose(configuration.purpose).to_owned()),
+        ("proxy", proxy(&configuration.proxy)),
         ("state", format!("{} ({}, {})", listing.state_words(), listing.state, configuration.state_flags)),
         ("used by", listing.used_by().to_owned()),
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
+        ("members", list(listing.members.iter().map(member))),
+        ("in use", listing.member_in_use().map(|member| member.configuration.name.clone()).unwrap_or_default()),
         ("default", if listing.default { "yes" } else { "no" }.to_owned()),
     ];
     if let Some(interface) = &listing.interface {
@@ -50,6 +56,29 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
     facts.push(("full-tunnel VPN", listing.tunnel().unwrap_or_default()));
     facts.extend(listing.warnings().iter().map(|warning| ("warning", warning.clone())));
     facts
+}
+
+fn member(member: &Listing) -> String {
+    format!("{} ({})", member.configuration.name, member.state_words())
+}
+
+const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Public => "anybody may use it (public)",
+        Purpose::Private => "for a closed group (private)",
+        Purpose::ServiceSpecific => "for one service only (service-specific)",
+        // Nothing is known of it.
+        _ => "",
+    }
+}
+
+fn proxy(proxy: &Proxy) -> String {
+    match proxy {
+        Proxy::Manual(url) => url.clone(),
+        Proxy::AutoConfigurationUrl(url) => format!("as {url} says"),
+        // None.
+        _ => String::new(),
+    }
 }
 
 fn list(items: impl IntoIterator<Item = impl Display>) -> String {

@@ -15,6 +15,7 @@ mod overrun;
 mod packaging;
 mod profiles;
 mod running;
+mod service_networks;
 mod stage;
 mod steering;
 mod stopping;

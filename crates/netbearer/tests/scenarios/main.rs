@@ -21,6 +21,7 @@ mod leases;
 mod loss;
 mod managers;
 mod opening;
+mod profile_changes;
 mod properties;
 mod routing;
 mod service_networks;
