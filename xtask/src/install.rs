@@ -1,11 +1,15 @@
 //! What the tests need and a bare machine does not have.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
-use crate::command::{TaskError, answers, cargo, program, run};
+use crate::command::{TaskError, answers, cargo, program, root, run};
 
 /// A program of Debian's, where it may be, and the package it comes in.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("dnsmasq", "dnsmasq-base"),
@@ -21,9 +25,16 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("systemd-networkd", "systemd"),
     ("dhcpcd", "dhcpcd-base"),
     ("ifup", "ifupdown"),
+    ("nsenter", "util-linux"),
+    ("getent", "libc-bin"),
 ];
 const DIRECTORIES: [&str; 7] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/usr/lib/systemd", "/lib/systemd"];
+
+/// Packages of Debian's that are only unpacked, below `target/debian`, and a file of each. Installed, they would have the
+/// machine's programs ask others for names, and each would remove the other.
+const UNPACKED: [(&str, &str); 2] =
+    [("systemd-resolved", "lib/systemd/systemd-resolved"), ("openresolv", "sbin/resolvconf")];
 
 /// Packages that come with services, and those services. The lab runs the programs in namespaces of its own; on the
 /// machine itself they are not to run, now or after the next start.
@@ -44,6 +55,7 @@ pub(crate) fn everything() -> Result<(), TaskError> {
         return Err(TaskError::Wrong(wrong.to_owned()));
     }
     debian_packages()?;
+    unpacked_packages()?;
     for tool in CARGO_TOOLS {
         if !answers("cargo", &[tool, "--version"]) {
             println!("== installing cargo-{tool}");
@@ -76,6 +88,36 @@ fn debian_packages() -> Result<(), TaskError> {
     } else {
         Err(TaskError::Wrong(format!("{} still missing after the installation", still.join(", "))))
     }
+}
+
+fn unpacked_packages() -> Result<(), TaskError> {
+    let below = root().join("target").join("debian");
+    let is_missing = |(package, file): &(&str, &str)| !below.join(package).join(file).exists();
+    for (package, file) in UNPACKED.into_iter().filter(is_missing) {
+        println!("== unpacking {package}");
+        let archives = below.join("archives");
+        let system = |source| TaskError::System { what: format!("{} cannot be made", archives.display()), source };
+        fs::create_dir_all(&archives).map_err(system)?;
+        let archive = |name: &str| name.starts_with(&format!("{package}_")) && name.ends_with(".deb");
+        let find = || -> Option<PathBuf> {
+            let entries = fs::read_dir(&archives).ok()?.flatten();
+            entries
+                .map(|entry| entry.path())
+                .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(archive))
+        };
+        if find().is_none() {
+            run(&mut program("apt-get", &["update", "--quiet"]))?;
+            // As root, who may write there.
+            let options = ["download", "--quiet", "--option=APT::Sandbox::User=root"];
+            run(program("apt-get", &options).arg(package).current_dir(&archives))?;
+        }
+        let found = find().ok_or_else(|| TaskError::Wrong(format!("apt-get has not downloaded {package}")))?;
+        run(program("dpkg-deb", &["--extract"]).arg(found).arg(below.join(package)))?;
+        if is_missing(&(package, file)) {
+            return Err(TaskError::Wrong(format!("{file} is not in {package} any more")));
+        }
+    }
+    Ok(())
 }
 
 /// Forbids services to start while packages are installed, and those of these packages to start later.

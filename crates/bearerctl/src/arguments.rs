@@ -172,6 +172,14 @@ pub(crate) enum Command {
             Examples:\n  bearerctl reset"
     )]
     Reset,
+    /// Collect everything a bug report needs, without secrets
+    #[command(
+        after_help = "In it: versions; what can be opened, and why things are as they are; the machine's links, addresses, \
+            routes and rules; NetBearer's configuration files; its log. Passwords, keys and the like are taken out. \
+            Addresses and names stay: look through it before you publish it.\n\n\
+            Examples:\n  bearerctl report --output report.txt\n  bearerctl report | less"
+    )]
+    Report(Report),
     /// Print the completions of a shell
     #[command(after_help = "What packages install; for one user, put it where the shell looks for it.\n\n\
             Examples:\n  bearerctl completions bash > /usr/share/bash-completion/completions/bearerctl\n  \
@@ -184,6 +192,13 @@ pub(crate) enum Command {
             Examples:\n  bearerctl man /usr/share/man/man1"
     )]
     Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Where it is written; to the standard output if left out
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -318,6 +333,7 @@ impl Arguments {
         Directories { configuration: self.config_dir.clone().unwrap_or(below.configuration), ..below }
     }
 
+    /// The usual directories, but for those that were told.
     pub(crate) fn directories(&self) -> Directories {
         let usual = Directories::from_environment();
         let or = |told: &Option<PathBuf>, usual| told.clone().unwrap_or(usual);
@@ -326,6 +342,11 @@ impl Arguments {
             runtime: or(&self.runtime_dir, usual.runtime),
             state: or(&self.state_dir, usual.state),
         }
+    }
+
+    /// True if the log is part of the result.
+    pub(crate) const fn keeps_log(&self) -> bool {
+        matches!(self.command, Command::Report(_))
     }
 
     /// The service of this program, on the directories it was told.

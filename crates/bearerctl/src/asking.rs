@@ -35,6 +35,15 @@ enum Answerer {
     Person(Terminal),
 }
 
+/// How far asking is.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// There is something to [`Asking::put`] to a person.
+    Asked,
+    /// There is something to [`Asking::give`].
+    Answered(Answer),
+}
+
 /// What is to be answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -76,8 +85,15 @@ impl Asking {
         self.asked.is_some()
     }
 
-    /// The next answer. May be dropped while waiting.
-    pub(crate) async fn next(&mut self, output: Output) -> Answer {
+    /// Puts the question to the person at the terminal.
+    pub(crate) fn put(&self, output: Output) {
+        if let Some(question) = &self.asked {
+            output.prompt(&prompt(question));
+        }
+    }
+
+    /// The next question or answer. May be dropped while waiting.
+    pub(crate) async fn next(&mut self, output: Output) -> Progress {
         let Some(chooser) = &mut self.chooser else { return std::future::pending().await };
         loop {
             let told = match (&self.asked, &mut self.answerer) {
@@ -88,7 +104,7 @@ impl Asking {
                             Ok(choice) => {
                                 let number = question.number;
                                 self.asked = None;
-                                return Answer { number, choice: Ok(choice) };
+                                return Progress::Answered(Answer { number, choice: Ok(choice) });
                             }
                             Err(hint) => output.prompt(&hint),
                         }
@@ -102,11 +118,11 @@ impl Asking {
                     let is_offered = question.choices.iter().any(|offered| offered.identifier == *choice);
                     let choice =
                         if is_offered { Ok(Some(choice.clone())) } else { Err(no_such_choice(wanted, &question)) };
-                    return Answer { number: question.number, choice };
+                    return Progress::Answered(Answer { number: question.number, choice });
                 }
                 (Some(ChooserEvent::Asked(question)), _) => {
-                    output.prompt(&prompt(&question));
                     self.asked = Some(question);
+                    return Progress::Asked;
                 }
                 (Some(ChooserEvent::Withdrawn(number)), _) => {
                     if self.asked.take_if(|question| question.number == number).is_some() {

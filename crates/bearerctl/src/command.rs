@@ -7,6 +7,7 @@ mod man;
 mod monitor;
 mod open;
 mod profile;
+mod report;
 mod reset;
 mod run;
 mod show;
@@ -21,6 +22,7 @@ use crate::{
     arguments::{Arguments, Command},
     error::Error,
     exit_code::ExitCode,
+    logging::Log,
     output::Output,
 };
 
@@ -30,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
+    pub(crate) log: Log,
     /// In place of the usual ones, in a sandbox.
     pub(crate) lab_directories: Directories,
 }
@@ -41,12 +44,13 @@ impl Context {
 }
 
 /// Does what the arguments say.
-pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, Error> {
+pub(crate) async fn run(arguments: Arguments, place: Place, log: Log) -> Result<ExitCode, Error> {
     let context = Context {
         output: arguments.output(),
         directories: arguments.directories(),
         embedded: arguments.embedded(),
         lab_directories: arguments.lab_directories(),
+        log,
     };
     match arguments.command {
         Command::List => list::run(&context).await,
@@ -58,6 +62,7 @@ pub(crate) async fn run(arguments: Arguments, place: Place) -> Result<ExitCode, 
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Profile { command } => return profile::run(&context, &command).await,
         Command::Update => update::run(&context).await,
+        Command::Report(report) => report::run(&context, report.output.as_deref()).await,
         Command::Lab(lab) => return lab::run(&context, place, &lab).await,
         Command::Reset => reset::run(&context).await,
         Command::Completions(wanted) => completions::run(&context, wanted.shell),

@@ -10,17 +10,15 @@ use netbearer::{
 
 use crate::{
     arguments::Choosing,
-    asking::Asking,
+    asking::{Asking, Progress},
     command::Context,
     error::Error,
     exit_code::ExitCode,
     reader::Reader,
     signals::{Signal, Signals},
     timeline::{InUse, Place, Timeline},
+    waiting::{Awaited, Waiting},
 };
-
-/// After this time people are told what is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Signals so near to the first are part of it: some programs send theirs to the process and to its group.
 const IMPATIENCE: Duration = Duration::from_secs(1);
@@ -98,17 +96,18 @@ impl<'a> Holder<'a> {
     }
 
     async fn wait_for_opened(&mut self, timeout: Option<Duration>, asking: &mut Asking) -> Result<bool, Error> {
+        let mut waiting = Waiting::begin(self.context.output);
+        let awaited = self.awaited(&waiting).await;
         let Self { context, manager, session, events, timeline, signals, reader } = self;
-        let Configuration { name, kind, .. } = session.configuration();
+        let name = session.configuration().name;
         let mut opened = pin!(session.wait_for_opened(timeout));
-        let mut patience = pin!(tokio::time::sleep(PATIENCE));
-        let mut is_patient = true;
         loop {
             tokio::select! {
                 biased;
                 signal = signals.next() => return Err(Error::Interrupted { name, signal, wanted: "open" }),
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
+                    waiting.clear();
                     tell(timeline, manager, session, &event).await?;
                     // From the moment it is told a signal ends the holding, no longer the opening.
                     if event == SessionEvent::Opened {
@@ -117,6 +116,7 @@ impl<'a> Holder<'a> {
                 }
                 opened = &mut opened => {
                     let opened = opened?;
+                    waiting.clear();
                     while opened && let Some(event) = events.try_next() {
                         tell(timeline, manager, session, &event).await?;
                         if event == SessionEvent::Opened {
@@ -125,23 +125,33 @@ impl<'a> Holder<'a> {
                     }
                     return Ok(opened);
                 }
-                answer = asking.next(context.output) => {
-                    asking.give(answer).await?;
-                    is_patient = true;
-                    patience.as_mut().reset(tokio::time::Instant::now() + PATIENCE);
-                }
-                () = &mut patience, if is_patient => {
-                    is_patient = false;
-                    if asking.is_asking() {
-                        continue;
+                progress = asking.next(context.output) => match progress {
+                    Progress::Asked => {
+                        waiting.clear();
+                        asking.put(context.output);
                     }
-                    let of = if kind == Kind::InternetAccessPoint { "" } else { "an access point of " };
-                    context.output.hint(&format!(
-                        "waiting for the carrier of {of}{name} and an answer of its DHCP server; press Ctrl-C to give up"
-                    ));
+                    Progress::Answered(answer) => {
+                        asking.give(answer).await?;
+                        waiting.begin_anew();
+                    }
+                },
+                // The line is the question's while somebody is asked.
+                () = waiting.tick(), if awaited.is_some() && !asking.is_asking() => {
+                    if let Some(awaited) = &awaited {
+                        waiting.show(format_args!("{awaited}; press Ctrl-C to give up"));
+                    }
                 }
             }
         }
+    }
+
+    /// None if nobody would see it, or nothing is known of it.
+    async fn awaited(&self, waiting: &Waiting) -> Option<Awaited> {
+        if !waiting.is_seen() {
+            return None;
+        }
+        let all = self.manager.configurations(None).await.ok()?;
+        Some(Awaited::new(self.manager.steps(), self.session.configuration(), &all))
     }
 
     /// The next thing that happens while the session is held.
@@ -228,6 +238,8 @@ impl<'a> Holder<'a> {
     }
 
     async fn shut_down(&mut self) -> Result<(), Error> {
+        let mut waiting = Waiting::begin(self.context.output);
+        let awaited = self.awaited(&waiting).await;
         let Self { context, manager, session, events, timeline, signals, .. } = self;
         let mut told = Ok(());
         let begun = Instant::now();
@@ -239,15 +251,22 @@ impl<'a> Holder<'a> {
                     if !is_impatient(begun.elapsed()) {
                         continue;
                     }
+                    waiting.clear();
                     context.output.hint("ended at once; what is left is cleaned up by: bearerctl reset");
                     ExitCode::of_signal(signal.number()).exit();
                 }
                 Some(event) = events.next() => {
+                    waiting.clear();
                     // Nobody may read it any more; the link goes down all the same.
                     let outcome = tell(timeline, manager, session, &event).await;
                     told = told.and(outcome);
                 }
                 () = &mut down => return told,
+                () = waiting.tick(), if awaited.is_some() => {
+                    if let Some(awaited) = &awaited {
+                        waiting.show(awaited);
+                    }
+                }
             }
         }
     }

@@ -13,9 +13,11 @@ mod listing;
 mod logging;
 mod output;
 mod reader;
+mod redaction;
 mod signals;
 mod terminal;
 mod timeline;
+mod waiting;
 
 use clap::Parser;
 
@@ -23,12 +25,12 @@ use crate::{arguments::Arguments, command::Place, error::Error};
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
-    logging::start(arguments.verbose, arguments.output());
     let output = arguments.output();
+    let log = logging::start(arguments.verbose, output, arguments.keeps_log());
     // A process that makes a sandbox of itself must have one thread only, so before all else.
     let outcome = Place::take(&arguments.command).map_err(Error::Lab).and_then(|place| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
-        runtime.block_on(command::run(arguments, place))
+        runtime.block_on(command::run(arguments, place, log))
     });
     match outcome {
         Ok(code) => code,

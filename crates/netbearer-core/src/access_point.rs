@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use netbearer_types::{
     AccessPointReport, Capabilities, CommandNumber, Configuration, FailureReason, Families, Family, Identifier,
-    Interface, Kind, Level, Lifetime, LinkLevel, Profile, Proxy, Purpose, SessionState, Stage, StateFlags, Target,
+    Interface, Kind, Level, Lifetime, LinkLevel, Profile, SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -153,6 +153,11 @@ impl AccessPoint {
         self.link().is_some_and(|link| !link.default_route.is_empty())
     }
 
+    /// True if it leads to the Internet, as far as that is known (§9).
+    pub(crate) fn is_online(&self) -> bool {
+        self.flags() == StateFlags::Active && self.profile.online.unwrap_or_else(|| self.has_default_route())
+    }
+
     /// The public projection.
     pub(crate) fn configuration(&self, session_support: Capabilities) -> Configuration {
         let mut capabilities = session_support | Capabilities::DirectConnectionRouting;
@@ -160,14 +165,15 @@ impl AccessPoint {
         capabilities.set(Capabilities::DataStatistics, self.report.counts_traffic);
         Configuration {
             identifier: self.identifier().clone(),
-            name: self.report.name.clone(),
+            name: self.profile.name.clone().unwrap_or_else(|| self.report.name.clone()),
             kind: Kind::InternetAccessPoint,
-            purpose: Purpose::Unknown,
+            purpose: self.profile.purpose,
             bearer_type: self.report.bearer_type,
             state_flags: self.flags(),
             capabilities,
             children: Vec::new(),
-            proxy: Proxy::None,
+            proxy: self.profile.proxy.clone(),
+            metered: self.profile.metered,
             interface_name: self.interface().map(|interface| interface.name.clone()),
         }
     }

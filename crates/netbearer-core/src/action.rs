@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use netbearer_types::{AccessPointCommand, BypassVpn, Identifier, ManagerEvent, SessionEvent, SessionSnapshot};
+use netbearer_types::{
+    AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot,
+};
 
 use crate::{ChooserId, ClientId, Question, QuestionNumber, SessionId};
 
@@ -19,6 +21,8 @@ pub enum Action {
         /// It has become Active; else it is not any more.
         counting: bool,
     },
+    /// Have programs ask the name servers of these links, those of the most preferred one first, and no others of ours.
+    Names(Vec<LinkNames>),
     /// Let the engines look at everything anew.
     Refresh,
     /// Tell the engines that an absent access point is of no interest any more.

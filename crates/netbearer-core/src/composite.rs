@@ -120,6 +120,7 @@ impl Core {
             capabilities,
             children,
             proxy: composite.proxy.clone(),
+            metered: access_points.iter().any(|access_point| access_point.profile.metered),
             interface_name: None,
         }
     }

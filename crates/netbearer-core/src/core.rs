@@ -4,7 +4,7 @@ use std::{
 };
 
 use netbearer_types::{
-    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, ManagerEvent, Moment,
+    BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
     PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
 };
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,8 @@ pub struct Core {
     pub(crate) engine_failed: bool,
     /// The links of others beside which engines were told to have a table of ours.
     pub(crate) steered: BTreeMap<Identifier, BypassVpn>,
+    /// The links whose name servers programs were told to ask.
+    pub(crate) named: Vec<LinkNames>,
     next_session: u64,
     /// One count for all access points, so that a returning one never meets the numbers of its former life.
     pub(crate) last_command: u64,
@@ -123,6 +125,7 @@ impl Core {
             updates: VecDeque::new(),
             engine_failed: false,
             steered: BTreeMap::new(),
+            named: Vec::new(),
             next_session: 1,
             last_command: 0,
         }
@@ -434,12 +437,10 @@ impl Core {
             .map(|access_point| access_point.configuration(self.settings.session_support()))
     }
 
-    /// True if some access point is Active and has a default route (§9).
+    /// True if some access point is Active and has a default route, or is said to be online by its profile (§9).
     #[must_use]
     pub fn is_online(&self) -> bool {
-        self.access_points
-            .values()
-            .any(|access_point| access_point.flags() == StateFlags::Active && access_point.has_default_route())
+        self.access_points.values().any(AccessPoint::is_online)
     }
 
     /// What can be done with some configuration at least (§1).

@@ -71,6 +71,8 @@ pub enum Verdict {
     Tunnel,
     /// It is gone.
     NoTunnel,
+    /// Programs ask its name servers.
+    Named,
     /// Something does not work as usual; the text says what, why, and what to do.
     Warning(String),
 }
@@ -164,6 +166,7 @@ impl fmt::Display for Verdict {
             Self::Remove => "is removed",
             Self::Tunnel => "has a full-tunnel VPN beside it",
             Self::NoTunnel => "has no full-tunnel VPN beside it any more",
+            Self::Named => "has its name servers asked by programs",
             Self::Warning(message) => return write!(formatter, "warns: {message}"),
         })
     }

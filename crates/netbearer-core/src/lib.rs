@@ -17,6 +17,7 @@ mod counters;
 mod journal;
 mod ledger;
 mod limits;
+mod names;
 mod opening;
 mod phase;
 mod profiles;

@@ -34,6 +34,7 @@ impl Core {
             access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
         }
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
+        self.name();
         self.direct(identifier);
         self.tell_states(identifier);
     }
@@ -166,6 +167,7 @@ impl Core {
     pub(crate) fn announce_changes(&mut self) {
         let Some(now) = self.unpublished_since.take() else { return };
         self.steer(now);
+        self.name();
         let support = self.settings.session_support();
         let unpublished = std::mem::take(&mut self.unpublished);
         if !unpublished.is_empty() {

@@ -644,7 +644,7 @@ impl NativeEngine {
                 }
             }
             Topic::Standing(standing) => entry.standing = standing,
-            Topic::Names(servers, search_domains) => entry.names = Names { servers, search_domains },
+            Topic::Names(names) => entry.names = names,
         }
     }
 
@@ -834,6 +834,7 @@ impl LinkView {
             administratively_up: link.administratively_up,
             carrier: link.carrier,
             carrier_losses: link.carrier_losses,
+            mtu: link.mtu,
             family,
             interferences: 0,
             looks: 0,

@@ -1,16 +1,11 @@
 //! What of ours is on one interface, and how it gets there and away again.
 
-use std::{net::IpAddr, pin::Pin};
+use std::{collections::BTreeSet, net::IpAddr, pin::Pin};
 
 use futures_util::future::join_all;
-use netbearer_dhcp::Lease;
 use netbearer_kernel::{AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
-use netbearer_types::{Moment, Profile};
 
-use crate::{
-    followed::Followed,
-    steering::{self, Steering},
-};
+use crate::followed::Followed;
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
 
@@ -21,15 +16,15 @@ pub(crate) struct Installation {
     /// What the kernel says to the rules, as long as nobody has heard it.
     ruled: Option<Answer>,
     routes: Vec<RouteSpec>,
-    source_rule: Option<RuleSpec>,
-    address: Option<AddressSpec>,
+    source_rules: Vec<RuleSpec>,
+    addresses: Vec<AddressSpec>,
     /// Rules for IPv6, and routes for it in our own table.
     ipv6: Followed,
 }
 
 impl Installation {
-    /// Asks for the rules that need no address. Nobody waits for them before there is a lease; then
-    /// [`Installation::add_lease`] does. A family that the kernel does not have needs none.
+    /// Asks for the rules that need no address. Nobody waits for them before there is one; then [`Installation::add`]
+    /// does. A family that the kernel does not have needs none.
     pub(crate) fn ask_for_standing_rules(&mut self, requests: &Requests, rules: Vec<RuleSpec>) {
         let asked: Vec<_> = rules.iter().map(|rule| requests.add_rule(rule)).collect();
         self.rules = rules;
@@ -56,54 +51,55 @@ impl Installation {
         self.hear_rules().await
     }
 
-    /// Adds what a lease brings, or prolongs it.
-    pub(crate) async fn add_lease(
-        &mut self,
-        requests: &Requests,
-        steering: &Steering,
-        wanted: LeaseParts,
-        now: Moment,
-    ) -> Result<(), RequestError> {
-        let LeaseParts { interface, lease, metric, profile, source_rule } = wanted;
-        let address = steering::address(interface, &lease, now);
-        let is_renewed = self.address.as_ref().is_some_and(|ours| key(ours) == key(&address));
-        let added =
-            if is_renewed { requests.replace_address(&address).await } else { requests.add_address(&address).await };
-        match added {
-            Ok(()) => self.address = Some(address),
-            // Put there by somebody, who may want it longer than the lease lasts.
-            Err(error) if error.is_exists() => tracing::info!("{error}: it is there already, and left as it is"),
-            Err(error) => return Err(error),
+    /// Adds addresses and what they bring, or prolongs them. Routes there are besides these are no longer ours.
+    pub(crate) async fn add(&mut self, requests: &Requests, wanted: Parts) -> Result<(), RequestError> {
+        let Parts { addresses, routes, source_rules } = wanted;
+        for address in addresses {
+            let renewed = self.addresses.iter().position(|ours| key(ours) == key(&address));
+            let added = match renewed {
+                Some(_) => requests.replace_address(&address).await,
+                None => requests.add_address(&address).await,
+            };
+            match added {
+                Ok(()) => {
+                    renewed.map(|position| self.addresses.swap_remove(position));
+                    self.addresses.push(address);
+                }
+                // Put there by somebody, who may want it longer than we do.
+                Err(error) if error.is_exists() => tracing::info!("{error}: it is there already, and left as it is"),
+                Err(error) => return Err(error),
+            }
         }
         self.hear_rules().await?;
-        self.follow_source_rule(requests, source_rule).await?;
-        let routes = steering.routes(interface, &lease, metric, &profile);
+        self.follow_source_rules(requests, source_rules).await?;
         let asked: Vec<_> = routes.iter().map(|route| self.ask_for_route(requests, route)).collect();
         // Recorded whatever comes of them: only what carries our tag is ever removed.
         self.routes = routes;
         join_all(asked).await.into_iter().collect()
     }
 
-    /// Makes the rule for traffic from the leased address this one, or none.
-    pub(crate) async fn follow_source_rule(
+    /// Makes the rules for traffic from our addresses these.
+    pub(crate) async fn follow_source_rules(
         &mut self,
         requests: &Requests,
-        rule: Option<RuleSpec>,
+        rules: Vec<RuleSpec>,
     ) -> Result<(), RequestError> {
-        let former = self.source_rule.take_if(|former| rule.as_ref() != Some(former));
-        if let Some(rule) = rule.filter(|_| self.source_rule.is_none()) {
-            requests.add_rule(&rule).await.or_else(unless_exists)?;
-            self.source_rule = Some(rule);
+        let former: Vec<RuleSpec> = self.source_rules.extract_if(.., |former| !rules.contains(former)).collect();
+        for rule in rules {
+            if !self.source_rules.contains(&rule) {
+                requests.add_rule(&rule).await.or_else(unless_exists)?;
+                self.source_rules.push(rule);
+            }
         }
-        match former {
-            Some(former) => requests.delete_rule(&former).await.or_else(|error| unless(error.is_gone(), error)),
-            None => Ok(()),
+        for rule in former {
+            requests.delete_rule(&rule).await.or_else(|error| unless(error.is_gone(), error))?;
         }
+        Ok(())
     }
 
-    /// The address of the lease, whoever put it on the interface: its routes prefer it.
-    pub(crate) fn leased(&self) -> Option<IpAddr> {
-        self.routes.iter().find_map(|route| route.preferred_source)
+    /// The IPv4 addresses, whoever put them on the interface: our routes prefer them.
+    pub(crate) fn sources(&self) -> BTreeSet<IpAddr> {
+        self.routes.iter().filter_map(|route| route.preferred_source).collect()
     }
 
     /// Puts back what somebody has removed.
@@ -120,7 +116,7 @@ impl Installation {
         self.ipv6.follow(requests, rules, routes).await;
     }
 
-    /// True from the first lease on, or once there is a way by IPv6.
+    /// True from the first address on, or once there is a way by IPv6.
     pub(crate) const fn has_routes(&self) -> bool {
         !self.routes.is_empty() || !self.ipv6.routes.is_empty()
     }
@@ -131,7 +127,7 @@ impl Installation {
     }
 
     fn all_rules(&self) -> impl Iterator<Item = &RuleSpec> {
-        self.rules.iter().chain(&self.source_rule).chain(&self.ipv6.rules)
+        self.rules.iter().chain(&self.source_rules).chain(&self.ipv6.rules)
     }
 
     fn all_routes(&self) -> impl Iterator<Item = &RouteSpec> {
@@ -155,19 +151,15 @@ impl Installation {
         }
     }
 
-    /// Takes everything away that a lease brought; collects what the kernel refused, and goes on.
-    pub(crate) async fn remove_lease(&mut self, requests: &Requests) -> Vec<RequestError> {
-        let rule = self.source_rule.take().map(|rule| requests.delete_rule(&rule));
+    /// Takes everything away that [`Installation::add`] added; collects what the kernel refused, and goes on.
+    pub(crate) async fn remove_addresses(&mut self, requests: &Requests) -> Vec<RequestError> {
+        let rules: Vec<_> = self.source_rules.drain(..).map(|rule| requests.delete_rule(&rule)).collect();
         let routes: Vec<_> = self.routes.drain(..).map(|route| requests.delete_route(&route)).collect();
-        let address = self.address.take().map(|address| requests.delete_address(key(&address)));
-        let mut refused = Vec::new();
-        for answer in [rule.map(Box::pin)].into_iter().flatten() {
-            refused.extend(answer.await.err());
-        }
+        let addresses: Vec<_> =
+            self.addresses.drain(..).map(|address| requests.delete_address(key(&address))).collect();
+        let mut refused: Vec<RequestError> = join_all(rules).await.into_iter().filter_map(Result::err).collect();
         refused.extend(join_all(routes).await.into_iter().filter_map(Result::err));
-        if let Some(answer) = address {
-            refused.extend(answer.await.err());
-        }
+        refused.extend(join_all(addresses).await.into_iter().filter_map(Result::err));
         refused.retain(|error| !error.is_gone());
         refused
     }
@@ -176,24 +168,23 @@ impl Installation {
     pub(crate) async fn remove(&mut self, requests: &Requests) -> Vec<RequestError> {
         self.ruled = None;
         let rules: Vec<_> = self.rules.drain(..).map(|rule| requests.delete_rule(&rule)).collect();
-        let mut refused = self.remove_lease(requests).await;
+        let mut refused = self.remove_addresses(requests).await;
         self.follow_ipv6(requests, Vec::new(), Vec::new()).await;
         refused.extend(join_all(rules).await.into_iter().filter_map(Result::err).filter(|error| !error.is_gone()));
         refused
     }
 }
 
-/// A lease, and how it is to be installed.
-pub(crate) struct LeaseParts {
-    pub(crate) interface: u32,
-    pub(crate) lease: Lease,
-    pub(crate) metric: u32,
-    pub(crate) profile: Profile,
-    /// By which traffic from the address is steered, if it is.
-    pub(crate) source_rule: Option<RuleSpec>,
+/// Addresses, and what is to be installed with them.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) addresses: Vec<AddressSpec>,
+    pub(crate) routes: Vec<RouteSpec>,
+    /// By which traffic from them is steered, as far as it is.
+    pub(crate) source_rules: Vec<RuleSpec>,
 }
 
-/// What of ours stands in the kernel beside the address.
+/// What of ours stands in the kernel beside the addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) rules: Vec<RuleSpec>,

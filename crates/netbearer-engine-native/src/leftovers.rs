@@ -27,7 +27,10 @@ pub struct Cleared {
     pub interfaces_set_down: Vec<String>,
     /// Kernel settings that have their old values again, as `ipv4 rp_filter of interface`.
     pub settings_restored: Vec<String>,
-    /// What the kernel refused to remove.
+    /// What programs ask for names by, as it was before: a file, or what another program was told. Not the engine's work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub name_servers_restored: Vec<String>,
+    /// What could not be removed or restored, and why.
     pub refused: Vec<String>,
 }
 
@@ -104,6 +107,8 @@ pub(crate) struct Leftovers {
     up: Vec<(u32, String)>,
     /// Settings that were changed, with the names of their interfaces.
     settings: Vec<(String, Vec<ChangedSetting>)>,
+    /// MTUs as they were of interfaces that still have ours, with their names.
+    mtus: Vec<(u32, String, u32)>,
     /// Files of notes.
     notes: Vec<PathBuf>,
 }
@@ -139,6 +144,11 @@ impl Leftovers {
             settings: true_notes()
                 .filter(|note| !note.settings.is_empty())
                 .map(|note| (name(note.index), note.settings.clone()))
+                .collect(),
+            mtus: true_notes()
+                .filter_map(|note| Some((note, note.mtu?)))
+                .filter(|(note, mtu)| cache.link(note.index).is_some_and(|link| link.mtu == mtu.new))
+                .map(|(note, mtu)| (note.index, name(note.index), mtu.old))
                 .collect(),
             notes: notes.into_iter().map(|(path, _)| path).collect(),
         }
@@ -178,6 +188,12 @@ impl Leftovers {
         for (interface, changed) in &self.settings {
             let restored = settings::restore(interface, changed);
             cleared.settings_restored.extend(restored.iter().map(|setting| format!("{setting} of {interface}")));
+        }
+        for (index, interface, mtu) in &self.mtus {
+            match requests.set_mtu(*index, *mtu).await {
+                Ok(()) => cleared.settings_restored.push(format!("MTU of {interface}")),
+                Err(error) => refused.push(error),
+            }
         }
         notes.remove_files(&self.notes);
         cleared.refused = refused.iter().map(ToString::to_string).collect();

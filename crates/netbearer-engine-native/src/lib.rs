@@ -13,6 +13,7 @@ mod classification;
 mod contest;
 mod device;
 mod engine;
+mod fixed;
 mod followed;
 mod foreign;
 mod installation;

@@ -27,6 +27,17 @@ pub(crate) struct Note {
     /// Settings that we have changed, or are about to; absent in older notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) settings: Vec<ChangedSetting>,
+    /// The MTU, if we have changed it or are about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mtu: Option<ChangedMtu>,
+}
+
+/// A maximum transmission unit as it was and as the profile wants it, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangedMtu {
+    pub(crate) old: u32,
+    pub(crate) new: u32,
 }
 
 /// The notes of one network namespace, a file for each interface.
@@ -127,6 +138,7 @@ mod tests {
             hardware_address: "02:00:00:00:00:01".into(),
             administratively_up,
             settings: Vec::new(),
+            mtu: None,
         }
     }
 

@@ -2,23 +2,50 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use netbearer_dhcp::Lease;
 use netbearer_kernel::{Announcement, Cache, Link, Route, RouteKind, RouteSpec, RouterOption};
-use netbearer_types::{Families, Interface, InterfaceAddress, LinkLevel};
+use netbearer_types::{Families, Interface, InterfaceAddress, LinkLevel, Profile};
 
 /// Name servers and search domains learnt on a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) servers: Vec<IpAddr>,
     pub(crate) search_domains: Vec<String>,
+    /// The profile says which servers there are, whatever the network tells.
+    pub(crate) servers_are_told: bool,
+    /// The same of search domains.
+    pub(crate) search_domains_are_told: bool,
 }
 
 impl Names {
+    /// What a lease brings, or what the profile says instead.
+    pub(crate) fn new(profile: &Profile, lease: Option<&Lease>) -> Self {
+        let of_lease = lease.map(|lease| lease.name_servers.iter().copied().map(IpAddr::V4).collect());
+        let servers_are_told = !profile.name_servers.is_empty();
+        let search_domains_are_told = !profile.search_domains.is_empty();
+        let told_domains = || profile.search_domains.iter().map(|domain| domain.as_str().to_owned()).collect();
+        Self {
+            servers: if servers_are_told { profile.name_servers.clone() } else { of_lease.unwrap_or_default() },
+            search_domains: if search_domains_are_told {
+                told_domains()
+            } else {
+                lease.map(|lease| lease.search_domains.clone()).unwrap_or_default()
+            },
+            servers_are_told,
+            search_domains_are_told,
+        }
+    }
+
     /// These first, then what routers announce and is not among them.
     pub(crate) fn joined<'a>(mut self, announcements: impl Iterator<Item = &'a Announcement>) -> Self {
         for announcement in announcements {
             match &announcement.option {
-                RouterOption::RecursiveServer(server) => add(&mut self.servers, IpAddr::V6(*server)),
-                RouterOption::SearchDomain(domain) => add(&mut self.search_domains, domain.clone()),
+                RouterOption::RecursiveServer(server) if !self.servers_are_told => {
+                    add(&mut self.servers, IpAddr::V6(*server))
+                }
+                RouterOption::SearchDomain(domain) if !self.search_domains_are_told => {
+                    add(&mut self.search_domains, domain.clone())
+                }
                 _ => {}
             }
         }

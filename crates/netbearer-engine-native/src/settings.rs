@@ -1,7 +1,7 @@
 //! The kernel's settings of an interface of ours: what they are to be, and what they were.
 
 use netbearer_kernel::{Sysctl, SysctlError, Sysctls};
-use netbearer_types::Profile;
+use netbearer_types::{Addressing, Profile};
 use serde::{Deserialize, Serialize};
 
 /// A setting that we change, as it was and as we want it.
@@ -26,10 +26,24 @@ pub(crate) fn before_the_link_goes_up() -> Vec<(Sysctl, i64)> {
     vec![(Sysctl::OptimisticDad, 1)]
 }
 
+/// What matters while nothing but the carrier is to be seen: no address by IPv6, and none of its packets. The mode of address
+/// generation is no means to that: addresses and routes that routers announce come all the same, and to put it back gives
+/// the link an address even while it is down.
+pub(crate) fn while_sensed() -> Vec<(Sysctl, i64)> {
+    vec![(Sysctl::DisableIpv6, 1)]
+}
+
 /// What matters before anybody uses the link: a strict filter drops replies of which the main table thinks otherwise, and no
-/// router is to get a default route that the profile forbids.
+/// router is to get a default route that the profile forbids. An IPv6 address of the profile's own is not told of by the
+/// kernel before its duplicate address detection has ended, unless it may be used before (`addrconf_dad_begin` of
+/// `net/ipv6/addrconf.c`).
 pub(crate) fn before_the_first_use(profile: &Profile) -> Vec<(Sysctl, i64)> {
-    vec![(Sysctl::ReversePathFilter, 2), (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route))]
+    let mut wanted =
+        vec![(Sysctl::ReversePathFilter, 2), (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route))];
+    let has_ipv6 =
+        profile.addressing == Addressing::Static && profile.addresses.iter().any(|one| one.address().is_ipv6());
+    wanted.extend(has_ipv6.then_some((Sysctl::UseOptimistic, 1)));
+    wanted
 }
 
 /// What matters for equal subnets and for what routers announce. `metric` is that of our own default routes.
@@ -82,16 +96,28 @@ pub(crate) fn change(sysctls: &mut Sysctls, settings: &[ChangedSetting]) {
 /// Puts the old values back, unless somebody else has changed them since. Returns the names of those that it did.
 pub(crate) fn restore(interface: &str, settings: &[ChangedSetting]) -> Vec<String> {
     let mut sysctls = Sysctls::of(interface);
-    let restored = settings.iter().filter(|setting| {
-        let Some(sysctl) = setting.sysctl() else { return false };
-        let result = match sysctls.read(sysctl) {
-            Ok(found) if found == setting.new => sysctls.overwrite(sysctl, setting.old),
-            Ok(_) => return false,
-            Err(error) => Err(error),
-        };
-        result.map_err(|error| pass_over(&error)).is_ok()
-    });
+    let restored = settings.iter().filter(|setting| put_back(&mut sysctls, setting));
     restored.map(|setting| setting.name.clone()).collect()
+}
+
+/// Puts some of the old values back before the others, and has them known no more. True if there were any.
+pub(crate) fn restore_early(sysctls: &mut Sysctls, known: &mut Vec<ChangedSetting>, early: &[(Sysctl, i64)]) -> bool {
+    let is_early = |setting: &mut ChangedSetting| early.iter().any(|(sysctl, _)| setting.sysctl() == Some(*sysctl));
+    let early: Vec<ChangedSetting> = known.extract_if(.., is_early).collect();
+    for setting in &early {
+        put_back(sysctls, setting);
+    }
+    !early.is_empty()
+}
+
+fn put_back(sysctls: &mut Sysctls, setting: &ChangedSetting) -> bool {
+    let Some(sysctl) = setting.sysctl() else { return false };
+    let result = match sysctls.read(sysctl) {
+        Ok(found) if found == setting.new => sysctls.overwrite(sysctl, setting.old),
+        Ok(_) => return false,
+        Err(error) => Err(error),
+    };
+    result.map_err(|error| pass_over(&error)).is_ok()
 }
 
 fn pass_over(error: &SysctlError) {

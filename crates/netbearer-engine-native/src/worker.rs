@@ -4,14 +4,16 @@ use std::{
     collections::BTreeSet,
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use netbearer_dhcp::{ClientConfiguration, Event, Lease, LossReason, PacketError};
 use netbearer_engine::Clock;
 use netbearer_kernel::{BootClock, RequestError, Requests, Resumptions, RuleSpec, Sysctl, Sysctls};
-use netbearer_types::{BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target};
+use netbearer_types::{
+    Addressing, BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -20,13 +22,15 @@ use tokio::{
 use crate::{
     addresses::MachineAddresses,
     contest::Contest,
-    installation::{Installation, LeaseParts, Standing},
+    fixed,
+    installation::{Installation, Parts, Standing},
     learnt::Learnt,
     lease::LeaseKeeper,
     leftovers::Leftovers,
-    notes::{Note, Notes},
+    notes::{ChangedMtu, Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
     remembered::{LeaseOwner, Memory, RememberedLeases},
+    reporting::Names,
     settings,
     spare_socket::SpareSocket,
     steering::{self, Numbers, Rules, Steering},
@@ -67,6 +71,7 @@ pub(crate) struct LinkView {
     pub(crate) administratively_up: bool,
     pub(crate) carrier: bool,
     pub(crate) carrier_losses: u32,
+    pub(crate) mtu: u32,
     pub(crate) family: BearerFamily,
     /// How often something of ours was found missing in the kernel.
     pub(crate) interferences: u32,
@@ -93,8 +98,8 @@ pub(crate) enum Topic {
     Obstacle(String),
     /// What of ours stands in the kernel from now on; none while that changes.
     Standing(Option<Standing>),
-    /// Name servers and search domains of the lease; none when there is no lease.
-    Names(Vec<IpAddr>, Vec<String>),
+    /// Name servers and search domains of the lease, or of the profile; none when there is neither.
+    Names(Names),
 }
 
 pub(crate) struct Worker {
@@ -152,6 +157,7 @@ pub(crate) enum WorkError {
     Contested { interface: String },
 }
 
+const UNCONFIRMED: &str = "the address has not passed duplicate address detection; does another host have it, or is IPv6 switched off on the link?";
 const IPV6_ONLY: &str = "the network wants hosts to live on IPv6 alone, and ipv6_only in its profile allows it";
 
 impl Worker {
@@ -231,6 +237,10 @@ impl Worker {
         self.drop_lease().await;
         self.installation.follow_ipv6(&self.context.requests, Vec::new(), Vec::new()).await;
         let link = self.prepare(order).await?;
+        // Addresses on a link that was up are others' or the kernel's for them.
+        if self.found.as_ref().is_some_and(|found| !found.administratively_up) {
+            self.adjust_at_once(&link, &settings::while_sensed());
+        }
         self.set_up(&link).await?;
         self.tell(order.number, Stage::Reached);
         std::future::pending().await
@@ -240,8 +250,17 @@ impl Worker {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.resumptions = self.context.clock.resumptions();
         let mut link = self.prepare(order).await?;
+        self.follow_mtu(order, &link).await?;
+        self.end_sensing(&link);
         self.set_up(&link).await?;
         let mut was_up = None;
+        if order.profile.addressing == Addressing::Static {
+            return self.configure_as_written(order, &link).await;
+        }
+        if self.lease.is_none() && self.installation.has_routes() {
+            // The profile said so the last time.
+            self.remove_lease_parts().await;
+        }
         loop {
             self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
             // The kernel needs a moment for the carrier, and the server one for its answer: what else there is to do is
@@ -252,7 +271,7 @@ impl Worker {
             self.tell(order.number, Stage::Working(Step::AcquiringLease));
             let has_other_hardware_address = link.hardware_address != prepared_for.hardware_address;
             if has_other_hardware_address {
-                self.note_hardware_address(&link);
+                self.note_hardware_address(&link).await;
             }
             let is_same = prepared_for.index == link.index && !has_other_hardware_address;
             let lease = if is_same { prepared } else { self.open_lease(&order.profile, &link)? };
@@ -268,6 +287,49 @@ impl Worker {
                 // Perhaps it is another network now.
                 () = lost(&mut watched, link.carrier_losses) => self.drop_lease().await,
             }
+        }
+    }
+
+    /// The same with the addresses that the profile itself says.
+    async fn configure_as_written(&mut self, order: &Order, prepared_for: &LinkView) -> Result<Never, WorkError> {
+        // The profile may have said otherwise the last time.
+        self.drop_lease().await;
+        self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
+        let mut link = carrier(&mut self.link, &mut None).await?;
+        if link.hardware_address != prepared_for.hardware_address {
+            self.note_hardware_address(&link).await;
+        }
+        self.tell(order.number, Stage::Working(Step::Configuring));
+        self.ask_for_rules(order, &link).await?;
+        self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
+        let Some(steering) = &self.steering else { return Err(WorkError::NoTable) };
+        let metric = steering::metric(link.family, order.profile.preference, steering);
+        let addresses = fixed::addresses(link.index, &order.profile);
+        let sources = addresses.iter().map(|address| address.address).filter(IpAddr::is_ipv4);
+        let parts = Parts {
+            source_rules: self.source_rules(self.rules_of(steering, &link), &link, sources),
+            routes: fixed::routes(steering, link.index, metric, &order.profile),
+            addresses,
+        };
+        self.tell_names(None);
+        let is_at_once = parts.addresses.iter().any(|address| address.address.is_ipv4());
+        self.installation.add(&self.context.requests, parts).await?;
+        if !is_at_once {
+            self.say(Topic::Obstacle(UNCONFIRMED.to_owned()));
+            let own =
+                |address: &Ipv6Addr| order.profile.addresses.iter().any(|own| own.address() == IpAddr::V6(*address));
+            let is_usable = |learnt: &Learnt| learnt.addresses.iter().any(own);
+            self.learnt.wait_for(is_usable).await.map_err(|_| WorkError::Gone)?;
+        }
+        self.follow_routers(&link).await;
+        self.tell(order.number, Stage::Reached);
+        // Somebody waits for what this makes possible; the rest can wait for them.
+        tokio::task::yield_now().await;
+        self.adjust_settings(order, &link).await;
+        loop {
+            // Without a lease there is nothing to hear but of routers.
+            self.happening(&mut link).await?;
+            self.follow_routers(&link).await;
         }
     }
 
@@ -296,6 +358,7 @@ impl Worker {
             self.install(order, &link, lease).await?;
             self.follow_routers(&link).await;
         } else {
+            self.tell_names(None);
             self.tell(order.number, Stage::Working(Step::Configuring));
             self.follow_routers(&link).await;
             self.tell(order.number, Stage::Reached);
@@ -311,7 +374,7 @@ impl Worker {
                 Some(Event::Renewed { lease, changed }) => {
                     if changed {
                         self.say(Topic::Standing(None));
-                        complain(&self.identifier, self.installation.remove_lease(&self.context.requests).await);
+                        complain(&self.identifier, self.installation.remove_addresses(&self.context.requests).await);
                     }
                     self.install(order, &link, lease).await?;
                 }
@@ -356,7 +419,7 @@ impl Worker {
         let learnt = self.learnt.borrow_and_update().clone();
         let ours = self.rules_of(steering, link);
         let mut rules = ours.standing(Family::V6, &link.name);
-        rules.extend(learnt.addresses.iter().filter_map(|address| self.source_rule(ours, link, (*address).into())));
+        rules.extend(self.source_rules(ours, link, learnt.addresses.iter().copied().map(IpAddr::V6)));
         let routes = steering.learnt_routes(link.index, &learnt);
         self.say(Topic::Standing(None));
         self.installation.follow_ipv6(&self.context.requests, rules, routes).await;
@@ -368,9 +431,9 @@ impl Worker {
     async fn happening(&mut self, link: &mut LinkView) -> Result<Option<Event>, WorkError> {
         let mut watched = self.link.clone();
         loop {
-            let Some(lease) = self.lease.as_mut() else { return Err(WorkError::Gone) };
+            let lease = &mut self.lease;
             let view = tokio::select! {
-                event = lease.event() => {
+                event = next_event(lease) => {
                     let event = event.map_err(|source| WorkError::Socket { interface: link.name.clone(), source });
                     return event.map(Some);
                 }
@@ -386,7 +449,7 @@ impl Worker {
             let has_other_hardware_address = view.hardware_address != link.hardware_address;
             *link = view;
             if has_other_hardware_address {
-                self.note_hardware_address(link);
+                self.note_hardware_address(link).await;
                 if let (Some(lease), Ok(address)) = (&mut self.lease, link.hardware_address.as_slice().try_into()) {
                     lease.change_hardware_address(address);
                 }
@@ -414,10 +477,10 @@ impl Worker {
         let Some(steering) = &self.steering else { return Ok(()) };
         let ours = self.rules_of(steering, link);
         let standing = ours.standing(Family::V4, &link.name);
-        let source = self.installation.leased().and_then(|address| self.source_rule(ours, link, address));
+        let sources = self.source_rules(ours, link, self.installation.sources());
         self.say(Topic::Standing(None));
         self.installation.replace_standing_rules(&self.context.requests, standing).await?;
-        self.installation.follow_source_rule(&self.context.requests, source).await?;
+        self.installation.follow_source_rules(&self.context.requests, sources).await?;
         if self.installation.has_routes() {
             self.follow_routers(link).await;
         }
@@ -429,8 +492,14 @@ impl Worker {
     }
 
     /// What comes from an address that is another interface's is that one's.
-    fn source_rule(&self, rules: Rules<'_>, link: &LinkView, address: IpAddr) -> Option<RuleSpec> {
-        rules.source(address).filter(|_| !self.context.addresses.is_elsewhere(address, link.index))
+    fn source_rules(
+        &self,
+        rules: Rules<'_>,
+        link: &LinkView,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Vec<RuleSpec> {
+        let is_here = |address: &IpAddr| !self.context.addresses.is_elsewhere(*address, link.index);
+        addresses.into_iter().filter(is_here).filter_map(|address| rules.source(address)).collect()
     }
 
     async fn restore(&mut self, link: &LinkView) -> Result<(), WorkError> {
@@ -445,20 +514,18 @@ impl Worker {
 
     async fn install(&mut self, order: &Order, link: &LinkView, lease: Lease) -> Result<(), WorkError> {
         let Some(steering) = &self.steering else { return Err(WorkError::NoTable) };
-        let now = self.context.clock.now();
-        let parts = LeaseParts {
-            interface: link.index,
-            lease: lease.clone(),
-            metric: steering::metric(link.family, order.profile.preference, steering),
-            profile: order.profile.clone(),
-            source_rule: self.source_rule(self.rules_of(steering, link), link, lease.address.into()),
+        let metric = steering::metric(link.family, order.profile.preference, steering);
+        let parts = Parts {
+            addresses: vec![steering::address(link.index, &lease, self.context.clock.now())],
+            routes: steering.routes(link.index, &lease, metric, &order.profile),
+            source_rules: self.source_rules(self.rules_of(steering, link), link, [lease.address.into()]),
         };
-        self.tell_names(&lease);
+        self.tell_names(Some(&lease));
         // Who has come by IPv6 need not know that there is more to come.
         if !self.installation.has_routes() {
             self.tell(order.number, Stage::Working(Step::Configuring));
         }
-        self.installation.add_lease(&self.context.requests, steering, parts, now).await?;
+        self.installation.add(&self.context.requests, parts).await?;
         self.say(Topic::Standing(Some(self.installation.standing())));
         let _afterwards = self.lease.as_mut().map(|keeper| {
             keeper.address_installed(lease);
@@ -485,6 +552,7 @@ impl Worker {
                 hardware_address: hexadecimal(&link.hardware_address),
                 administratively_up: link.administratively_up,
                 settings,
+                mtu: None,
             };
             let changed = note.settings.clone();
             let written = self.context.notes.write(note);
@@ -497,8 +565,24 @@ impl Worker {
         Ok(link)
     }
 
+    /// Brings the MTU to what the profile says, or back. Only noted before it is changed.
+    async fn follow_mtu(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
+        let Some(found) = &mut self.found else { return Ok(()) };
+        let before = found.mtu;
+        let Some(wanted) = order.profile.mtu.or(before.map(|changed| changed.old)) else { return Ok(()) };
+        if before.map_or(link.mtu, |changed| changed.new) == wanted {
+            return Ok(());
+        }
+        found.mtu = Some(ChangedMtu { old: before.map_or(link.mtu, |changed| changed.old), new: wanted });
+        let noted = self.context.notes.rewrite(found);
+        noted.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+        Ok(self.context.requests.set_mtu(link.index, wanted).await?)
+    }
+
     /// By the one it had, nobody would know the interface again after we were killed.
-    fn note_hardware_address(&mut self, link: &LinkView) {
+    async fn note_hardware_address(&mut self, link: &LinkView) {
+        // The other thread would write the former one again.
+        self.hear_settings().await;
         let Some(found) = &mut self.found else { return };
         found.hardware_address = hexadecimal(&link.hardware_address);
         if let Err(error) = self.context.notes.rewrite(found) {
@@ -512,6 +596,18 @@ impl Worker {
             let notes = self.context.notes.clone();
             self.found = Some(adjust(&notes, self.urgent_settings_of(&link.name), found, wanted));
         }
+    }
+
+    /// Lets addresses by IPv6 come again.
+    fn end_sensing(&mut self, link: &LinkView) {
+        let Some(mut found) = self.found.take() else { return };
+        let sysctls = self.urgent_settings_of(&link.name);
+        if settings::restore_early(sysctls, &mut found.settings, &settings::while_sensed())
+            && let Err(error) = self.context.notes.rewrite(&found)
+        {
+            tracing::warn!(interface = link.name, "the note of its settings is out of date: {error}");
+        }
+        self.found = Some(found);
     }
 
     fn urgent_settings_of(&mut self, interface: &str) -> &mut Sysctls {
@@ -628,11 +724,15 @@ impl Worker {
 
     async fn remove_lease_parts(&mut self) {
         self.say(Topic::Standing(None));
-        complain(&self.identifier, self.installation.remove_lease(&self.context.requests).await);
+        complain(&self.identifier, self.installation.remove_addresses(&self.context.requests).await);
         if let Some(keeper) = &mut self.lease {
             keeper.address_removed();
         }
-        self.say(Topic::Names(Vec::new(), Vec::new()));
+        if self.installation.has_routes() {
+            self.tell_names(None);
+        } else {
+            self.say(Topic::Names(Names::default()));
+        }
     }
 
     /// Removes everything of ours and restores the administrative state; for Stopped, sets the link down in any case.
@@ -663,12 +763,17 @@ impl Worker {
         if let Some(note) = found {
             if let Some(link) = link.filter(|link| link.index == note.index) {
                 settings::restore(&link.name, &note.settings);
+                // What was seen of it may be from before we changed it. Anything else is somebody else's.
+                if let Some(mtu) = note.mtu.filter(|mtu| [mtu.old, mtu.new].contains(&link.mtu)) {
+                    let answer = self.context.requests.set_mtu(link.index, mtu.old).await;
+                    complain(&self.identifier, answer.err().into_iter().filter(|error| !error.is_gone()).collect());
+                }
             }
             self.context.notes.remove(note.index);
         }
         self.steering = None;
         self.claim = None;
-        self.say(Topic::Names(Vec::new(), Vec::new()));
+        self.say(Topic::Names(Names::default()));
         Ok(())
     }
 
@@ -693,9 +798,9 @@ impl Worker {
         self.tell(number, Stage::Failed(reason, with_causes(error)));
     }
 
-    fn tell_names(&self, lease: &Lease) {
-        let servers = lease.name_servers.iter().copied().map(IpAddr::V4).collect();
-        self.say(Topic::Names(servers, lease.search_domains.clone()));
+    fn tell_names(&self, lease: Option<&Lease>) {
+        let names = Names::new(&self.orders.borrow().profile, lease);
+        self.say(Topic::Names(names));
     }
 
     fn say(&self, topic: Topic) {
@@ -797,6 +902,14 @@ async fn differing(link: &mut watch::Receiver<Option<LinkView>>, before: &LinkVi
     }
 }
 
+/// What becomes of a lease. Where there is none, nothing.
+async fn next_event(lease: &mut Option<LeaseKeeper>) -> io::Result<Event> {
+    match lease {
+        Some(lease) => lease.event().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn pass_over(link: &LinkView, server: Ipv4Addr, reason: PacketError) {
     tracing::debug!(interface = link.name, %server, "an answer of a DHCP server was refused: {reason}");
 }
@@ -869,6 +982,7 @@ mod tests {
             administratively_up: true,
             carrier: true,
             carrier_losses: 0,
+            mtu: 1500,
             family: BearerFamily::Wired,
             interferences: 0,
             looks: 0,

@@ -5,10 +5,10 @@
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use netbearer_types::{
-    AccessPointCommand, AccessPointReport, CommandNumber, Identifier, Level, Profile, Stage, Target, Traffic,
+    AccessPointCommand, AccessPointReport, CommandNumber, Identifier, Level, LinkNames, Profile, Stage, Target, Traffic,
 };
 
-use crate::{Clock, Engine, EngineError, EngineEvent};
+use crate::{Clock, Engine, EngineError, EngineEvent, NameServers};
 
 /// What an adapter did that it must not.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,30 @@ pub async fn engine<E: Engine>(mut engine: E, access_point: &Identifier) -> Resu
             }
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// Drives what has programs ask name servers, where it may do so, with links that have some.
+///
+/// # Errors
+/// The first promise that was broken.
+pub async fn name_servers<N: NameServers>(mut names: N, links: Vec<LinkNames>) -> Result<(), Violation> {
+    names.settle().await;
+    // A level holds from one call to the next, and after the last link has gone it begins anew.
+    for _ in 0..2 {
+        names.follow(links.clone());
+        let report = names.report().await;
+        let named = report.interface_names.iter().eq(links.iter().map(|link| &link.interface_name));
+        hold(named && report.through.is_some(), "what has become of the servers is told with their links", &report)?;
+        names.follow(links.clone());
+        names.settle().await;
+        let early = poll_once(pin!(names.report())).await;
+        hold(early.is_pending(), "the same level is no news", &early)?;
+        names.follow(Vec::new());
+        names.settle().await;
+        let early = poll_once(pin!(names.report())).await;
+        hold(early.is_pending(), "that there are no links is no news", &early)?;
     }
     Ok(())
 }

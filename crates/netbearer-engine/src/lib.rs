@@ -6,6 +6,8 @@
 mod clock;
 pub mod conformance;
 mod engine;
+mod name_servers;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineError, EngineEvent};
+pub use name_servers::NameServers;

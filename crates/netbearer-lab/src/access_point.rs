@@ -29,8 +29,6 @@ const LOOPBACK: u32 = 1;
 /// Length of the prefix of an address that is alone.
 const HOST_PREFIX_LENGTH: u8 = 32;
 const HOST_PREFIX_LENGTH_V6: u8 = 128;
-/// Length of the prefix of a network in IPv6.
-const NETWORK_PREFIX_LENGTH_V6: u8 = 64;
 /// There if the kernel has IPv6.
 const IPV6_SETTINGS: &str = "/proc/sys/net/ipv6";
 
@@ -374,10 +372,10 @@ impl AccessPoint {
     /// # Errors
     /// [`LabError::System`] when it is unplugged or has no carrier.
     pub fn advertise(&self, advertisement: &RouterAdvertisement) -> Result<(), LabError> {
+        let address = format!("{}/64", router_advertisement::ROUTER);
+        let address = ["-6", "address", "replace", &address, "dev", FAR_END, "nodad"];
+        self.namespace.command("ip").args(address).output()?;
         let index = self.cable().far_index;
-        let router = router_advertisement::ROUTER.into();
-        let addressed = self.far_links.ensure_address(index, router, NETWORK_PREFIX_LENGTH_V6);
-        addressed.map_err(self.unable_to("advertise"))?;
         self.namespace.run(|| advertisement.send(index)).map_err(self.unable_to("advertise"))
     }
 
@@ -385,13 +383,12 @@ impl AccessPoint {
     /// [`Self::advertise`].
     ///
     /// # Errors
-    /// [`LabError::System`] when it is unplugged.
+    /// [`LabError::CommandFailed`] when it is unplugged.
     pub fn serve_ipv6(&self, address: Ipv6Addr) -> Result<(), LabError> {
-        let index = self.cable().far_index;
-        let network = (index, address, NETWORK_PREFIX_LENGTH_V6);
-        for (index, address, length) in [network, (LOOPBACK, INTERNET_V6, HOST_PREFIX_LENGTH_V6)] {
-            let addressed = self.far_links.ensure_address(index, address.into(), length);
-            addressed.map_err(self.unable_to("serve IPv6"))?;
+        let [network, internet] = [format!("{address}/64"), format!("{INTERNET_V6}/128")];
+        for (address, interface) in [(network, FAR_END), (internet, "lo")] {
+            let address = ["-6", "address", "replace", &address, "dev", interface, "nodad"];
+            self.namespace.command("ip").args(address).output()?;
         }
         Ok(())
     }

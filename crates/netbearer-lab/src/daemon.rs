@@ -1,16 +1,31 @@
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{chown, symlink},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
-use crate::{LabError, Namespace, NamespaceCommand, Program, Record, requirement::require};
+use crate::{
+    LabError, Namespace, NamespaceCommand, Program, Record,
+    requirement::{require, require_file},
+};
 
 /// For a daemon to start or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the machine's system bus is, as by default.
 const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
+/// Where the [way to it](Daemon::bus_relay) for those who are not on the machine is.
+pub const BUS_RELAY: &str = "/run/lab/bus";
 const BUS_CONFIGURATION: &str = "/run/lab/bus.conf";
 /// Services the bus can start.
 const SERVICES: &str = "/run/lab/services";
+/// What systemd-resolved writes for the C library (`systemd-resolved.service(8)`).
+const RESOLVED_STUB: &str = "../run/systemd/resolve/stub-resolv.conf";
+const RESOLVED_STATE: &str = "/run/systemd/resolve";
+const RESOLVED_USER: u32 = 990;
 const NETWORKD: [&str; 2] = ["/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd"];
 
 /// Somebody else's network software, or the bus it talks over, running on a machine with
@@ -49,6 +64,19 @@ impl Daemon {
         let log = program.stdout_lines().unwrap_or_else(Record::new);
         log.wait_for_text("unix:path=", PATIENCE)?;
         Ok(Self { program, log })
+    }
+
+    /// Another way to the machine's [system bus](Self::system_bus), at [`BUS_RELAY`], for programs that are not on the machine:
+    /// who comes by it has a process number there. systemd-resolved 252 does not survive a question from one without
+    /// (`sd_bus_creds_get_pid`).
+    ///
+    /// # Errors
+    /// [`LabError::ProgramMissing`]; [`LabError::NotSeen`], with its words, if it does not start.
+    pub fn bus_relay(namespace: &Namespace) -> Result<Self, LabError> {
+        let proxy = require_file("lib/systemd/systemd-socket-proxyd", "systemd")?;
+        let command = namespace.command(require("systemd-socket-activate", "systemd")?);
+        let command = command.arg(format!("--listen={BUS_RELAY}")).arg(proxy).arg(BUS_SOCKET);
+        Self::start(command.stderr(Stdio::piped()), "Listening on")
     }
 
     /// NetworkManager, for the interfaces of these names only. It needs a [system bus](Self::system_bus). Its DHCP client
@@ -108,6 +136,38 @@ impl Daemon {
         Self::start(command, "Enumeration completed")
     }
 
+    /// systemd-resolved, which programs of the machine ask by its stub: `/etc/resolv.conf` becomes a link to its file. It needs a
+    /// [system bus](Self::system_bus). Returns when it answers there.
+    ///
+    /// # Errors
+    /// [`LabError::ProgramMissing`]; [`LabError::NotSeen`], with its log.
+    pub fn resolved(namespace: &Namespace) -> Result<Self, LabError> {
+        let program = require_file("lib/systemd/systemd-resolved", "systemd-resolved")?;
+        let unable = || LabError::unable_to("prepare the machine for systemd-resolved");
+        // It gives up being root for a user that its package makes.
+        let entries = [
+            ("passwd", format!("systemd-resolve:x:{RESOLVED_USER}:{RESOLVED_USER}::/:/usr/sbin/nologin\n")),
+            ("group", format!("systemd-resolve:x:{RESOLVED_USER}:\n")),
+        ];
+        for (file, entry) in entries {
+            let own = namespace.path(format!("/etc/{file}"));
+            let text = fs::read_to_string(Path::new("/etc").join(file)).map_err(unable())?;
+            remove(&own).map_err(unable())?;
+            fs::write(&own, text + &entry).map_err(unable())?;
+        }
+        let configuration = "[Resolve]\nLLMNR=no\nMulticastDNS=no\nDNSSEC=no\nFallbackDNS=\n";
+        namespace.write_file("/etc/systemd/resolved.conf", configuration)?;
+        // Its unit would make the first for it, and it makes the second itself when it has something to keep.
+        for directory in [RESOLVED_STATE, &format!("{RESOLVED_STATE}/netif")].map(|path| namespace.path(path)) {
+            let owner = Some(RESOLVED_USER);
+            fs::create_dir_all(&directory).and_then(|()| chown(directory, owner, owner)).map_err(unable())?;
+        }
+        let resolv_conf = namespace.path("/etc/resolv.conf");
+        remove(&resolv_conf).and_then(|()| symlink(RESOLVED_STUB, &resolv_conf)).map_err(unable())?;
+        let command = namespace.command(program).env("SYSTEMD_LOG_LEVEL", "debug").stderr(Stdio::piped());
+        Self::start(command, "Successfully acquired requested service name")
+    }
+
     /// dhcpcd for one interface, or for all that its configuration `/etc/dhcpcd.conf` allows. Returns when it has started.
     ///
     /// dhcpcd 9.4.1 does not always end when [asked](Self::stop) right after it got a lease: its processes wait for each
@@ -148,5 +208,13 @@ impl Daemon {
         self.program.signal(Signal::TERM)?;
         self.program.wait(PATIENCE)?;
         Ok(())
+    }
+}
+
+/// Also what is not there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
+use rustix::{
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    thread::{LinkNameSpaceType, gettid, move_into_link_name_space},
+};
 
 use crate::{
     LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket, own_files::OwnFiles,
@@ -160,6 +163,45 @@ impl Namespace {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(unable())?;
         fs::write(path, text).map_err(unable())
+    }
+
+    /// Waits until the text of a file that the namespace's programs see as `path` is wanted; a file that is not there has none.
+    ///
+    /// # Errors
+    /// [`LabError::NotSeen`], with its text, once the time has passed; [`LabError::System`] if its directory is not there.
+    pub fn wait_for_file(
+        &self,
+        path: &str,
+        within: Duration,
+        wanted: impl Fn(Option<&str>) -> bool,
+    ) -> Result<(), LabError> {
+        let file = self.path(path);
+        let unable = || LabError::unable_to(format!("watch {path}"));
+        let events = WatchFlags::CREATE
+            | WatchFlags::MODIFY
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE;
+        let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(io::Error::from);
+        let changes = changes.map_err(unable())?;
+        let directory = file.parent().unwrap_or(&file);
+        inotify::add_watch(&changes, directory, events).map_err(io::Error::from).map_err(unable())?;
+        let deadline = Deadline::after(within);
+        loop {
+            let over = deadline.has_passed();
+            let text = fs::read_to_string(&file).ok();
+            if wanted(text.as_deref()) {
+                return Ok(());
+            }
+            if over {
+                let what = format!("{path} as it should be");
+                return Err(LabError::NotSeen { what, within, seen: text.unwrap_or_default() });
+            }
+            deadline.wait_readable([changes.as_fd()]).map_err(unable())?;
+            // What happened does not matter.
+            while rustix::io::read(&changes, &mut [0_u8; 4096]).is_ok_and(|length| length > 0) {}
+        }
     }
 
     /// The process number that a program started in the namespace sees as its parent's.

@@ -37,6 +37,18 @@ pub(crate) fn require(program: &'static str, package: &'static str) -> Result<Pa
     locate(program).ok_or(LabError::ProgramMissing { program, package })
 }
 
+/// A file of a Debian package that has to be there: installed, or only unpacked by `cargo xtask test`. Some packages change
+/// the machine when they are installed, or cannot be beside each other.
+pub(crate) fn require_file(file: &'static str, package: &'static str) -> Result<PathBuf, LabError> {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debian").join(package);
+    let roots = [PathBuf::from("/usr"), PathBuf::from("/"), unpacked.join("usr"), unpacked];
+    roots
+        .into_iter()
+        .map(|root| root.join(file))
+        .find(|candidate| candidate.is_file())
+        .ok_or(LabError::ProgramMissing { program: file, package })
+}
+
 /// Where `program` is. An ordinary user's `PATH` often lacks the directories that hold `ip` and `dnsmasq`.
 pub(crate) fn locate(program: impl AsRef<Path>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

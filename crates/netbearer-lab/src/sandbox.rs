@@ -80,10 +80,13 @@ impl Sandbox {
         let is_root = may_make_namespaces();
         unshare_sandbox(!is_root).map_err(|refusal| forbidden(refusal.into()))?;
         if !is_root {
-            // AppArmor lets the namespace be made, and nothing be done in it.
             become_root(user, group).map_err(forbidden)?;
         }
-        prepare_files().map_err(LabError::unable_to("give the sandbox files of its own"))?;
+        prepare_files().map_err(|refusal| match refusal.kind() {
+            // AppArmor lets the namespaces be made, and nothing be done in them.
+            io::ErrorKind::PermissionDenied if !is_root => forbidden(refusal),
+            _ => LabError::unable_to("give the sandbox files of its own")(refusal),
+        })?;
         Ok(Self { _private: () })
     }
 

@@ -2,7 +2,8 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 /// The path of the first socket in an address (D-Bus specification, "Server addresses"), if one of its alternatives is
 /// `unix:path=`.
-pub(crate) fn socket_path(address: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn socket_path(address: &str) -> Option<PathBuf> {
     address.split(';').find_map(|alternative| {
         let pairs = alternative.strip_prefix("unix:")?;
         let path = pairs.split(',').find_map(|pair| pair.strip_prefix("path="))?;

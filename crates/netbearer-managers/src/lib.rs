@@ -26,6 +26,7 @@ mod registration;
 mod run_files;
 mod watcher;
 
+pub use bus_address::socket_path;
 pub use open_error::OpenError;
 pub use owners::{ManagerName, Owner, Owners};
 pub use places::Places;

@@ -1,14 +1,17 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use netbearer_core::{ClientId, Core, SessionId, UserId};
-use netbearer_types::{Moment, Traffic};
-use tokio::sync::{mpsc, oneshot};
+use netbearer_types::{Identifier, Moment, Step, Traffic};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Audience;
 
 /// Carries a call to the core and gives back what answers the caller, to be run after the call's events were delivered.
 pub(crate) type Call = Box<dyn FnOnce(&mut Core, Moment) -> Answer + Send>;
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+
+/// What is being done with each access point that is on its way up or down.
+pub type Steps = BTreeMap<Identifier, Step>;
 
 /// What a handle asks of the service.
 pub(crate) enum Request {
@@ -27,6 +30,7 @@ pub struct ServiceGone;
 /// A way to the service; cheap to clone, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct ServiceHandle {
+    pub(crate) steps: watch::Receiver<Steps>,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -93,6 +97,12 @@ impl ServiceHandle {
             call(core, now);
             Box::new(|| ())
         })));
+    }
+
+    /// What is being done with access points now, and whenever that changes.
+    #[must_use]
+    pub fn steps(&self) -> watch::Receiver<Steps> {
+        self.steps.clone()
     }
 
     /// Closes every session, takes down what is ours, and ends the service; returns when that has happened.

@@ -14,6 +14,6 @@ mod steering_file;
 
 pub use audience::Audience;
 pub use directories::Directories;
-pub use handle::{ServiceGone, ServiceHandle};
+pub use handle::{ServiceGone, ServiceHandle, Steps};
 pub use service::{Service, tell_mistakes};
 pub use steering_file::{SteeringFileError, read_steering_plan};

@@ -1,26 +1,31 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use netbearer_core::{Action, ClientId, Core, Settings};
-use netbearer_engine::{Clock, Engine, EngineError, EngineEvent};
+use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
 use netbearer_profiles::{ProfileStore, ProfileWatch, Reading};
-use netbearer_types::Moment;
-use tokio::sync::{mpsc, oneshot};
+use netbearer_types::{Identifier, Moment, NamesReport, Step};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Audience, ServiceHandle, handle::Request};
+use crate::{
+    Audience, ServiceHandle,
+    handle::{Request, Steps},
+};
 
 /// How long a shutdown waits for links to go down before it leaves them to the next start.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The owner of the core, its engine and its clock.
-pub struct Service<E, C> {
+/// The owner of the core, its engine, the machine's resolver and the clock.
+pub struct Service<E, N, C> {
     core: Core,
     engine: E,
+    names: N,
     clock: C,
     requests: mpsc::UnboundedReceiver<Request>,
     profiles: Option<ProfileWatch>,
     audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
     enumerated: Option<oneshot::Sender<()>>,
     ending: Vec<oneshot::Sender<()>>,
+    steps: watch::Sender<Steps>,
     next_decision: u64,
 }
 
@@ -29,26 +34,30 @@ enum Wake {
     Request(Option<Request>),
     Engine(Result<EngineEvent, EngineError>),
     Profiles(io::Result<Box<Reading>>),
+    Names(NamesReport),
     Timeout,
 }
 
-impl<E: Engine, C: Clock> Service<E, C> {
+impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     /// A service over one engine, the way to it, and the news that the first enumeration has ended.
-    pub fn new(settings: Settings, engine: E, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
+    pub fn new(settings: Settings, engine: E, names: N, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
+        let (steps, told_steps) = watch::channel(Steps::new());
         let service = Self {
             core: Core::new(settings),
             engine,
+            names,
             clock,
             requests,
             profiles: None,
             audiences: BTreeMap::new(),
             enumerated: Some(enumerated),
             ending: Vec::new(),
+            steps,
             next_decision: 0,
         };
-        (service, ServiceHandle { requests: sender }, has_enumerated)
+        (service, ServiceHandle { requests: sender, steps: told_steps }, has_enumerated)
     }
 
     /// Takes over what the files of `store` say whenever it is not what was `read` last.
@@ -70,6 +79,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 request = self.requests.recv() => Wake::Request(request),
                 event = self.engine.event(), if engine_works => Wake::Engine(event),
                 reading = changed(&mut self.profiles) => Wake::Profiles(reading.map(Box::new)),
+                report = self.names.report() => Wake::Names(report),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
             match wake {
@@ -81,6 +91,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 Wake::Request(Some(request)) => self.serve(request),
                 Wake::Engine(event) => engine_works = self.heed(event),
                 Wake::Profiles(reading) => self.take_over(reading),
+                Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out();
@@ -88,6 +99,7 @@ impl<E: Engine, C: Clock> Service<E, C> {
         if engine_works {
             self.take_down().await;
         }
+        self.put_names_back().await;
         for ended in self.ending {
             let _ = ended.send(());
         }
@@ -115,6 +127,18 @@ impl<E: Engine, C: Clock> Service<E, C> {
                 }
             }
             () = self.clock.sleep_until(deadline) => complain(),
+        }
+    }
+
+    /// Also without an engine: programs are not to ask whom they cannot reach any more.
+    async fn put_names_back(&mut self) {
+        let deadline = self.clock.now() + SHUTDOWN_TIMEOUT;
+        self.names.follow(Vec::new());
+        tokio::select! {
+            () = self.names.settle() => {}
+            () = self.clock.sleep_until(deadline) => {
+                tracing::warn!("programs may still ask name servers of ours; the next start, or a reset, puts them back");
+            }
         }
     }
 
@@ -159,8 +183,14 @@ impl<E: Engine, C: Clock> Service<E, C> {
     fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
         let now = self.clock.now();
         match event {
-            Ok(EngineEvent::Report(report)) => self.core.handle_report(*report, now),
-            Ok(EngineEvent::Removed(identifier, reason)) => self.core.handle_removed(&identifier, &reason, now),
+            Ok(EngineEvent::Report(report)) => {
+                self.note_step(&report.identifier, report.step());
+                self.core.handle_report(*report, now);
+            }
+            Ok(EngineEvent::Removed(identifier, reason)) => {
+                self.note_step(&identifier, None);
+                self.core.handle_removed(&identifier, &reason, now);
+            }
             Ok(EngineEvent::Ignored { interface_name, reason }) => {
                 self.core.handle_ignored(interface_name, reason, now)
             }
@@ -181,12 +211,24 @@ impl<E: Engine, C: Clock> Service<E, C> {
         true
     }
 
+    fn note_step(&self, identifier: &Identifier, step: Option<Step>) {
+        self.steps.send_if_modified(|steps| match step {
+            Some(step) if steps.get(identifier) == Some(&step) => false,
+            Some(step) => {
+                steps.insert(identifier.clone(), step);
+                true
+            }
+            None => steps.remove(identifier).is_some(),
+        });
+    }
+
     fn carry_out(&mut self) {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
                 Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
+                Action::Names(links) => self.names.follow(links),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {

@@ -17,7 +17,7 @@ pub enum Target {
     LeftUp,
     /// Administratively down, even if it was found up; everything of ours removed.
     Stopped,
-    /// Administratively up and without addresses of ours, so that the carrier can be seen.
+    /// Administratively up, so that the carrier can be seen, without addresses of ours; without any if it was found down.
     Sensed,
     /// Link, addresses, routes and rules in place.
     Configured,
@@ -124,4 +124,15 @@ pub struct AccessPointReport {
     pub steering: SteeringLevel,
     /// How far the newest command is; none before the first one.
     pub progress: Option<Progress>,
+}
+
+impl AccessPointReport {
+    /// What is being done now, if the newest command is on its way.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        match self.progress.as_ref()?.stage {
+            Stage::Working(step) => Some(step),
+            Stage::Reached | Stage::Failed(..) => None,
+        }
+    }
 }

@@ -62,6 +62,30 @@ pub enum Proxy {
     AutoConfigurationUrl(String),
 }
 
+impl Proxy {
+    /// The same for eyes and logs: a password in the URL (RFC 3986 §3.2.1) is left out.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Manual(url) => Self::Manual(url_without_password(url)),
+            Self::AutoConfigurationUrl(url) => Self::AutoConfigurationUrl(url_without_password(url)),
+        }
+    }
+}
+
+fn url_without_password(url: &str) -> String {
+    let without = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at_checked(end)?;
+        let (user, host) = authority.rsplit_once('@')?;
+        let (name, _password) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}@{host}{tail}"))
+    };
+    without().unwrap_or_else(|| url.to_owned())
+}
+
 /// Something a session can be opened on, as it is at one moment: a value, never updated behind its holder's back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
@@ -83,6 +107,8 @@ pub struct Configuration {
     pub children: Vec<Identifier>,
     /// The proxy to use on this network.
     pub proxy: Proxy,
+    /// Traffic costs money or counts against an allowance; of a service network if it is so on any member.
+    pub metered: bool,
     /// The kernel interface of an access point, while there is one.
     pub interface_name: Option<String>,
 }
@@ -101,6 +127,7 @@ impl Configuration {
             capabilities: Capabilities::empty(),
             children: Vec::new(),
             proxy: Proxy::None,
+            metered: false,
             interface_name: None,
         }
     }
@@ -121,5 +148,22 @@ impl Configuration {
     #[must_use]
     pub const fn bearer_family(&self) -> BearerFamily {
         self.bearer_type.family()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_password_of_a_url_is_left_out() {
+        let shown = |url: &str| match Proxy::Manual(url.to_owned()).without_password() {
+            Proxy::Manual(shown) => shown,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(shown("http://user:pass@word@proxy.example:3128/a"), "http://user@proxy.example:3128/a");
+        for url in ["http://proxy.example:3128/a:b@c", "http://user@proxy.example", "proxy.example"] {
+            assert_eq!(shown(url), url);
+        }
     }
 }

@@ -18,6 +18,7 @@ mod failure;
 mod host_name;
 mod identifier;
 mod interface;
+mod link_names;
 mod matching;
 mod moment;
 mod profile;
@@ -42,6 +43,7 @@ pub use failure::{Failure, FailureReason, SessionError};
 pub use host_name::{HostName, HostNameError};
 pub use identifier::Identifier;
 pub use interface::{AddressScope, Families, Family, Interface, InterfaceAddress};
+pub use link_names::{LinkNames, NamesReport};
 pub use matching::{Hardware, Matching};
 pub use moment::Moment;
 pub use profile::{

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     ops::Deref,
     pin::pin,
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 
 use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent};
 
-use crate::{CallError, Embedded, FindError, ManagerError, SocketError};
+use crate::{CallError, Embedded, FindError, LookupError, ManagerError, SocketError};
 
 /// A [`crate::Manager`] whose calls block. Its getters that do not wait are reached through [`Deref`].
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub struct Session(crate::Session);
 /// A [`crate::Events`] whose calls block.
 #[derive(Debug)]
 pub struct Events<T>(crate::Events<T>);
+
+/// [`crate::Steps`] whose calls block. Its getters are reached through [`Deref`].
+#[derive(Clone, Debug)]
+pub struct Steps(crate::Steps);
 
 impl Manager {
     /// See [`crate::Manager::embedded`].
@@ -64,6 +68,12 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         Events(self.0.events())
+    }
+
+    /// See [`crate::Manager::steps`].
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        Steps(self.0.steps())
     }
 
     /// Runs any other call of the async manager to its end.
@@ -156,6 +166,22 @@ impl Session {
         Events(self.0.events())
     }
 
+    /// See [`crate::Session::lookup`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            runtime.map_err(LookupError::Runtime)?.block_on(self.0.lookup(host))
+        };
+        // In a thread of its own: the caller's may have a runtime already, which cannot be waited in.
+        thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, ask) {
+            Ok(asking) => asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(LookupError::Runtime(error)),
+        })
+    }
+
     /// A TCP connection through this session's access point; see [`crate::Session::connect_tcp`].
     ///
     /// # Errors
@@ -171,6 +197,26 @@ impl Deref for Session {
     type Target = crate::Session;
 
     fn deref(&self) -> &crate::Session {
+        &self.0
+    }
+}
+
+impl Steps {
+    /// Waits until they are others than when this was called last, but not longer than `timeout`; false if they were none in
+    /// time.
+    ///
+    /// # Errors
+    /// See [`crate::Steps::changed`].
+    pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
+        let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
+        changed.map_or(Ok(false), |changed| changed.map(|()| true))
+    }
+}
+
+impl Deref for Steps {
+    type Target = crate::Steps;
+
+    fn deref(&self) -> &crate::Steps {
         &self.0
     }
 }

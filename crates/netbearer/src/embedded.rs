@@ -6,6 +6,7 @@ use std::{
 use netbearer_core::{ClientId, Limits, Profiles, Settings, UserId};
 use netbearer_engine_native::{CarrierWatch, Cleared, NativeEngine, NativeSettings, Places, ResetError};
 use netbearer_kernel::{BootClock, InjectedSuspends};
+use netbearer_names::{NamePlaces, NamesSettings, SystemNames};
 use netbearer_profiles::{ProfileStore, Reading};
 use netbearer_service::{Directories, Service, read_steering_plan, tell_mistakes};
 use netbearer_types::{Identifier, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile};
@@ -24,6 +25,7 @@ const CLIENT: ClientId = ClientId(1);
 pub struct Embedded {
     directories: Directories,
     managers: Places,
+    names: Option<NamePlaces>,
     profiles: Vec<(String, Profile)>,
     service_networks: Vec<(Identifier, ServiceNetworkProfile)>,
     user_choices: Vec<(Identifier, UserChoiceProfile)>,
@@ -36,6 +38,7 @@ impl Default for Embedded {
         Self {
             directories: Directories::from_environment(),
             managers: Places::of_this_machine(),
+            names: NamePlaces::of_this_machine(),
             profiles: Vec::new(),
             service_networks: Vec::new(),
             user_choices: Vec::new(),
@@ -57,6 +60,14 @@ impl Embedded {
     #[must_use]
     pub fn managers(mut self, managers: Places) -> Self {
         self.managers = managers;
+        self
+    }
+
+    /// Where the machine's resolver is to be found, which is told of the name servers of access points; none to leave it
+    /// alone. By default [`NamePlaces::of_this_machine`].
+    #[must_use]
+    pub fn names(mut self, names: Option<NamePlaces>) -> Self {
+        self.names = names;
         self
     }
 
@@ -105,7 +116,17 @@ impl Embedded {
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
     pub async fn reset(&self) -> Result<Cleared, ResetError> {
-        netbearer_engine_native::reset(&self.native_settings()).await
+        let mut cleared = netbearer_engine_native::reset(&self.native_settings()).await?;
+        if let Some(settings) = self.names_settings() {
+            match netbearer_names::recover(&settings).await {
+                Ok(recovered) => {
+                    cleared.name_servers_restored = recovered.restored;
+                    cleared.refused.extend(recovered.refused);
+                }
+                Err(error) => cleared.refused.push(error.to_string()),
+            }
+        }
+        Ok(cleared)
     }
 
     /// Starts the service in a thread of its own, and returns after everything there is has been looked at.
@@ -114,6 +135,7 @@ impl Embedded {
     /// When the network cannot be looked at, or `steering.toml` is malformed. Profiles with mistakes are logged and left out.
     pub async fn start(self) -> Result<Manager, ManagerError> {
         let mut native = self.native_settings();
+        let names = self.names_settings();
         native.steering = read_steering_plan(&self.directories.configuration)?;
         let mut store = ProfileStore::new(&self.directories.configuration).with_program(Profiles {
             by_interface: self.profiles.into_iter().collect(),
@@ -132,12 +154,20 @@ impl Embedded {
         let (started, has_started) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("netbearer".to_owned())
-            .spawn(move || serve(settings, native, files, self.suspends, started))
+            .spawn(move || serve(settings, native, files, names, self.suspends, started))
             .map_err(ManagerError::Thread)?;
         let (parts, enumerated) = has_started.await.map_err(|_| ManagerError::ServiceGone)??;
-        let connection = Connection::new(parts, ServiceThread::new(thread));
+        let connection = Connection::new(parts, self.names, ServiceThread::new(thread));
         enumerated.await.map_err(|_| ManagerError::ServiceGone)?;
         Ok(Manager::new(connection))
+    }
+
+    fn names_settings(&self) -> Option<NamesSettings> {
+        Some(NamesSettings {
+            places: self.names.clone()?,
+            runtime_directory: self.directories.runtime.clone(),
+            state_directory: self.directories.state.clone(),
+        })
     }
 
     fn native_settings(&self) -> NativeSettings {
@@ -163,6 +193,7 @@ fn serve(
     settings: Settings,
     native: NativeSettings,
     files: Files,
+    names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
     started: oneshot::Sender<Started>,
 ) {
@@ -174,7 +205,7 @@ fn serve(
         }
     };
     runtime.block_on(async {
-        match assemble(settings, native, files, suspends).await {
+        match assemble(settings, native, files, names, suspends).await {
             Ok((service, parts, enumerated)) => {
                 let _ending = Ending(Arc::clone(&parts.reception));
                 if started.send(Ok((parts, enumerated))).is_ok() {
@@ -201,8 +232,9 @@ async fn assemble(
     settings: Settings,
     native: NativeSettings,
     files: Files,
+    names: Option<NamesSettings>,
     suspends: Option<mpsc::Sender<InjectedSuspends>>,
-) -> Result<(Service<NativeEngine, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
+) -> Result<(Service<NativeEngine, SystemNames, BootClock>, ConnectionParts, oneshot::Receiver<()>), ManagerError> {
     let engine_failed = |error: Box<dyn std::error::Error + Send + Sync>| ManagerError::Engine(error);
     let (clock, injected) = BootClock::start_with_injected_suspends().map_err(|error| engine_failed(error.into()))?;
     if let Some(suspends) = suspends {
@@ -210,7 +242,7 @@ async fn assemble(
         let _ = suspends.send(injected);
     }
     let engine = NativeEngine::start(native, clock.clone()).await.map_err(|error| engine_failed(error.into()))?;
-    let (service, handle, enumerated) = Service::new(settings, engine, clock.clone());
+    let (service, handle, enumerated) = Service::new(settings, engine, SystemNames::start(names), clock.clone());
     let service = service.following(files.store, files.reading);
     let reception = Arc::new(Reception::default());
     let user = UserId(rustix::process::getuid().as_raw());

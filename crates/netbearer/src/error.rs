@@ -128,3 +128,18 @@ pub enum SocketError {
         source: io::Error,
     },
 }
+
+/// Why a name could not be looked up through a session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// The session is not open, or its link is not up.
+    #[error("the session on {0} is not ready for lookups; open it, and wait until it is open")]
+    NotConnected(Identifier),
+    /// The name servers have no answer.
+    #[error(transparent)]
+    Name(#[from] netbearer_names::LookupError),
+    /// The calling thread could not get a runtime to wait in.
+    #[error("the lookup could not be started")]
+    Runtime(#[source] io::Error),
+}

@@ -31,12 +31,13 @@ mod error;
 mod feed;
 mod manager;
 mod session;
+mod steps;
 
 pub mod blocking;
 
 pub use chooser::{Chooser, ChooserEvent};
 pub use embedded::Embedded;
-pub use error::{CallError, FindError, ManagerError, SocketError};
+pub use error::{CallError, FindError, LookupError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
 pub use netbearer_core::{Decision, Input, Limits, Question, QuestionNumber, SessionId, Subject, Verdict};
@@ -44,13 +45,15 @@ pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError};
 #[doc(hidden)]
 pub use netbearer_kernel::InjectedSuspends;
 pub use netbearer_kernel::missing_privileges;
+pub use netbearer_names::{LookupError as NameError, NamePlaces};
 pub use netbearer_service::Directories;
 pub use netbearer_types::{
     AddressScope, Addressing, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
     ClientIdentifierError, Configuration, Failure, FailureReason, Families, Family, FullTunnel, HostName,
     HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, NetworkAddress,
     NetworkAddressError, Profile, PropertyKey, PropertyValue, Proxy, Purpose, ServiceNetworkProfile, SessionError,
-    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, UserChoiceProfile, VendorClass,
-    VendorClassError,
+    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, UserChoiceProfile,
+    VendorClass, VendorClassError,
 };
 pub use session::Session;
+pub use steps::Steps;

@@ -6,6 +6,7 @@ use std::{
 
 use netbearer_core::{ChooserId, ClientId, Decision, Question, QuestionNumber, SessionId};
 use netbearer_kernel::BootClock;
+use netbearer_names::NamePlaces;
 use netbearer_service::{Audience, ServiceHandle};
 use netbearer_types::{
     Capabilities, Configuration, Identifier, Interface, Kind, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
@@ -13,7 +14,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session,
+    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session, Steps,
     feed::{Feed, lock},
     session::Shared,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) clock: BootClock,
     pub(crate) client: ClientId,
     reception: Arc<Reception>,
+    /// Where the machine's resolver is, for lookups.
+    pub(crate) names: Option<NamePlaces>,
     /// Declared last, so dropped last: by then the service has heard that we left.
     _thread: ServiceThread,
 }
@@ -119,9 +122,9 @@ impl Reception {
 }
 
 impl Connection {
-    pub(crate) fn new(parts: ConnectionParts, thread: ServiceThread) -> Self {
+    pub(crate) fn new(parts: ConnectionParts, names: Option<NamePlaces>, thread: ServiceThread) -> Self {
         let ConnectionParts { service, clock, client, reception } = parts;
-        Self { service, clock, client, reception, _thread: thread }
+        Self { service, clock, client, reception, names, _thread: thread }
     }
 
     pub(crate) fn forget(&self, session: SessionId) {
@@ -270,6 +273,12 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         lock(&self.connection.reception.feed).subscribe()
+    }
+
+    /// What is being done with access points on their way up or down.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        Steps::new(self.connection.service.steps())
     }
 
     /// Answers the questions of user choices from now on, for sessions of this user: the newest chooser is asked. As long as

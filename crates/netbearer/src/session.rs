@@ -1,5 +1,5 @@
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsFd,
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{
-    CallError, Events, SocketError,
+    CallError, Events, LookupError, SocketError,
     feed::{Feed, lock},
     manager::Connection,
 };
@@ -277,6 +277,19 @@ impl Session {
             interface: name,
             source,
         })
+    }
+
+    /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this
+    /// machine ask otherwise: through systemd-resolved if it is there, else by questions of our own that leave by the access
+    /// point. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// When the session is not open and connected, or the name servers have no answer.
+    pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let snapshot = self.snapshot();
+        let interface = snapshot.interface.filter(|_| snapshot.is_open);
+        let interface = interface.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?;
+        Ok(netbearer_names::lookup(self.connection.names.as_ref(), host, &interface).await?)
     }
 
     /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.

@@ -16,10 +16,10 @@ pub(crate) fn run(context: &Context, directory: &Path) -> Result<(), Error> {
     let mut command = Arguments::command().disable_help_subcommand(true);
     command.build();
     let version = command.get_version().unwrap_or_default().to_owned();
-    let commands = command.get_subcommands().cloned().collect::<Vec<_>>();
+    let program = command.get_name().to_owned();
     let mut written = Vec::new();
-    for command in std::iter::once(command).chain(commands) {
-        let (name, text) = page(command, &version).map_err(failed(directory))?;
+    for command in with_subcommands(command) {
+        let (name, text) = page(command, &program, &version).map_err(failed(directory))?;
         let path = directory.join(name);
         fs::write(&path, text).map_err(failed(&path))?;
         written.push(path);
@@ -30,11 +30,19 @@ pub(crate) fn run(context: &Context, directory: &Path) -> Result<(), Error> {
     written.iter().try_for_each(|path| context.output.line(&path.display().to_string()))
 }
 
+/// The command, those below it, and so on.
+fn with_subcommands(command: Command) -> Vec<Command> {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let below: Vec<Command> = shown.flat_map(with_subcommands).collect();
+    std::iter::once(command).chain(below).collect()
+}
+
 /// The name of a page's file, and its text in `man(7)`.
-fn page(command: Command, version: &str) -> io::Result<(String, Vec<u8>)> {
+fn page(command: Command, program: &str, version: &str) -> io::Result<(String, Vec<u8>)> {
     let help = command.get_after_long_help().or_else(|| command.get_after_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
-    let is_program = command.has_subcommands();
+    let is_program = command.get_name() == program;
+    let has_subcommands = command.has_subcommands();
     let page = clap_mangen::Man::new(command).source(format!("{MANUAL} {version}")).manual(MANUAL);
     let mut text = Vec::new();
     page.render_title(&mut text)?;
@@ -42,12 +50,12 @@ fn page(command: Command, version: &str) -> io::Result<(String, Vec<u8>)> {
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
-    if is_program {
+    if has_subcommands {
         page.render_subcommands_section(&mut text)?;
     }
     let mut rest = sections(&help);
     if !is_program {
-        rest.control("SH", ["SEE ALSO"]).text([roman("bearerctl(1), whose page tells the exit codes.")]);
+        rest.control("SH", ["SEE ALSO"]).text([roman(format!("{program}(1), whose page tells the exit codes."))]);
     }
     rest.to_writer(&mut text)?;
     Ok((page.get_filename(), text))

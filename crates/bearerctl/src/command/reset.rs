@@ -1,9 +1,9 @@
 use netbearer::Cleared;
 
-use crate::{command::Context, error::Error};
+use crate::{command::Context, error::Error, waiting::Waiting};
 
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
-    let cleared = context.embedded.reset().await?;
+    let cleared = Waiting::during(context.output, "removing what was left", context.embedded.reset()).await?;
     let output = context.output;
     if output.json {
         output.object(&cleared)?;
@@ -27,5 +27,6 @@ fn describe(cleared: &Cleared) -> Vec<String> {
     lines.extend(cleared.addresses.iter().map(|address| format!("removed address: {address}")));
     lines.extend(cleared.interfaces_set_down.iter().map(|interface| format!("set down: {interface}")));
     lines.extend(cleared.settings_restored.iter().map(|setting| format!("restored: {setting}")));
+    lines.extend(cleared.name_servers_restored.iter().map(|place| format!("restored: name servers in {place}")));
     lines
 }

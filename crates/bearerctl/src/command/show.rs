@@ -27,14 +27,15 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("identifier", configuration.identifier.to_string()),
         ("kind", configuration.kind.to_string()),
         ("bearer", if listing.is_access_point() { configuration.bearer_type.to_string() } else { String::new() }),
-        ("purpose", purpose(configuration.purpose).to_owned()),
-        ("proxy", proxy(&configuration.proxy)),
         ("state", format!("{} ({}, {})", listing.state_words(), listing.state, configuration.state_flags)),
         ("used by", listing.used_by().to_owned()),
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
         ("members", list(listing.members.iter().map(member))),
         ("in use", listing.member_in_use().map(|member| member.configuration.name.clone()).unwrap_or_default()),
         ("default", if listing.default { "yes" } else { "no" }.to_owned()),
+        ("purpose", purpose(configuration.purpose).to_owned()),
+        ("metered", if configuration.metered { "yes" } else { "" }.to_owned()),
+        ("proxy", proxy(&configuration.proxy)),
     ];
     if let Some(interface) = &listing.interface {
         facts.extend([
@@ -62,12 +63,12 @@ fn member(member: &Listing) -> String {
     format!("{} ({})", member.configuration.name, member.state_words())
 }
 
+/// As profiles write it; nothing where nothing is said.
 const fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
-        Purpose::Public => "anybody may use it (public)",
-        Purpose::Private => "for a closed group (private)",
-        Purpose::ServiceSpecific => "for one service only (service-specific)",
-        // Nothing is known of it.
+        Purpose::Public => "public",
+        Purpose::Private => "private",
+        Purpose::ServiceSpecific => "service-specific",
         _ => "",
     }
 }
@@ -76,7 +77,6 @@ fn proxy(proxy: &Proxy) -> String {
     match proxy {
         Proxy::Manual(url) => url.clone(),
         Proxy::AutoConfigurationUrl(url) => format!("as {url} says"),
-        // None.
         _ => String::new(),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     command::Context,
     error::Error,
     listing::Listing,
-    output::{BOLD, DIM, Output},
+    output::{BOLD, DIM},
 };
 
 /// What a configuration is, and what follows from that.
@@ -26,13 +26,26 @@ struct Explanation {
 pub(crate) async fn run(context: &Context, wanted: Option<&str>) -> Result<(), Error> {
     let manager = context.manager().await?;
     let explanation = match wanted {
-        None => Explanation {
-            configurations: Listing::all(&manager).await?.into_iter().map(Explained::new).collect(),
-            decisions: manager.decisions().await?,
-        },
+        None => explain_all(&manager).await?,
         Some(wanted) => explain(&manager, wanted).await?,
     };
-    if context.output.json { context.output.object(&explanation) } else { tell(context.output, &explanation) }
+    if context.output.json {
+        return context.output.object(&explanation);
+    }
+    tell(&explanation).iter().try_for_each(|line| context.output.line(line))
+}
+
+/// Everything that can be said, without styles.
+pub(crate) async fn text(manager: &Manager) -> Result<String, Error> {
+    let styled = tell(&explain_all(manager).await?).join("\n");
+    Ok(anstream::adapter::strip_str(&styled).to_string())
+}
+
+async fn explain_all(manager: &Manager) -> Result<Explanation, Error> {
+    Ok(Explanation {
+        configurations: Listing::all(manager).await?.into_iter().map(Explained::new).collect(),
+        decisions: manager.decisions().await?,
+    })
 }
 
 async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> {
@@ -71,19 +84,20 @@ fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
     }
 }
 
-fn tell(output: Output, explanation: &Explanation) -> Result<(), Error> {
+fn tell(explanation: &Explanation) -> Vec<String> {
+    let mut lines = Vec::new();
     for Explained { listing, verdict } in &explanation.configurations {
         let name = &listing.configuration.name;
-        output.line(&format!("{BOLD}{name}{BOLD:#} {verdict}"))?;
+        lines.push(format!("{BOLD}{name}{BOLD:#} {verdict}"));
         if let Some(tunnel) = listing.tunnel() {
-            output.line(&format!("{BOLD}{name}{BOLD:#} has a full-tunnel VPN beside it, {tunnel}."))?;
+            lines.push(format!("{BOLD}{name}{BOLD:#} has a full-tunnel VPN beside it, {tunnel}."));
         }
         for warning in listing.warnings() {
-            output.line(&format!("{BOLD}{name}{BOLD:#} warns: {warning}."))?;
+            lines.push(format!("{BOLD}{name}{BOLD:#} warns: {warning}."));
         }
     }
     if !explanation.configurations.is_empty() && !explanation.decisions.is_empty() {
-        output.line("")?;
+        lines.push(String::new());
     }
     let name = |identifier: &Identifier| {
         let mut listings = explanation.configurations.iter().map(|explained| &explained.listing.configuration);
@@ -98,9 +112,9 @@ fn tell(output: Output, explanation: &Explanation) -> Result<(), Error> {
         let inputs: Vec<String> =
             decision.inputs.iter().map(|input| format!("{}: {}", input.name, input.value)).collect();
         let inputs = if inputs.is_empty() { String::new() } else { format!("  {DIM}({}){DIM:#}", inputs.join(", ")) };
-        output.line(&format!("{subject} {}{inputs}", decision.verdict))?;
+        lines.push(format!("{subject} {}{inputs}", decision.verdict));
     }
-    Ok(())
+    lines
 }
 
 impl Explained {

@@ -89,7 +89,6 @@ fn the_timeout_ends_with_6_and_undoes_what_was_begun() {
     let stage = Stage::new([AccessPointPlan::new("ap0").dhcp(Dhcp::None)]);
     let ended = stage.run(&["open", "ap0", "--timeout", "700ms"]);
     ended.assert_failed(6, "ap0 was not open within 700ms");
-    assert!(ended.errors[0].starts_with("waiting for the carrier of ap0"), "{ended:?}");
     assert_eq!(ended.words(), ["Connecting", "Closed", "Closing", "Disconnected"]);
     stage.assert_as_before();
 }

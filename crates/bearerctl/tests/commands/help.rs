@@ -18,9 +18,21 @@ fn the_help_teaches() {
 
 #[test]
 fn the_help_of_each_command_has_examples() {
-    for command in
-        ["list", "show", "open", "run", "monitor", "stop", "why", "update", "reset", "profile", "completions", "man"]
-    {
+    for command in [
+        "list",
+        "show",
+        "open",
+        "run",
+        "monitor",
+        "stop",
+        "why",
+        "update",
+        "reset",
+        "profile",
+        "report",
+        "completions",
+        "man",
+    ] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("\nExamples:\n  bearerctl "), "{text}");
         insta::assert_snapshot!(format!("bearerctl_{command}"), text);

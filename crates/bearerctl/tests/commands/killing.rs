@@ -27,6 +27,24 @@ fn reset_removes_what_a_killed_process_has_left_and_says_what() {
     assert_eq!((ended.code, ended.output.as_slice()), (0, ["nothing of ours was left here".to_owned()].as_slice()));
 }
 
+/// What a profile says of the interface itself carries no tag.
+#[test]
+fn the_mtu_is_as_before_after_a_killed_process() {
+    let stage = Stage::with_dnsmasq();
+    stage.write_profile("ap0", "mtu = 1400");
+    for cleared_by in [["reset"].as_slice(), &["list"]] {
+        stage.opened().end_by(Signal::KILL);
+        let told = stage.lab.machine().ip_lines(&["link", "show", "ap0"]).unwrap().join("\n");
+        assert!(told.contains("mtu 1400"), "{told}");
+        let ended = stage.run(cleared_by);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        if cleared_by == ["reset"] {
+            assert!(ended.output.contains(&"restored: MTU of ap0".to_owned()), "{ended:?}");
+        }
+        stage.assert_as_before();
+    }
+}
+
 #[test]
 fn reset_tells_programs_what_it_removed() {
     let stage = Stage::with_dnsmasq();

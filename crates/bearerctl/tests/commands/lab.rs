@@ -48,7 +48,10 @@ impl Host {
         let directory = TempDir::new().expect("a temporary directory");
         let everybody = fs::Permissions::from_mode(0o777);
         fs::set_permissions(directory.path(), everybody).unwrap();
-        fs::copy(BEARERCTL, directory.path().join("bearerctl")).expect("the program can be copied");
+        // By a program of its own: a file that is open for writing cannot be executed, and what other tests start at that
+        // moment would have it open.
+        let copy = [Path::new(BEARERCTL), &directory.path().join("bearerctl")];
+        lab.machine().command("cp").args(copy).output().expect("the program can be copied");
         Self { lab, directory }
     }
 
@@ -80,8 +83,8 @@ impl Host {
         let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
         for entry in fs::read_dir(machine.path("/proc")).unwrap().flatten() {
             let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            // A zombie is gone as soon as somebody looks for it.
-            if status.contains("\nState:\tZ") {
+            // One that has ended, and is gone as soon as its parent looks for it, or just now.
+            if status.is_empty() || ["\nState:\tZ", "\nState:\tX"].iter().any(|ended| status.contains(ended)) {
                 continue;
             }
             if let Some(number) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()) {
@@ -298,6 +301,38 @@ fn what_a_sandbox_cannot_do_is_refused_with_the_reason() {
     let ended = host.run(&["lab", "--", "sh", "-c", script]);
     assert_eq!(ended.output, ["code 3", "code 2", "code 2", "ap0: the cable is in order, slowed: 1mbit"], "{ended:?}");
     ended.assert_failed(0, "the lab has no access point ap7; it has: ap0, ap1");
+}
+
+#[test]
+fn a_user_who_is_root_anyway_needs_no_user_namespace() {
+    let host = Host::new();
+    let machine = host.lab.machine();
+    let namespaces = ["/proc/self/ns/user", "/proc/self/ns/net"];
+    let outside = machine.command("readlink").args(namespaces).output().unwrap();
+    let inside = machine.command(BEARERCTL).args(["lab", "--", "readlink"]).args(namespaces).output().unwrap();
+    let (outside, inside): (Vec<&str>, Vec<&str>) = (outside.lines().collect(), inside.lines().collect());
+    assert!(outside[0] == inside[0] && outside[1] != inside[1], "{outside:?} {inside:?}");
+    let as_ordinary_user = host.run(&["lab", "--", "readlink", "/proc/self/ns/user"]);
+    assert_ne!(as_ordinary_user.output, [outside[0].to_owned()], "{as_ordinary_user:?}");
+}
+
+#[test]
+fn a_machine_without_a_resolver_file_has_a_sandbox_without_one() {
+    let host = Host::new();
+    host.lab.machine().command("rm").arg("/etc/resolv.conf").output().unwrap();
+    let ended = host.run(&["lab", "--", "test", "!", "-e", "/etc/resolv.conf"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_resolver_file_that_leads_to_below_run_is_there_in_the_sandbox() {
+    let host = Host::new();
+    for command in ["rm /etc/resolv.conf", "ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        host.lab.machine().command(words[0]).args(&words[1..]).output().unwrap();
+    }
+    let ended = host.run(&["lab", "--", "cat", "/etc/resolv.conf"]);
+    assert!(ended.output.contains(&"nameserver 198.51.100.1".to_owned()), "{ended:?}");
 }
 
 #[test]

@@ -60,17 +60,23 @@ fn each_shell_has_completions() {
     }
 }
 
+/// The page of a command, and those of the commands that its help lists.
+fn pages_of(command: &[&str]) -> Vec<String> {
+    let help = text(&run(Command::new(BEARERCTL).args(command).arg("--help")).stdout);
+    let below = help.split("Commands:\n").skip(1).flat_map(|list| list.lines().take_while(|line| !line.is_empty()));
+    let below = below.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let below = below.filter_map(|line| line.split_whitespace().next()).filter(|command| *command != "help");
+    let below = below.flat_map(|below| pages_of(&[command, &[below]].concat()));
+    std::iter::once(format!("{}.1", [&["bearerctl"], command].concat().join("-"))).chain(below).collect()
+}
+
 #[test]
 fn there_is_a_manual_page_for_each_command_and_man_has_no_complaint() {
     let directory = TempDir::new().unwrap();
     let pages = directory.path().join("man1");
     let written = run(Command::new(BEARERCTL).arg("man").arg(&pages));
-    let help = text(&run(Command::new(BEARERCTL).arg("--help")).stdout);
-    let commands = help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
-    let commands = commands.filter_map(|line| line.split_whitespace().next()).filter(|command| *command != "help");
-    let mut expected: Vec<String> = commands.map(|command| format!("bearerctl-{command}.1")).collect();
-    assert!(expected.len() > 8, "{help}");
-    expected.push("bearerctl.1".to_owned());
+    let mut expected = pages_of(&[]);
+    assert!(expected.contains(&"bearerctl-open.1".to_owned()) && expected.len() > 8, "{expected:?}");
     expected.sort();
     let mut names: Vec<String> =
         fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

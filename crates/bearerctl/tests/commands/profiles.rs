@@ -254,3 +254,23 @@ fn a_new_profile_is_written_once_and_changes_nothing_by_itself() {
     assert_eq!(opened.end_by(netbearer_lab::Signal::INT).code, 0);
     stage.assert_as_before();
 }
+
+#[test]
+fn what_a_profile_says_of_its_network_is_shown_without_its_password() {
+    let stage = Stage::with_dnsmasq();
+    let proxy = "proxy = \"http://user:geheim@proxy.example:3128\"";
+    stage.write_profile("ap0", &format!("name = \"Office\"\npurpose = \"private\"\nmetered = true\n{proxy}"));
+    stage.protect_configuration("profiles.d/ap0.toml");
+    let shown = stage.run(&["show", "Office"]);
+    for line in [
+        "name              Office",
+        "purpose           private",
+        "metered           yes",
+        "proxy             http://user@proxy.example:3128",
+    ] {
+        assert!(shown.output.iter().any(|shown| shown == line), "no line \"{line}\": {shown:?}");
+    }
+    let all =
+        [shown, stage.run(&["list", "--json"]), stage.run(&["why", "--json"]), stage.run(&["show", "ap0", "--json"])];
+    assert!(all.iter().all(|ended| ended.code == 0 && !format!("{ended:?}").contains("geheim")), "{all:?}");
+}

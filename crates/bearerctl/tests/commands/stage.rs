@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime},
 };
@@ -48,8 +48,17 @@ impl Stage {
         Self::new([AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq)])
     }
 
+    /// The same on a machine with files of its own.
+    pub(crate) fn with_own_files() -> Self {
+        Self::build(Lab::builder().own_files(), [AccessPointPlan::new("ap0").dhcp(Dhcp::Dnsmasq)])
+    }
+
     pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
-        let lab = plans.into_iter().fold(Lab::builder(), LabBuilder::access_point).build().expect("the lab is built");
+        Self::build(Lab::builder(), plans)
+    }
+
+    fn build(builder: LabBuilder, plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
+        let lab = plans.into_iter().fold(builder, LabBuilder::access_point).build().expect("the lab is built");
         let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
         Self { lab, directory: TempDir::new().expect("a temporary directory"), before }
     }
@@ -65,6 +74,12 @@ impl Stage {
         let path = self.directory.path().join("configuration").join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Lets only its owner read a file of the configuration directory.
+    pub(crate) fn protect_configuration(&self, file: &str) {
+        let path = self.directory.path().join("configuration").join(file);
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     /// Reads a file of the configuration directory.

@@ -612,3 +612,22 @@ fn the_newest_chooser_of_the_same_user_is_asked() {
     }
     assert_eq!(scene.core.answer(newer, number, Some(&"a".into()), scene.now), Ok(()));
 }
+
+#[test]
+fn what_every_member_carries_counts_for_a_network_while_it_is_active() {
+    let mut scene = Scene::with_access_points(settings(), ["a", "b", "c"], |access_points| {
+        access_points.into_iter().for_each(bring_up_by_itself)
+    });
+    let [network, choice, member] = [NETWORK, CHOICE, "a"].map(|name| scene.session_on(1, name));
+    let counted =
+        |scene: &Scene, session| -> Vec<String> { scene.core.counted(session).into_iter().map(String::from).collect() };
+    assert_eq!(counted(&scene, network), ["a", "b"]);
+    assert_eq!(counted(&scene, choice), ["a", "b"], "what it could come to");
+    assert_eq!(counted(&scene, member), ["a"]);
+    scene.open(choice);
+    assert_eq!(scene.text(choice, PropertyKey::UserChoiceConfiguration), NETWORK);
+    assert_eq!(counted(&scene, choice), ["a", "b"], "all of the network that it came to");
+    scene.change_of("a", Simulated::pull_cable);
+    assert_eq!(counted(&scene, network), ["b"]);
+    assert_eq!(counted(&scene, member), [""; 0]);
+}

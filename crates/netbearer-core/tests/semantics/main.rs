@@ -8,6 +8,7 @@ mod heard;
 mod histories;
 mod history;
 mod model;
+mod names;
 mod networks;
 mod operation;
 mod promises;

@@ -5,8 +5,8 @@ use std::{
 
 use netbearer_core::{Action, ClientId, Core, Question, QuestionNumber, SessionId, Settings, UserId};
 use netbearer_types::{
-    CommandNumber, Identifier, Kind, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot,
-    StateFlags,
+    CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
+    SessionSnapshot, StateFlags, Target,
 };
 
 use crate::{
@@ -26,6 +26,10 @@ pub(crate) struct Scene {
     steered: BTreeSet<Identifier>,
     /// What engines were told to count.
     counted: BTreeSet<Identifier>,
+    /// Where the engine was last told to take each access point.
+    targets: BTreeMap<Identifier, Target>,
+    /// The links whose name servers programs were last told to ask.
+    pub(crate) named: Vec<LinkNames>,
     heard: Heard,
     /// What users were asked so far, and what of it was withdrawn.
     pub(crate) questions: Vec<Question>,
@@ -41,6 +45,8 @@ impl Scene {
             newest: BTreeMap::new(),
             steered: BTreeSet::new(),
             counted: BTreeSet::new(),
+            targets: BTreeMap::new(),
+            named: Vec::new(),
             heard: Heard::default(),
             questions: Vec::new(),
             withdrawn: Vec::new(),
@@ -197,6 +203,9 @@ impl Scene {
                     self.heard.command(&command.identifier, command.target);
                     let before = self.newest.insert(command.identifier.clone(), command.number);
                     assert!(before < Some(command.number), "command numbers ascend");
+                    let is_named = self.named.iter().any(|link| link.interface_name == command.identifier.as_str());
+                    assert!(!is_named || command.target == Target::Configured, "names go before their link does");
+                    self.targets.insert(command.identifier.clone(), command.target);
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
                     access_point.command(&command);
                 }
@@ -206,6 +215,7 @@ impl Scene {
                         if counting { self.counted.insert(identifier) } else { self.counted.remove(&identifier) };
                     assert!(changed, "counting begins and ends once");
                 }
+                Action::Names(links) => self.named = links,
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
@@ -229,19 +239,39 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
+        assert_eq!(self.counted, self.active_access_points().into_iter().collect(), "what is Active is counted");
+        let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
+        let to_be_named = self.to_be_named();
+        assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
+    }
+
+    /// Whose name servers programs shall ask.
+    fn to_be_named(&self) -> BTreeSet<Identifier> {
+        let is_kept = |identifier: &Identifier| {
+            self.targets.get(identifier) == Some(&Target::Configured) && !self.core.is_adopted(identifier)
+        };
+        let has_servers = |identifier: &Identifier| {
+            self.core.interface(identifier).is_some_and(|interface| !interface.name_servers.is_empty())
+        };
+        self.active_access_points()
+            .into_iter()
+            .filter(|identifier| is_kept(identifier) && has_servers(identifier))
+            .collect()
+    }
+
+    /// The access points that are Active.
+    fn active_access_points(&self) -> Vec<Identifier> {
         let active = self.core.configurations(Some(StateFlags::Active)).into_iter();
-        let active: BTreeSet<Identifier> = active.map(|configuration| configuration.identifier).collect();
-        assert_eq!(self.counted, active, "what is Active is counted");
+        let access_points = active.filter(|configuration| configuration.kind == Kind::InternetAccessPoint);
+        access_points.map(|configuration| configuration.identifier).collect()
     }
 
     /// What shall have a table of ours beside that of others.
     fn to_be_steered(&self) -> BTreeSet<Identifier> {
-        let mut active = self.core.configurations(Some(StateFlags::Active));
-        active.retain(|configuration| configuration.kind == Kind::InternetAccessPoint);
+        let active = self.active_access_points();
         let has_several = active.len() > 1;
-        let identifiers = active.into_iter().map(|configuration| configuration.identifier);
         let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;
-        identifiers.filter(|identifier| has_several && is_used(identifier)).collect()
+        active.into_iter().filter(|identifier| has_several && is_used(identifier)).collect()
     }
 }
 

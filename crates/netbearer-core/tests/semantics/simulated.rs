@@ -122,7 +122,11 @@ impl Simulated {
                 mtu: 1500,
                 addresses: leased.into_iter().chain(foreign).collect(),
                 gateways: if is_default { vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, self.gateway))] } else { Vec::new() },
-                name_servers: Vec::new(),
+                name_servers: self
+                    .lease
+                    .map(|_| IpAddr::V4(Ipv4Addr::new(10, 0, 0, self.gateway)))
+                    .into_iter()
+                    .collect(),
                 search_domains: Vec::new(),
             },
             routed: if is_routed { Families::V4 } else { Families::empty() },

@@ -216,6 +216,7 @@ impl NativeEngine {
             hardware_address,
             administratively_up: true,
             settings: Vec::new(),
+            mtu: None,
         };
         let unnoted = |error: std::io::Error| unsteered(name, FailureReason::EngineFailed, &error.to_string());
         self.context.notes.write(note).map_err(unnoted)?;

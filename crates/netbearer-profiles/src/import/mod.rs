@@ -9,7 +9,7 @@ use std::{
 
 use toml::Value;
 
-use crate::words::Section;
+use crate::{import::key_file::Setting, words::Section};
 
 mod key_file;
 mod network_manager;
@@ -63,21 +63,30 @@ pub enum ImportError {
 /// # Errors
 /// When it cannot be read, or is about something else than a wired or wireless link.
 pub fn import_file(file: &Path) -> Result<Imported, ImportError> {
-    let translate = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("nmconnection") => network_manager::translate,
-        Some("network") => networkd::translate,
+    let translation = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("nmconnection") => Translation { begin: network_manager::begin, carry_over: network_manager::carry_over },
+        Some("network") => Translation { begin: networkd::begin, carry_over: networkd::carry_over },
         _ => return Err(ImportError::UnknownKind { file: file.to_owned() }),
     };
     let text = fs::read_to_string(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
+    let settings = key_file::parse(&text);
     let mut draft = Draft::default();
-    translate(&key_file::parse(&text), &mut draft)
+    (translation.begin)(&settings, &mut draft)
         .map_err(|reason| ImportError::Unsuitable { file: file.to_owned(), reason })?;
+    settings.iter().for_each(|setting| (translation.carry_over)(setting, &mut draft));
     if draft.matching.is_empty() {
         let reason =
             "it names neither an interface nor a hardware address, so nothing tells which access point it is for";
         return Err(ImportError::Unsuitable { file: file.to_owned(), reason: reason.to_owned() });
     }
     Ok(draft.finish(file))
+}
+
+/// How the files of one manager are translated.
+struct Translation {
+    /// Why they are none of ours, if they are not; else what all settings together mean.
+    begin: fn(&[Setting<'_>], &mut Draft) -> Result<(), String>,
+    carry_over: fn(&Setting<'_>, &mut Draft),
 }
 
 /// A profile that is being made.
@@ -108,7 +117,7 @@ impl Draft {
         }
     }
 
-    fn add_servers<'a>(&mut self, setting: &key_file::Setting<'_>, servers: impl Iterator<Item = &'a str>) {
+    fn add_servers<'a>(&mut self, setting: &Setting<'_>, servers: impl Iterator<Item = &'a str>) {
         for server in servers {
             if server.parse::<IpAddr>().is_ok() {
                 self.add("name_servers", server);
@@ -118,7 +127,7 @@ impl Draft {
         }
     }
 
-    fn add_domains<'a>(&mut self, setting: &key_file::Setting<'_>, domains: impl Iterator<Item = &'a str>) {
+    fn add_domains<'a>(&mut self, setting: &Setting<'_>, domains: impl Iterator<Item = &'a str>) {
         for domain in domains {
             if domain.starts_with('~') {
                 self.leave_behind(setting, &format!("\"{domain}\" only says which names to ask here"));
@@ -128,8 +137,8 @@ impl Draft {
         }
     }
 
-    fn leave_behind(&mut self, setting: &key_file::Setting<'_>, reason: &str) {
-        let key_file::Setting { section, key, line, .. } = setting;
+    fn leave_behind(&mut self, setting: &Setting<'_>, reason: &str) {
+        let Setting { section, key, line, .. } = setting;
         self.left_behind.push(format!("line {line}: [{section}] {key}: {reason}"));
     }
 

@@ -9,7 +9,8 @@ const SUITABLE: [&str; 5] = ["ethernet", "802-3-ethernet", "wifi", "802-11-wirel
 /// Keys that say nothing a profile would have to say.
 const SILENT: [&str; 8] = ["uuid", "type", "timestamp", "permissions", "method", "addr-gen-mode", "mode", "ssid"];
 
-pub(super) fn translate(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(), String> {
+/// Says whether it is about a link of ours, and what holds for all of it.
+pub(super) fn begin(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(), String> {
     let find = |section: &str, key: &str| {
         settings.iter().find(|setting| setting.section == section && setting.key == key).map(|setting| setting.value)
     };
@@ -20,13 +21,10 @@ pub(super) fn translate(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(
     if find("ipv4", "method").is_some_and(|method| method == "manual") {
         draft.set("addressing", "static");
     }
-    for setting in settings {
-        one(setting, draft);
-    }
     Ok(())
 }
 
-fn one(setting: &Setting<'_>, draft: &mut Draft) {
+pub(super) fn carry_over(setting: &Setting<'_>, draft: &mut Draft) {
     let Setting { section, key, value, .. } = *setting;
     match (section, key) {
         ("connection", "id") => draft.set("name", value),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::{Draft, key_file::Setting};
 
-pub(super) fn translate(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(), String> {
+/// Says whether it is about a link of ours, and what holds for all of it.
+pub(super) fn begin(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(), String> {
     if !settings.iter().any(|setting| setting.section == "Match") {
         return Err("it has no section [Match]".to_owned());
     }
@@ -13,13 +14,10 @@ pub(super) fn translate(settings: &[Setting<'_>], draft: &mut Draft) -> Result<(
     if !dhcp.is_some_and(|setting| ["yes", "true", "ipv4", "both", "1"].contains(&setting.value)) {
         draft.set("addressing", "static");
     }
-    for setting in settings {
-        one(setting, draft);
-    }
     Ok(())
 }
 
-fn one(setting: &Setting<'_>, draft: &mut Draft) {
+pub(super) fn carry_over(setting: &Setting<'_>, draft: &mut Draft) {
     let Setting { section, key, value, .. } = *setting;
     match (section, key) {
         ("Match", "Name" | "MACAddress" | "PermanentMACAddress" | "Driver" | "Path") => matching(setting, draft),

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use netbearer::{
-    CallError, Capabilities, Configuration, Failure, FailureReason, SessionError, SessionSnapshot, SessionState,
-    blocking::Manager,
+    CallError, Capabilities, Configuration, Failure, FailureReason, ServiceNetworkProfile, SessionError,
+    SessionSnapshot, SessionState, UserChoiceProfile, blocking::Manager,
 };
 use netbearer_lab::{INTERNET, Snapshot, Tunnel};
 
@@ -40,13 +40,29 @@ fn what_a_configuration_cannot_do_is_refused_and_changes_nothing() {
     // Else the kernel makes addresses at a time of its own.
     stage.lab.machine().set_sysctl("net/ipv6/conf/tun0/disable_ipv6", "1").unwrap();
     let as_found = Snapshot::take(stage.lab.machine()).unwrap();
-    let manager = stage.manager();
+    let network = |member: &str| ServiceNetworkProfile { members: vec![member.to_owned()], ..Default::default() };
+    let choice = UserChoiceProfile { name: None, choices: vec![TUNNEL.to_owned()] };
+    let manager = stage.start(|embedded| {
+        let embedded = embedded.service_network("card", network(AP0)).service_network("tunnel", network(TUNNEL));
+        embedded.user_choice("tunnel", choice)
+    });
     let everywhere = Capabilities::DirectConnectionRouting | Capabilities::DataStatistics;
     let startable = everywhere | Capabilities::CanStartAndStopInterfaces;
     assert_eq!(find(&manager, AP0).capabilities, startable);
-    assert_eq!(find(&manager, TUNNEL).capabilities, everywhere);
+    assert_eq!(find(&manager, "service-card").capabilities, startable);
+    assert_eq!(of_the_manager(&manager), startable | Capabilities::NetworkSessionRequired);
 
-    let mut session = Watched::on(&manager, TUNNEL);
+    // Nobody but its program can start and stop the tunnel, nor what is made of it.
+    for identifier in [find(&manager, TUNNEL).identifier, "service-tunnel".into(), "choice-tunnel".into()] {
+        let configuration = manager.wait_for(async |manager| manager.configuration(&identifier).await).unwrap();
+        assert_eq!(configuration.capabilities, everywhere, "{identifier}");
+        let session = Watched::of(manager.session(&configuration).unwrap());
+        assert_refused(&stage, session, &as_found);
+    }
+}
+
+/// Stopping the tunnel, by a session that is open on it.
+fn assert_refused(stage: &Stage, mut session: Watched, as_found: &Snapshot) {
     // Holds on a link that is up count all the same.
     session.open();
     session.expect(&["Opened"]);
@@ -59,7 +75,7 @@ fn what_a_configuration_cannot_do_is_refused_and_changes_nothing() {
     let after = SessionSnapshot { failure: None, ..session.session.snapshot() };
     assert_eq!(after, before);
     let now = Snapshot::take(stage.lab.machine()).unwrap();
-    assert!(now == as_found, "{}", as_found.difference(&now));
+    assert!(now == *as_found, "{}", as_found.difference(&now));
     // What it can do is done.
     let socket = socket(Ipv4Addr::UNSPECIFIED.into());
     session.session.bind(&socket).unwrap();

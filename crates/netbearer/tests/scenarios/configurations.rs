@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netbearer::{Identifier, Kind, ManagerEvent, SessionState, StateFlags, blocking::Manager};
+use netbearer::{
+    Identifier, Kind, ManagerEvent, ServiceNetworkProfile, SessionState, StateFlags, UserChoiceProfile,
+    blocking::Manager,
+};
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
@@ -39,6 +42,35 @@ fn each_filter_lists_what_the_stricter_ones_do_and_more() {
     assert_eq!(names(Some(StateFlags::Defined)), NAMES);
     assert_eq!(names(None), NAMES);
     assert_eq!(names(Some(StateFlags::Undefined)), [""; 0]);
+}
+
+/// Scenario 38: nor is it told of, but it is there for who knows its identifier.
+#[test]
+fn service_networks_are_listed_as_access_points_are_and_user_choices_never() {
+    let stage = three_access_points();
+    let members = ["ap1", "ap2"].map(str::to_owned).to_vec();
+    let network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
+    let manager = stage.start(|embedded| {
+        embedded.service_network("uplink", network).user_choice("anything", UserChoiceProfile::default())
+    });
+    let names = ["ap0", "ap1", "ap2", "service-uplink"];
+    for filter in [None, Some(StateFlags::Defined), Some(StateFlags::Discovered)] {
+        assert_eq!(listed(&manager, filter).into_keys().collect::<Vec<_>>(), names, "{filter:?}");
+    }
+    let mut events = manager.events();
+    let choice = Identifier::new("choice-anything");
+    let choice = manager.wait_for(async |manager| manager.configuration(&choice).await).unwrap();
+    assert_eq!((choice.kind, choice.state_flags, choice.children.len()), (Kind::UserChoice, StateFlags::Discovered, 0));
+    stage.configure_by_hand();
+    let active = || Ok(listed(&manager, Some(StateFlags::Active)).contains_key(AP0).then_some(()));
+    stage.lab.machine().wait_until("ap0 to be listed as Active", DEADLINE, active).unwrap();
+    while let Some(event) = events.try_next() {
+        if let ManagerEvent::ConfigurationAdded { configuration }
+        | ManagerEvent::ConfigurationChanged { configuration } = event
+        {
+            assert_ne!(configuration.kind, Kind::UserChoice);
+        }
+    }
 }
 
 /// Scenario 38: a reboot leaves nothing of what was at run time, and finds cards in another order.

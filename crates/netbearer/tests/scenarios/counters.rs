@@ -2,9 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use netbearer_lab::{ECHO_PORT, INTERNET};
+use netbearer::ServiceNetworkProfile;
+use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, server};
 
 /// Octets received and sent.
 type Octets = [u64; 2];
@@ -51,7 +52,8 @@ fn assert_much_more(later: Octets, earlier: Octets) {
 }
 
 fn carry_much(session: &Watched) {
-    session.connect().echo(&[7; MUCH]).unwrap();
+    let stream = session.session.connect_tcp(server()).unwrap();
+    Conversation::over(stream, DEADLINE).unwrap().echo(&[7; MUCH]).unwrap();
 }
 
 /// Scenario 35, the counters of an interface; those of one session are another matter.
@@ -102,7 +104,7 @@ fn counters_are_the_kernels_since_activation_and_the_same_for_every_session() {
 fn counters_of_an_adopted_link_begin_when_it_is_seen_and_begin_anew_with_each_return() {
     let stage = Stage::with_dnsmasq();
     stage.configure_by_hand();
-    let traffic = || netbearer_lab::Conversation::open(DEADLINE).unwrap().echo(&[7; MUCH]).unwrap();
+    let traffic = || Conversation::open(DEADLINE).unwrap().echo(&[7; MUCH]).unwrap();
     traffic();
     let before = counted_by_kernel(&stage);
     let manager = stage.manager();
@@ -122,6 +124,38 @@ fn counters_of_an_adopted_link_begin_when_it_is_seen_and_begin_anew_with_each_re
     let after = counted_by_kernel(&stage);
     let (_, start) = agreed(&stage, &[&watching]);
     assert_began(start, [before, after]);
+}
+
+/// Scenario 35: of a service network, also for who only watches it.
+#[test]
+fn a_service_network_counts_what_its_members_carry_that_are_active() {
+    let names = [AP0, "ap1"];
+    let stage = Stage::new(names.map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
+    let members = names.map(str::to_owned).to_vec();
+    let profile = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
+    let manager = stage.start(|embedded| embedded.service_network("uplink", profile));
+    let network = Watched::on(&manager, "service-uplink");
+    assert_eq!(told(&network), [0, 0]);
+    let mut sessions = names.map(|name| Watched::on(&manager, name));
+    for session in &mut sessions {
+        session.open();
+        session.expect_last("Opened");
+        carry_much(session);
+    }
+    let sum = || {
+        let ask = || sessions.each_ref().map(told);
+        let (before, sum, after) = (ask(), told(&network), ask());
+        let is_sum = [0, 1].iter().all(|direction| before[0][*direction] + before[1][*direction] == sum[*direction]);
+        Ok((before == after && is_sum).then_some(sum))
+    };
+    let carried = stage.lab.machine().wait_until("the sum of both members", DEADLINE, sum).unwrap();
+    assert_much_more(carried, [MUCH as u64; 2]);
+
+    let [first, second] = &mut sessions;
+    second.close();
+    second.expect_last("Disconnected");
+    let (of_first, _) = agreed(&stage, &[first, &network]);
+    assert!(of_first[0] < carried[0] && of_first[1] < carried[1], "the other one's are gone: {of_first:?}");
 }
 
 /// Scenario 35: what another interface had carried in its place does not count.

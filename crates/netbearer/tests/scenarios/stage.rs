@@ -59,6 +59,11 @@ impl Stage {
         Self { lab, directory, managers, before }
     }
 
+    /// A directory that the lab's machine shares.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What is there now is what shall be there in the end.
     pub(crate) fn remember(&mut self) {
         self.before = Snapshot::take(self.lab.machine()).expect("the machine can be looked at");
@@ -188,7 +193,10 @@ impl Watched {
     /// A session on the access point of this name.
     pub(crate) fn on(manager: &Manager, access_point: &str) -> Self {
         let configuration = manager.find(Some(access_point)).expect("the access point is known");
-        let session = manager.session(&configuration).expect("a session");
+        Self::of(manager.session(&configuration).expect("a session"))
+    }
+
+    pub(crate) fn of(session: Session) -> Self {
         let events = session.events();
         Self { session, events }
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use netbearer::Profile;
+use netbearer::{Profile, Step, blocking::Steps};
 use netbearer_lab::{AccessPointPlan, Dhcp, Fault, Script};
 
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
@@ -84,6 +84,33 @@ fn wait_for_opened_returns_as_soon_as_opening_fails() {
     assert_eq!(session.session.wait_for_opened(Some(DEADLINE)), Ok(false));
     assert!(started.elapsed() < DEADLINE);
     assert!(session.session.error().is_some());
+}
+
+#[test]
+fn what_an_opening_waits_for_is_told_as_it_changes() {
+    let stage = scripted(Fault::Silent);
+    stage.ap0().cut().unwrap();
+    let manager = stage.manager();
+    let session = Watched::new(&manager);
+    let mut steps = manager.steps();
+    assert!(steps.now().is_empty());
+    session.open();
+    wait_for_step(&mut steps, &session, Some(Step::AwaitingCarrier));
+    stage.ap0().restore().unwrap();
+    wait_for_step(&mut steps, &session, Some(Step::AcquiringLease));
+    stage.ap0().dhcp_server().unwrap().heal();
+    assert_eq!(session.session.wait_for_opened(None), Ok(true));
+    wait_for_step(&mut steps, &session, None);
+    session.close();
+    manager.shutdown();
+    assert!(steps.now().is_empty(), "{:?}", steps.now());
+}
+
+fn wait_for_step(steps: &mut Steps, session: &Watched, wanted: Option<Step>) {
+    let identifier = session.session.configuration().identifier;
+    while steps.of(&identifier) != wanted {
+        assert_eq!(steps.changed_within(DEADLINE), Ok(true), "{wanted:?}, not {:?}", steps.now());
+    }
 }
 
 fn scripted(fault: Fault) -> Stage {

@@ -37,6 +37,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between the steps, for people to read.
 const PAUSE: Duration = Duration::from_millis(2_500);
+/// A blank at which no line is broken.
+const UNBROKEN: char = '\u{a0}';
 const NAME_SERVICE_PORT: u16 = 53;
 const START: LabStart = LabStart { access_points: 2, card_like: false, command: Vec::new() };
 
@@ -97,7 +99,7 @@ pub(super) async fn run(context: &Context, arguments: &LabTour) -> Result<(), Er
     match shown.await {
         Ok(()) if output.json => Ok(()),
         Ok(()) => output.line(&format!(
-            "\n{GOOD}That was it{GOOD:#}, in {:.1} s. The sandbox ends with this program, and nothing of it is left.",
+            "\n{GOOD}That was it{GOOD:#}, in {:.2} s. The sandbox ends with this program, and nothing of it is left.",
             began.elapsed().as_secs_f64()
         )),
         Err(error @ (Error::Interrupted { .. } | Error::Output(_))) => Err(error),
@@ -334,7 +336,7 @@ impl Tour<'_> {
     fn figure(&mut self, name: &'static str, time: Duration) -> String {
         self.step.milliseconds.insert(name, milliseconds(time));
         let time = milliseconds(time);
-        format!("{BOLD}{time:.*} ms{BOLD:#}", if time < 10.0 { 2 } else { 0 })
+        format!("{BOLD}{time:.*}{UNBROKEN}ms{BOLD:#}", if time < 10.0 { 2 } else { 0 })
     }
 
     fn expect_up(&self, name: &str, up: bool) -> Result<(), Error> {
@@ -463,7 +465,7 @@ fn wrap(text: &str) -> Vec<String> {
             _ => lines.push((width, word.to_owned())),
         }
     }
-    lines.into_iter().map(|(_, line)| line).collect()
+    lines.into_iter().map(|(_, line)| line.replace(UNBROKEN, " ")).collect()
 }
 
 /// How wide a word is, without its styles (ECMA-48, "select graphic rendition").
