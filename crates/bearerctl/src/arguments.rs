@@ -22,12 +22,13 @@ Exit codes:
   1    failed for another reason than these
   2    the arguments are wrong
   3    no such configuration (or access point of a sandbox), several of that name, or no default one
-  4    not available now: unplugged, or no carrier; no sandbox
-  5    not supported: a privilege is missing, the kernel cannot do it, or another program manages the
-       interface
+  4    not available now: unplugged, no carrier, or no member could be brought up; no sandbox
+  5    not supported: a privilege is missing, the kernel cannot do it, another program manages the
+       interface, or stop of a service network
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
   7    the session ended against its holder's will: link lost, or stopped
   8    another process keeps the sessions of this network namespace
+  9    nothing was chosen: the user wanted none of the choices, or did not answer within two minutes
   126  run, lab: the command could not be started
   127  run, lab: the command was not found
   128+n  ended by signal n: open before the session was open, or the command of run or lab
@@ -105,7 +106,9 @@ pub(crate) enum Command {
         after_help = "Ctrl-C, SIGTERM and SIGHUP close the session in order; a second later they end the program at once.\n\n\
             Examples:\n  bearerctl open                    the default configuration\n  \
             bearerctl open ap0 --timeout 5s   give up if it is not open by then\n  \
-            bearerctl open ap0 --json         one object for each event"
+            bearerctl open ap0 --json         one object for each event\n  \
+            bearerctl open uplink             a service network: its most preferred member that can be had\n  \
+            bearerctl open where --choose ap0 a user choice, without being asked"
     )]
     Open(Open),
     /// Hold a session while a command runs
@@ -122,7 +125,10 @@ pub(crate) enum Command {
     )]
     Monitor,
     /// Take an access point down, whoever uses it
-    #[command(after_help = "What is not up is left alone.\n\nExamples:\n  bearerctl stop ap0")]
+    #[command(
+        after_help = "What is not up is left alone. Of a service network, name the access point that is up: show tells it.\n\n\
+            Examples:\n  bearerctl stop ap0"
+    )]
     Stop(Named),
     /// Explain why things are as they are
     #[command(
@@ -276,6 +282,21 @@ pub(crate) struct Open {
     /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) choosing: Choosing,
+}
+
+/// What a user choice is made. At a terminal it is asked for; elsewhere the most preferred is taken.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Choosing {
+    /// Of a user choice, take this one of its choices, and do not ask: identifier, name or interface name
+    #[arg(long, value_name = "ID")]
+    pub(crate) choose: Option<String>,
+
+    /// Ask nobody: of a user choice, take the most preferred
+    #[arg(long, conflicts_with = "choose")]
+    pub(crate) background: bool,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +308,9 @@ pub(crate) struct Run {
     /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) choosing: Choosing,
 
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]

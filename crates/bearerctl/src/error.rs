@@ -32,6 +32,12 @@ pub(crate) enum Error {
     NotOpenInTime { name: String, within: Duration },
     #[error("{name} was still up after {}", humantime::format_duration(*within))]
     NotStoppedInTime { name: String, within: Duration },
+    #[error("{0} is no user choice, so there is nothing to choose; leave --choose out")]
+    NothingToChoose(String),
+    #[error("{wanted} cannot be chosen for {name} now{}", choices(there.as_deref()))]
+    NoSuchChoice { wanted: String, name: String, there: Option<String> },
+    #[error("{name} is not open in a session of this program, so there is nothing to stop{}", stop_instead(members))]
+    NotOpen { name: String, members: Vec<String> },
     #[error("ended by {signal} before {name} was {wanted}")]
     Interrupted { name: String, signal: Signal, wanted: &'static str },
     #[error(transparent)]
@@ -89,6 +95,18 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
 }
 
+fn choices(there: Option<&str>) -> String {
+    there.map_or_else(|| ": it is not available".to_owned(), |there| format!("; there is {there}"))
+}
+
+fn stop_instead(members: &[String]) -> String {
+    match members {
+        [] => String::new(),
+        [member] => format!("; take its access point down: bearerctl stop {member}"),
+        several => format!("; take its access points down, each by its name: {}", several.join(", ")),
+    }
+}
+
 fn profiles(there: &[String]) -> String {
     match there {
         [] => "; there is none at all: begin with bearerctl profile new".to_owned(),
@@ -121,6 +139,10 @@ impl Error {
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure) => ExitCode::of_failure(&failure.reason),
             Self::Ended(..) => ExitCode::SESSION_ENDED,
+            Self::NothingToChoose(_) => ExitCode::USAGE,
+            Self::NoSuchChoice { there: None, .. } => ExitCode::NOT_AVAILABLE,
+            Self::NoSuchChoice { there: Some(_), .. } => ExitCode::NO_SUCH_CONFIGURATION,
+            Self::NotOpen { .. } => ExitCode::NOT_SUPPORTED,
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => ExitCode::TIMED_OUT,
             Self::Interrupted { signal, .. } => ExitCode::of_signal(signal.number()),
             Self::SeveralSandboxes { .. } | Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
@@ -182,6 +204,9 @@ impl Error {
             }
             Self::Call(CallError::LimitReached(_)) => of_word(SessionError::OperationNotSupported, "LimitReached"),
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => of_word(SessionError::Unknown, "TimedOut"),
+            Self::NothingToChoose(_) => of_word(SessionError::OperationNotSupported, "NothingToChoose"),
+            Self::NoSuchChoice { .. } => of_word(SessionError::InvalidConfiguration, "NoSuchChoice"),
+            Self::NotOpen { .. } => of_word(SessionError::OperationNotSupported, "NotOpen"),
             Self::Interrupted { .. } => of_word(SessionError::SessionAborted, "Interrupted"),
             Self::Command(..) => of_word(SessionError::Unknown, "CommandNotStarted"),
             Self::Lab(LabError::NamespacesForbidden { .. }) => {

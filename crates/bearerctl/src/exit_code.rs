@@ -7,12 +7,14 @@ pub(crate) struct ExitCode(u8);
 impl ExitCode {
     pub(crate) const OK: Self = Self(0);
     pub(crate) const FAILURE: Self = Self(1);
+    pub(crate) const USAGE: Self = Self(2);
     pub(crate) const NO_SUCH_CONFIGURATION: Self = Self(3);
     pub(crate) const NOT_AVAILABLE: Self = Self(4);
     pub(crate) const NOT_SUPPORTED: Self = Self(5);
     pub(crate) const TIMED_OUT: Self = Self(6);
     pub(crate) const SESSION_ENDED: Self = Self(7);
     pub(crate) const OWNED: Self = Self(8);
+    pub(crate) const NOT_CHOSEN: Self = Self(9);
     pub(crate) const COMMAND_NOT_STARTED: Self = Self(126);
     pub(crate) const COMMAND_NOT_FOUND: Self = Self(127);
 
@@ -30,13 +32,16 @@ impl ExitCode {
     pub(crate) const fn of_failure(reason: &FailureReason) -> Self {
         match reason {
             FailureReason::ConfigurationInvalid => Self::NO_SUCH_CONFIGURATION,
-            FailureReason::NotAvailable | FailureReason::NoCarrier => Self::NOT_AVAILABLE,
+            FailureReason::NotAvailable | FailureReason::NoCarrier | FailureReason::AllMembersFailed => {
+                Self::NOT_AVAILABLE
+            }
             FailureReason::MissingPrivilege(_)
             | FailureReason::ManagedElsewhere(_)
             | FailureReason::StrictReversePathFilter => Self::NOT_SUPPORTED,
             FailureReason::NoLease | FailureReason::ConnectTimeout => Self::TIMED_OUT,
             FailureReason::LinkLost | FailureReason::Stopped => Self::SESSION_ENDED,
             FailureReason::OwnedByAnotherProcess(_) => Self::OWNED,
+            FailureReason::NotChosen => Self::NOT_CHOSEN,
             _ => Self::FAILURE,
         }
     }

@@ -3,15 +3,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer::{CallError, Events, Manager, PropertyKey, Session, SessionEvent, SessionState};
+use netbearer::{
+    CallError, Configuration, Events, Identifier, Kind, Manager, PropertyKey, PropertyValue, Session, SessionEvent,
+    SessionState, StateFlags,
+};
 
 use crate::{
+    arguments::Choosing,
+    asking::{Asking, Progress},
     command::Context,
     error::Error,
     exit_code::ExitCode,
     reader::Reader,
     signals::{Signal, Signals},
-    timeline::{Place, Timeline},
+    timeline::{InUse, Place, Timeline},
     waiting::{Awaited, Waiting},
 };
 
@@ -64,22 +69,24 @@ impl<'a> Holder<'a> {
     }
 
     /// Opens the session, and returns when it is open.
-    pub(crate) async fn open(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+    pub(crate) async fn open(&mut self, timeout: Option<Duration>, choosing: &Choosing) -> Result<(), Error> {
         let name = self.name();
+        let mut asking = Asking::prepare(&self.manager, &self.session, choosing).await?;
         self.timeline.begin();
         let accepted = self.session.open().await;
         if let Err(error) = accepted {
-            self.tell_what_came()?;
+            self.tell_what_came().await?;
             return Err(match error {
                 CallError::NotSupported(failure) => Error::NotOpened(name, failure),
                 other => other.into(),
             });
         }
-        if self.wait_for_opened(timeout).await? {
+        if self.wait_for_opened(timeout, &mut asking).await? {
+            asking.check(&self.manager, &self.session).await?;
             // What has come after Opened, a loss perhaps, is for whoever waits next.
             return Ok(());
         }
-        self.tell_what_came()?;
+        self.tell_what_came().await?;
         let snapshot = self.session.snapshot();
         match (snapshot.failure, timeout) {
             (Some(failure), _) => Err(Error::NotOpened(name, failure)),
@@ -88,10 +95,10 @@ impl<'a> Holder<'a> {
         }
     }
 
-    async fn wait_for_opened(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+    async fn wait_for_opened(&mut self, timeout: Option<Duration>, asking: &mut Asking) -> Result<bool, Error> {
         let mut waiting = Waiting::begin(self.context.output);
         let awaited = self.awaited(&waiting).await;
-        let Self { session, events, timeline, signals, reader, .. } = self;
+        let Self { context, manager, session, events, timeline, signals, reader } = self;
         let name = session.configuration().name;
         let mut opened = pin!(session.wait_for_opened(timeout));
         loop {
@@ -101,7 +108,7 @@ impl<'a> Holder<'a> {
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
                     waiting.clear();
-                    timeline.tell(&event, session.interface().as_ref())?;
+                    tell(timeline, manager, session, &event).await?;
                     // From the moment it is told a signal ends the holding, no longer the opening.
                     if event == SessionEvent::Opened {
                         return Ok(true);
@@ -111,14 +118,25 @@ impl<'a> Holder<'a> {
                     let opened = opened?;
                     waiting.clear();
                     while opened && let Some(event) = events.try_next() {
-                        timeline.tell(&event, session.interface().as_ref())?;
+                        tell(timeline, manager, session, &event).await?;
                         if event == SessionEvent::Opened {
                             break;
                         }
                     }
                     return Ok(opened);
                 }
-                () = waiting.tick(), if awaited.is_some() => {
+                progress = asking.next(context.output) => match progress {
+                    Progress::Asked => {
+                        waiting.clear();
+                        asking.put(context.output);
+                    }
+                    Progress::Answered(answer) => {
+                        asking.give(answer).await?;
+                        waiting.begin_anew();
+                    }
+                },
+                // The line is the question's while somebody is asked.
+                () = waiting.tick(), if awaited.is_some() && !asking.is_asking() => {
                     if let Some(awaited) = &awaited {
                         waiting.show(format_args!("{awaited}; press Ctrl-C to give up"));
                     }
@@ -144,7 +162,7 @@ impl<'a> Holder<'a> {
             () = self.reader.gone() => Err(nobody_reads()),
             event = self.events.next() => {
                 let event = event.ok_or(CallError::ServiceGone)?;
-                self.timeline.tell(&event, self.session.interface().as_ref())?;
+                tell(&self.timeline, &self.manager, &self.session, &event).await?;
                 Ok(Happening::Event(event))
             }
         }
@@ -160,16 +178,22 @@ impl<'a> Holder<'a> {
 
     /// Takes the access point down, and returns when it is down; `within` bounds the wait. False if it was not up.
     pub(crate) async fn stop(&mut self, within: Duration) -> Result<bool, Error> {
-        let name = self.name();
-        if !matches!(self.session.state(), SessionState::Connected | SessionState::Connecting | SessionState::Closing) {
+        let Configuration { name, kind, .. } = self.session.configuration();
+        if kind == Kind::InternetAccessPoint
+            && !matches!(
+                self.session.state(),
+                SessionState::Connected | SessionState::Connecting | SessionState::Closing
+            )
+        {
             return Ok(false);
         }
         self.timeline.begin();
         let accepted = self.session.stop().await;
         if let Err(error) = accepted {
-            self.tell_what_came()?;
+            self.tell_what_came().await?;
             return Err(match error {
                 CallError::NotSupported(failure) => Error::NotStopped(name, failure),
+                CallError::NotOpen(_) => Error::NotOpen { name, members: self.members_that_are_up().await? },
                 other => other.into(),
             });
         }
@@ -185,11 +209,22 @@ impl<'a> Holder<'a> {
         }
         // A refusal is told right after the state; an answer of the service comes after both.
         self.session.property(PropertyKey::ActiveConfiguration).await?;
-        self.tell_what_came()?;
+        self.tell_what_came().await?;
         match self.session.error() {
             Some(failure) => Err(Error::NotStopped(name, failure)),
             None => Ok(true),
         }
+    }
+
+    async fn members_that_are_up(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        for member in self.session.configuration().children {
+            let member = self.manager.configuration(&member).await?;
+            if member.state_flags == StateFlags::Active {
+                names.push(member.name);
+            }
+        }
+        Ok(names)
     }
 
     /// Gives the session back in order, telling the events of that. Another signal ends the program at once, if it comes
@@ -198,7 +233,8 @@ impl<'a> Holder<'a> {
         // A service that is gone has nothing to close.
         let _ = self.session.close().await;
         let told = self.shut_down().await;
-        told.and(self.tell_what_came())
+        let rest = self.tell_what_came().await;
+        told.and(rest)
     }
 
     async fn shut_down(&mut self) -> Result<(), Error> {
@@ -222,7 +258,8 @@ impl<'a> Holder<'a> {
                 Some(event) = events.next() => {
                     waiting.clear();
                     // Nobody may read it any more; the link goes down all the same.
-                    told = told.and(timeline.tell(&event, session.interface().as_ref()));
+                    let outcome = tell(timeline, manager, session, &event).await;
+                    told = told.and(outcome);
                 }
                 () = &mut down => return told,
                 () = waiting.tick(), if awaited.is_some() => {
@@ -234,12 +271,41 @@ impl<'a> Holder<'a> {
         }
     }
 
-    fn tell_what_came(&mut self) -> Result<(), Error> {
+    async fn tell_what_came(&mut self) -> Result<(), Error> {
         while let Some(event) = self.events.try_next() {
-            self.timeline.tell(&event, self.session.interface().as_ref())?;
+            tell(&self.timeline, &self.manager, &self.session, &event).await?;
         }
         Ok(())
     }
+}
+
+/// Tells an event of the session, with what it uses if it has just come to it.
+async fn tell(timeline: &Timeline, manager: &Manager, session: &Session, event: &SessionEvent) -> Result<(), Error> {
+    let in_use = if *event == SessionEvent::Opened { in_use(manager, session).await } else { None };
+    timeline.tell(event, session.interface().as_ref(), in_use.as_ref())
+}
+
+/// None on an access point, and if it has been lost again already.
+async fn in_use(manager: &Manager, session: &Session) -> Option<InUse> {
+    let kind = session.configuration().kind;
+    if kind == Kind::InternetAccessPoint {
+        return None;
+    }
+    let read = async |key| match session.property(key).await {
+        Ok(Some(PropertyValue::Text(identifier))) if !identifier.is_empty() => {
+            manager.configuration(&Identifier::new(identifier)).await.ok()
+        }
+        _ => None,
+    };
+    let active = read(PropertyKey::ActiveConfiguration).await?;
+    let choice = read(PropertyKey::UserChoiceConfiguration).await;
+    let network = choice.as_ref().filter(|choice| choice.kind == Kind::ServiceNetwork);
+    let words = match network {
+        Some(network) => format!("{}, of {}", active.name, network.name),
+        None => active.name,
+    };
+    let user_choice_configuration = choice.map(|choice| choice.identifier);
+    Some(InUse { active_configuration: active.identifier, user_choice_configuration, words })
 }
 
 const fn is_impatient(since_the_first: Duration) -> bool {

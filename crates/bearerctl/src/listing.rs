@@ -1,6 +1,6 @@
 use netbearer::{
-    CallError, Capabilities, Configuration, Families, FullTunnel, Interface, Manager, SessionState, StateFlags,
-    Steering,
+    CallError, Capabilities, Configuration, Families, FullTunnel, Identifier, Interface, Kind, Manager, SessionState,
+    StateFlags, Steering,
 };
 use serde::Serialize;
 
@@ -18,6 +18,12 @@ pub(crate) struct Listing {
     pub(crate) interface: Option<Interface>,
     /// Whose packets go where, as far as it is not as usual.
     pub(crate) steering: Option<Steering>,
+    /// Of a service network, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) members: Vec<Listing>,
+    /// Of a service network, the member that is shown: the most preferred one that is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_use: Option<Identifier>,
 }
 
 impl Listing {
@@ -26,7 +32,15 @@ impl Listing {
         configuration.proxy = configuration.proxy.without_password();
         let default = manager.default_configuration().await?;
         let session = manager.session(&configuration).await?;
-        let interface = manager.interface(&configuration.identifier).await?;
+        let is_access_point = configuration.kind == Kind::InternetAccessPoint;
+        let interface =
+            if is_access_point { manager.interface(&configuration.identifier).await? } else { session.interface() };
+        let mut members = Vec::new();
+        for member in &configuration.children {
+            members.push(Box::pin(Self::new(manager, manager.configuration(member).await?)).await?);
+        }
+        let up = members.iter().find(|member| member.state == SessionState::Connected);
+        let in_use = up.map(|member| member.configuration.identifier.clone());
         let steering = manager.steering(&configuration.identifier).await?;
         Ok(Self {
             state: session.state(),
@@ -35,17 +49,26 @@ impl Listing {
             adopted: configuration.state_flags == StateFlags::Active,
             interface,
             steering,
+            members,
+            in_use,
             configuration,
         })
     }
 
-    /// Everything there is.
+    /// Everything there is: access points, service networks, and user choices.
     pub(crate) async fn all(manager: &Manager) -> Result<Vec<Self>, CallError> {
+        let mut configurations = manager.configurations(None).await?;
+        configurations.extend(manager.user_choices().await?);
+        configurations.sort_by_key(|configuration| configuration.kind);
         let mut all = Vec::new();
-        for configuration in manager.configurations(None).await? {
+        for configuration in configurations {
             all.push(Self::new(manager, configuration).await?);
         }
         Ok(all)
+    }
+
+    pub(crate) fn is_access_point(&self) -> bool {
+        self.configuration.kind == Kind::InternetAccessPoint
     }
 
     pub(crate) fn may_start(&self) -> bool {
@@ -54,15 +77,33 @@ impl Listing {
 
     /// How usable it is, in plain words.
     pub(crate) fn state_words(&self) -> &'static str {
-        match (self.state, self.configuration.state_flags) {
-            (SessionState::Connecting, _) => "being brought up",
-            (SessionState::Closing, _) => "being taken down",
-            (_, StateFlags::Active) => "up",
-            (_, StateFlags::Discovered) => "can be opened",
-            (_, StateFlags::Defined) if self.interface.is_none() => "unplugged",
-            (_, StateFlags::Defined) => "no carrier",
-            (_, StateFlags::Undefined) => "unknown",
+        match (self.state, self.configuration.kind, self.configuration.state_flags) {
+            (SessionState::Connecting, ..) => "being brought up",
+            (SessionState::Closing, ..) => "being taken down",
+            (SessionState::Connected, Kind::UserChoice, _) => "up",
+            (SessionState::NotAvailable, Kind::UserChoice, _) => "nothing to choose",
+            (_, Kind::ServiceNetwork, StateFlags::Defined) if self.members.is_empty() => "no member is there",
+            (_, Kind::ServiceNetwork, StateFlags::Defined) => "no member can be opened",
+            (_, _, StateFlags::Defined) if self.interface.is_none() => "unplugged",
+            (_, _, StateFlags::Defined) => "no carrier",
+            (_, _, flags) => flag_words(flags),
         }
+    }
+
+    /// The interface: of a service network, that of the member in use.
+    pub(crate) fn interface_name(&self) -> &str {
+        let up = self.interface.as_ref().map(|interface| interface.name.as_str());
+        self.configuration.interface_name.as_deref().or(up).unwrap_or_default()
+    }
+
+    /// The names of its members, the most preferred first.
+    pub(crate) fn member_names(&self) -> Vec<&str> {
+        self.members.iter().map(|member| member.configuration.name.as_str()).collect()
+    }
+
+    /// The member that is shown, with what is known of it.
+    pub(crate) fn member_in_use(&self) -> Option<&Self> {
+        self.members.iter().find(|member| Some(&member.configuration.identifier) == self.in_use.as_ref())
     }
 
     /// The usable addresses, without the gateways.
@@ -91,6 +132,26 @@ impl Listing {
     /// Who keeps it up.
     pub(crate) fn used_by(&self) -> &'static str {
         if self.adopted { "others (adopted)" } else { "" }
+    }
+}
+
+/// What it is, in plain words: of an access point, what carries its traffic.
+pub(crate) fn kind_words(configuration: &Configuration) -> String {
+    match configuration.kind {
+        Kind::InternetAccessPoint => configuration.bearer_type.to_string(),
+        Kind::ServiceNetwork => "service network".to_owned(),
+        Kind::UserChoice => "user choice".to_owned(),
+        _ => "invalid".to_owned(),
+    }
+}
+
+/// How usable something is of which nothing but its flags is known, in plain words.
+pub(crate) const fn flag_words(flags: StateFlags) -> &'static str {
+    match flags {
+        StateFlags::Active => "up",
+        StateFlags::Discovered => "can be opened",
+        StateFlags::Defined => "cannot be opened now",
+        StateFlags::Undefined => "unknown",
     }
 }
 

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod arguments;
+mod asking;
 mod child;
 mod command;
 mod error;
@@ -14,6 +15,7 @@ mod output;
 mod reader;
 mod redaction;
 mod signals;
+mod terminal;
 mod timeline;
 mod waiting;
 

@@ -45,6 +45,12 @@ impl Output {
         }
     }
 
+    /// A question to a person, on the same line as whose answer the cursor stays.
+    pub(crate) fn prompt(self, text: &str) {
+        let mut errors = AutoStream::new(io::stderr(), self.color).lock();
+        let _ = write!(errors, "{text}").and_then(|()| errors.flush());
+    }
+
     /// An object for programs on standard error, where standard output belongs to somebody else.
     pub(crate) fn aside(self, object: &impl Serialize) {
         let _ = write_object(&mut io::stderr().lock(), object);

@@ -35,12 +35,32 @@ pub(crate) struct EventObject<'a, E> {
     pub(crate) event: &'a E,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) configuration: Option<&'a Identifier>,
+    #[serde(flatten)]
+    pub(crate) in_use: Option<&'a InUse>,
     pub(crate) time: String,
+}
+
+/// What an open session on a service network or user choice uses.
+#[derive(Debug, Serialize)]
+pub(crate) struct InUse {
+    /// The access point.
+    pub(crate) active_configuration: Identifier,
+    /// What the user choice has come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_choice_configuration: Option<Identifier>,
+    /// The same for people.
+    #[serde(skip)]
+    pub(crate) words: String,
 }
 
 impl<'a, E> EventObject<'a, E> {
     pub(crate) fn new(event: &'a E, configuration: Option<&'a Identifier>) -> Self {
-        Self { event, configuration, time: humantime::format_rfc3339_micros(SystemTime::now()).to_string() }
+        Self {
+            event,
+            configuration,
+            in_use: None,
+            time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+        }
     }
 }
 
@@ -54,12 +74,21 @@ impl Timeline {
         self.began = Instant::now();
     }
 
-    /// Tells an event; `interface` is the session's, for the states that have one.
-    pub(crate) fn tell(&self, event: &SessionEvent, interface: Option<&Interface>) -> Result<(), Error> {
-        let object = EventObject::new(event, Some(&self.configuration));
+    /// Tells an event; `interface` is the session's, for the states that have one, and `in_use` what it has come to, for
+    /// Opened.
+    pub(crate) fn tell(
+        &self,
+        event: &SessionEvent,
+        interface: Option<&Interface>,
+        in_use: Option<&InUse>,
+    ) -> Result<(), Error> {
+        let object = EventObject { in_use, ..EventObject::new(event, Some(&self.configuration)) };
         match (self.place, self.output.json) {
             (Place::StandardOutput, true) => self.output.object(&object),
-            (Place::StandardOutput, false) => self.output.line(&line(self.began.elapsed(), event, interface)),
+            (Place::StandardOutput, false) => {
+                let detail = in_use.map(|in_use| format!("with {}", in_use.words));
+                self.output.line(&line(self.began.elapsed(), event, interface, detail.as_deref()))
+            }
             (Place::Aside, true) => {
                 self.output.aside(&object);
                 Ok(())
@@ -70,8 +99,14 @@ impl Timeline {
 }
 
 /// An event in a line.
-pub(crate) fn line(since: Duration, event: &SessionEvent, interface: Option<&Interface>) -> String {
+pub(crate) fn line(
+    since: Duration,
+    event: &SessionEvent,
+    interface: Option<&Interface>,
+    remark: Option<&str>,
+) -> String {
     let (word, detail) = describe(event, interface);
+    let detail = remark.map_or(detail, str::to_owned);
     let style = style(event);
     let time = format!("+{:.3} s", since.as_secs_f64());
     let begin = format!("{DIM}{time:>10}{DIM:#}  {style}");

@@ -60,6 +60,13 @@ impl Waiting {
         bar.tick();
     }
 
+    /// Begins anew, as something else is waited for.
+    pub(crate) fn begin_anew(&mut self) {
+        self.clear();
+        self.begun = Instant::now();
+        self.next = self.next.map(|_| self.begun + PATIENCE);
+    }
+
     /// Makes room for a line; what is shown comes back with the next picture.
     pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -106,18 +113,19 @@ impl Awaited {
 impl fmt::Display for Awaited {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Configuration { identifier, name, kind, children, .. } = &self.configuration;
-        let steps = std::iter::once(identifier).chain(children).filter_map(|one| Some((one, self.steps.of(one)?)));
+        // What a user choice has come to is told when it is open: by then it may be anything.
+        let others = self.names.keys().filter(|_| *kind == Kind::UserChoice);
+        let steps = std::iter::once(identifier)
+            .chain(children)
+            .chain(others)
+            .filter_map(|one| Some((one, self.steps.of(one)?)));
         let mut is_first = true;
         for (one, step) in steps {
             let name = self.names.get(one).map_or(one.as_str(), String::as_str);
             write!(formatter, "{}{}", if is_first { "" } else { "; " }, words(step, name))?;
             is_first = false;
         }
-        match (is_first, kind) {
-            (false, _) => Ok(()),
-            (true, Kind::UserChoice) => write!(formatter, "waiting for somebody to choose for {name}"),
-            (true, _) => write!(formatter, "waiting for {name}"),
-        }
+        if is_first { write!(formatter, "waiting for {name}") } else { Ok(()) }
     }
 }
 

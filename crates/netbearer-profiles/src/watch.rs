@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// An editor or a package writes several files, and each in several steps: they are read when it has been quiet for so long.
-const QUIET: Duration = Duration::from_millis(50);
+/// Sessions on what was removed are to hear of it within 50 ms (scenario 13).
+const QUIET: Duration = Duration::from_millis(20);
 /// Somebody who never ends does not keep everybody else waiting for longer than this.
 const LONGEST: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ use netbearer_kernel::BootClock;
 use netbearer_names::NamePlaces;
 use netbearer_service::{Audience, ServiceHandle};
 use netbearer_types::{
-    Capabilities, Configuration, Identifier, Interface, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
+    Capabilities, Configuration, Identifier, Interface, Kind, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
     Steering,
 };
 
@@ -165,6 +165,14 @@ impl Manager {
         Ok(self.connection.service.call(move |core, _| core.configurations(filter)).await?)
     }
 
+    /// All user choices, which are not among [`Manager::configurations`]: for people who look for what they can name.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn user_choices(&self) -> Result<Vec<Configuration>, CallError> {
+        Ok(self.connection.service.call(|core, _| core.user_choices()).await?)
+    }
+
     /// The configuration a program without wishes of its own should open; none if nothing can be opened.
     ///
     /// # Errors
@@ -183,8 +191,8 @@ impl Manager {
         Ok(found.unwrap_or_else(|| Configuration::invalid(identifier.clone())))
     }
 
-    /// The configuration that a person means: by identifier, else by name, else by interface name. The default one if
-    /// nothing is named.
+    /// The configuration that a person means: by identifier, else by name, else by interface name, else by the name of the
+    /// file that a service network or user choice is from. The default one if nothing is named.
     ///
     /// # Errors
     /// When there is none, with near names; or several, with their identifiers.
@@ -194,12 +202,12 @@ impl Manager {
             return self.default_configuration().await.map_err(gone)?.ok_or(FindError::NoDefault);
         };
         let mut all = self.configurations(None).await.map_err(gone)?;
-        let choices = self.connection.service.call(|core, _| core.user_choices()).await;
-        all.extend(choices.map_err(|_| FindError::ServiceGone)?);
-        let by: [fn(&Configuration) -> Option<&str>; 3] = [
+        all.extend(self.user_choices().await.map_err(gone)?);
+        let by: [fn(&Configuration) -> Option<&str>; 4] = [
             |configuration| Some(configuration.identifier.as_str()),
             |configuration| Some(configuration.name.as_str()),
             |configuration| configuration.interface_name.as_deref(),
+            file_name,
         ];
         for key in by {
             let found: Vec<&Configuration> = all.iter().filter(|one| key(one) == Some(wanted)).collect();
@@ -322,6 +330,14 @@ impl Manager {
     /// Closes every session of this service, takes down what is ours, and ends it. Returns when that has happened.
     pub async fn shutdown(&self) {
         self.connection.service.shutdown().await;
+    }
+}
+
+fn file_name(configuration: &Configuration) -> Option<&str> {
+    match configuration.kind {
+        Kind::ServiceNetwork => configuration.identifier.as_str().strip_prefix("service-"),
+        Kind::UserChoice => configuration.identifier.as_str().strip_prefix("choice-"),
+        _ => None,
     }
 }
 

@@ -1,8 +1,12 @@
 use comfy_table::{Table, presets};
 
-use crate::{command::Context, error::Error, listing::Listing};
+use crate::{
+    command::Context,
+    error::Error,
+    listing::{Listing, kind_words},
+};
 
-const HEADER: [&str; 8] = ["", "NAME", "IDENTIFIER", "BEARER", "STATE", "INTERFACE", "ADDRESSES", "USED BY"];
+const HEADER: [&str; 8] = ["", "NAME", "IDENTIFIER", "KIND", "STATE", "INTERFACE", "ADDRESSES", "USED BY"];
 
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
     let manager = context.manager().await?;
@@ -25,18 +29,24 @@ pub(crate) async fn run(context: &Context) -> Result<(), Error> {
 fn table(listings: &[Listing]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_header(HEADER);
+    let has_members = listings.iter().any(|listing| !listing.members.is_empty());
+    if has_members {
+        table.set_header(HEADER.into_iter().chain(["MEMBERS"]));
+    }
     for listing in listings {
         let configuration = &listing.configuration;
-        table.add_row([
+        let members = has_members.then(|| listing.member_names().join(", "));
+        let cells = [
             if listing.default { "*" } else { "" }.to_owned(),
             configuration.name.clone(),
             configuration.identifier.to_string(),
-            configuration.bearer_type.to_string(),
+            kind_words(configuration),
             listing.state_words().to_owned(),
-            configuration.interface_name.clone().unwrap_or_default(),
+            listing.interface_name().to_owned(),
             listing.addresses().join("\n"),
             listing.used_by().to_owned(),
-        ]);
+        ];
+        table.add_row(cells.into_iter().chain(members));
     }
     table.to_string()
 }

@@ -9,6 +9,7 @@ use netbearer::{CallError, Configuration, Identifier, Manager, ManagerEvent, Ses
 use crate::{
     command::Context,
     error::Error,
+    listing::kind_words,
     output::{DIM, Output},
     reader::Reader,
     signals::Signals,
@@ -125,10 +126,10 @@ fn time() -> String {
 pub(crate) fn describe(event: &ManagerEvent) -> String {
     match event {
         ManagerEvent::ConfigurationAdded { configuration } => {
-            format!("{}: added, {}, {}", configuration.name, configuration.bearer_type, configuration.state_flags)
+            format!("{}: added, {}, {}", configuration.name, kind_words(configuration), configuration.state_flags)
         }
         ManagerEvent::ConfigurationChanged { configuration } => {
-            format!("{}: changed, {}, {}", configuration.name, configuration.bearer_type, configuration.state_flags)
+            format!("{}: changed, {}, {}", configuration.name, kind_words(configuration), configuration.state_flags)
         }
         ManagerEvent::ConfigurationRemoved { identifier } => format!("{identifier}: removed"),
         ManagerEvent::OnlineStateChanged { online: true } => "the machine is online".to_owned(),

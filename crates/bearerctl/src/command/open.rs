@@ -16,7 +16,7 @@ pub(crate) async fn run(context: &Context, arguments: &Open) -> Result<(), Error
 }
 
 async fn hold(context: &Context, holder: &mut Holder<'_>, arguments: &Open) -> Result<(), Error> {
-    holder.open(arguments.timeout).await?;
+    holder.open(arguments.timeout, &arguments.choosing).await?;
     context.output.hint(&format!("holding {}; press Ctrl-C to close", holder.name()));
     loop {
         match holder.next().await? {

@@ -20,7 +20,7 @@ pub(crate) async fn run(context: &Context, arguments: &Run) -> Result<ExitCode, 
 }
 
 async fn hold(context: &Context, holder: &mut Holder<'_>, arguments: &Run) -> Result<ExitCode, Error> {
-    holder.open(arguments.timeout).await?;
+    holder.open(arguments.timeout, &arguments.choosing).await?;
     // clap requires one.
     let Some((program, rest)) = arguments.command.split_first() else { return Ok(ExitCode::OK) };
     let mut running = Command::new(program)

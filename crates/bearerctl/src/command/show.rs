@@ -26,10 +26,12 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("name", configuration.name.clone()),
         ("identifier", configuration.identifier.to_string()),
         ("kind", configuration.kind.to_string()),
-        ("bearer", configuration.bearer_type.to_string()),
+        ("bearer", if listing.is_access_point() { configuration.bearer_type.to_string() } else { String::new() }),
         ("state", format!("{} ({}, {})", listing.state_words(), listing.state, configuration.state_flags)),
         ("used by", listing.used_by().to_owned()),
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
+        ("members", list(listing.members.iter().map(member))),
+        ("in use", listing.member_in_use().map(|member| member.configuration.name.clone()).unwrap_or_default()),
         ("default", if listing.default { "yes" } else { "no" }.to_owned()),
         ("purpose", purpose(configuration.purpose).to_owned()),
         ("metered", if configuration.metered { "yes" } else { "" }.to_owned()),
@@ -55,6 +57,10 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
     facts.push(("full-tunnel VPN", listing.tunnel().unwrap_or_default()));
     facts.extend(listing.warnings().iter().map(|warning| ("warning", warning.clone())));
     facts
+}
+
+fn member(member: &Listing) -> String {
+    format!("{} ({})", member.configuration.name, member.state_words())
 }
 
 /// As profiles write it; nothing where nothing is said.

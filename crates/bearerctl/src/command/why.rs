@@ -1,4 +1,4 @@
-use netbearer::{BearerType, Decision, FindError, Identifier, Manager, StateFlags, Subject};
+use netbearer::{BearerType, Decision, FindError, Identifier, Kind, Manager, SessionState, StateFlags, Subject};
 use serde::Serialize;
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     output::{BOLD, DIM},
 };
 
-/// What an access point is, and what follows from that.
+/// What a configuration is, and what follows from that.
 #[derive(Serialize)]
 struct Explained {
     #[serde(flatten)]
@@ -52,8 +52,18 @@ async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> 
     let mut decisions = manager.decisions().await?;
     let configurations = match manager.find(Some(wanted)).await {
         Ok(configuration) => {
-            decisions.retain(|decision| is_about(&decision.subject, &configuration.identifier));
-            vec![Explained::new(Listing::new(manager, configuration).await?)]
+            let network = Listing::new(manager, configuration).await?;
+            // What happened to its members explains it as well.
+            let members = network.configuration.children.clone();
+            let mut explained = vec![Explained::new(network)];
+            for member in &members {
+                explained.push(Explained::new(Listing::new(manager, manager.configuration(member).await?).await?));
+            }
+            let is_concerned = |subject: &Subject| {
+                explained.iter().any(|one| is_about(subject, &one.listing.configuration.identifier))
+            };
+            decisions.retain(|decision| is_concerned(&decision.subject));
+            explained
         }
         Err(error) => {
             decisions
@@ -114,8 +124,22 @@ impl Explained {
     }
 }
 
+fn what_opening_does(listing: &Listing) -> String {
+    if listing.may_start() {
+        return "opening takes the most preferred member that is up, else brings the most preferred one up that can be, and \
+            the next if that fails"
+            .to_owned();
+    }
+    "opening takes the most preferred member that is up, and this process can start and stop none of them".to_owned()
+}
+
 fn what_it_is(listing: &Listing) -> String {
     let flags = listing.configuration.state_flags;
+    match listing.configuration.kind {
+        Kind::ServiceNetwork => return format!("is {flags}: {}", what_its_members_are(listing)),
+        Kind::UserChoice => return what_can_be_chosen(listing.state).to_owned(),
+        _ => {}
+    }
     let what = match flags {
         StateFlags::Active => {
             let addresses = listing.addresses().join(", ");
@@ -131,7 +155,37 @@ fn what_it_is(listing: &Listing) -> String {
     format!("is {flags}: it {what}")
 }
 
+fn what_its_members_are(listing: &Listing) -> String {
+    let usable = |member: &&Listing| member.configuration.state_flags.contains(StateFlags::Discovered);
+    let usable: Vec<&str> =
+        listing.members.iter().filter(usable).map(|member| member.configuration.name.as_str()).collect();
+    match (listing.member_in_use(), usable.as_slice()) {
+        (Some(member), _) => format!("{} is up, and it is the first of its members that is", member.configuration.name),
+        (None, []) if listing.members.is_empty() => "none of the members that its profile names is there".to_owned(),
+        (None, []) => "none of its members can be opened now".to_owned(),
+        (None, [one]) => format!("none of its members is up, and {one} could be opened now"),
+        (None, several) => format!("none of its members is up, and these could be opened now: {}", several.join(", ")),
+    }
+}
+
+/// A user choice is always Discovered, whatever there is to choose.
+const fn what_can_be_chosen(state: SessionState) -> &'static str {
+    match state {
+        SessionState::NotAvailable => "is a user choice: nothing can be chosen now",
+        SessionState::Connected => "is a user choice: something of what can be chosen is up",
+        _ => "is a user choice: nothing of what can be chosen is up",
+    }
+}
+
 fn what_can_be_done(listing: &Listing) -> String {
+    match listing.configuration.kind {
+        Kind::ServiceNetwork => return what_opening_does(listing),
+        Kind::UserChoice => {
+            return "opened at a terminal it asks if there are several, elsewhere the most preferred is taken"
+                .to_owned();
+        }
+        _ => {}
+    }
     let adopted = listing.adopted;
     if listing.may_start() {
         return if adopted {

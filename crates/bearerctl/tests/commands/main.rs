@@ -17,6 +17,7 @@ mod packaging;
 mod profiles;
 mod reporting;
 mod running;
+mod service_networks;
 mod stage;
 mod steering;
 mod stopping;

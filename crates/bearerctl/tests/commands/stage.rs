@@ -150,6 +150,12 @@ impl Stage {
         self.spawn(self.lab.machine().command("sh").args(["-c", script]))
     }
 
+    /// Starts another program, which starts ours, with an input.
+    pub(crate) fn start_with_input(&self, program: &str, arguments: &[&str]) -> (Running, ChildStdin) {
+        let command = self.lab.machine().command(program).args(arguments);
+        Running::start_with_input(self.with_directories(command))
+    }
+
     fn spawn(&self, command: NamespaceCommand<'_>) -> Running {
         Running::start(self.with_directories(command))
     }

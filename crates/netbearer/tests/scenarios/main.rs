@@ -22,6 +22,7 @@ mod loss;
 mod managers;
 mod name_servers;
 mod opening;
+mod profile_changes;
 mod profiles;
 mod properties;
 mod routing;

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read},
     net::{IpAddr, SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -71,9 +71,18 @@ impl Stage {
 
     /// Writes a file of the configuration directory.
     pub(crate) fn write_configuration(&self, file: &str, text: &str) {
-        let path = Directories::below(self.directory.path()).configuration.join(file);
+        let path = self.configuration_file(file);
         std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory");
         std::fs::write(path, text).expect("the file is written");
+    }
+
+    /// Removes a file of the configuration directory.
+    pub(crate) fn remove_configuration(&self, file: &str) {
+        std::fs::remove_file(self.configuration_file(file)).expect("it is there");
+    }
+
+    fn configuration_file(&self, file: &str) -> PathBuf {
+        Directories::below(self.directory.path()).configuration.join(file)
     }
 
     /// A reboot empties the runtime directory.

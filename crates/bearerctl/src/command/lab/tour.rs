@@ -325,7 +325,7 @@ impl Tour<'_> {
             seen.push((when, event, interface));
         }
         for (when, event, interface) in seen {
-            let line = timeline::line(when, &event, interface.as_ref());
+            let line = timeline::line(when, &event, interface.as_ref(), None);
             self.line(&format!("  {line}"))?;
             self.step.events.push((milliseconds(when), event));
         }

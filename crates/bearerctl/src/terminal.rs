@@ -1,0 +1,64 @@
+use std::{
+    io::{self, BufRead},
+    sync::mpsc,
+    thread,
+};
+
+use rustix::{
+    process::getpgrp,
+    termios::{isatty, tcgetpgrp},
+};
+use tokio::sync::mpsc as channel;
+
+/// The terminal of a person who can answer (`tty(4)`).
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    wanted: mpsc::Sender<()>,
+    lines: channel::UnboundedReceiver<Option<String>>,
+    is_reading: bool,
+}
+
+impl Terminal {
+    /// None if nobody would see a question on standard error, or could answer it: a job in the background would be stopped by
+    /// reading (SIGTTIN, `termios(3)`).
+    pub(crate) fn of_a_person() -> Option<Self> {
+        let (input, errors) = (rustix::stdio::stdin(), rustix::stdio::stderr());
+        let is_seen = isatty(input) && isatty(errors);
+        let is_in_foreground = tcgetpgrp(input).is_ok_and(|group| group == getpgrp());
+        if !is_seen || !is_in_foreground {
+            return None;
+        }
+        let (wanted, wishes) = mpsc::channel();
+        let (told, lines) = channel::unbounded_channel();
+        // It ends with the program: nothing wakes somebody who reads a terminal, and to make it non-blocking would concern
+        // whoever else has it. A line is read only when it is wanted, so that the rest is for who comes after.
+        let thread = thread::Builder::new().name("terminal".to_owned()).spawn(move || {
+            while let Ok(()) = wishes.recv() {
+                if told.send(read_line()).is_err() {
+                    return;
+                }
+            }
+        });
+        thread.ok().map(|_| Self { wanted, lines, is_reading: false })
+    }
+
+    /// The next line without its end; none at the end of input (Ctrl-D), or if the terminal is gone. May be dropped while
+    /// waiting.
+    pub(crate) async fn next_line(&mut self) -> Option<String> {
+        if !self.is_reading {
+            self.wanted.send(()).ok()?;
+            self.is_reading = true;
+        }
+        let line = self.lines.recv().await;
+        self.is_reading = false;
+        line.flatten()
+    }
+}
+
+fn read_line() -> Option<String> {
+    let mut line = Vec::new();
+    match io::stdin().lock().read_until(b'\n', &mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()),
+    }
+}
