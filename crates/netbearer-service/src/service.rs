@@ -184,8 +184,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         let now = self.clock.now();
         match event {
             Ok(EngineEvent::Report(report)) => {
-                self.note_step(&report.identifier, report.step());
+                let (identifier, step) = (report.identifier.clone(), report.step());
                 self.core.handle_report(*report, now);
+                // Sessions are told first: somebody waits for that.
+                self.carry_out();
+                self.note_step(&identifier, step);
             }
             Ok(EngineEvent::Removed(identifier, reason)) => {
                 self.note_step(&identifier, None);
@@ -223,12 +226,13 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     }
 
     fn carry_out(&mut self) {
+        let mut unhurried = Vec::new();
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
-                Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
-                Action::Names(links) => self.names.follow(links),
+                // Nobody waits for these, and nobody can ask for what comes of them before this returns.
+                Action::Count { .. } | Action::Names(_) => unhurried.push(action),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {
@@ -256,6 +260,13 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                         audience.manager_event(event.clone());
                     }
                 }
+            }
+        }
+        for action in unhurried {
+            match action {
+                Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
+                Action::Names(links) => self.names.follow(links),
+                _ => {}
             }
         }
         self.log_decisions();
