@@ -119,7 +119,11 @@ impl Core {
             && self.sessions.get(&id).is_some_and(|session| session.access_point() == Some(&member))
         {
             let state = self.access_point_state(access_point);
-            self.tell_state(id, state);
+            let told = self.sessions.get(&id).map(|session| session.told);
+            // Who goes on to a member that has to go down first is Connecting throughout.
+            if !(told == Some(SessionState::Connecting) && state == SessionState::Closing) {
+                self.tell_state(id, state);
+            }
         }
         outcome
     }
@@ -348,8 +352,13 @@ impl Core {
                 if let Some(member) = member {
                     self.detach(id, &member, now);
                 }
-                let may_try = !self.deadlines.contains_key(&id);
+                if !has_lost_one && let Some(way) = self.way_mut(id) {
+                    // A row of tries is over; a member that comes back is tried anew.
+                    way.failed.clear();
+                }
                 let candidates = self.candidates(id);
+                let is_at_hand = candidates.iter().any(|candidate| self.is_at_hand(candidate));
+                let may_try = is_at_hand || !self.deadlines.contains_key(&id);
                 let is_possible =
                     candidates.iter().any(|candidate| self.is_at_hand(candidate) || is_startable(candidate));
                 if has_lost_one {
@@ -384,7 +393,7 @@ impl Core {
     }
 
     /// Opens what was waited for; a user choice that has not been made is made now.
-    fn open_again(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+    pub(crate) fn open_again(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let is_resolved = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.resolved.as_ref()).is_some();
         if self.is_on(id, Kind::UserChoice) && !is_resolved {
             self.open_user_choice(id, now)
@@ -433,21 +442,24 @@ impl Core {
             self.sessions.get(id).is_some_and(|session| match session.interest {
                 Interest::Open { .. } => session.access_point().is_some(),
                 Interest::Waiting => true,
+                // Between two tries nothing is taken down.
+                Interest::Opening => session.properties.reconnect(),
                 _ => false,
             })
         };
-        let mut wanted: BTreeSet<Identifier> = BTreeSet::new();
-        for composite in self.composites.values().filter(|composite| composite.sessions.iter().any(is_open)) {
-            let networks = composite.sessions.iter().filter(|id| is_open(id)).filter_map(|id| self.network_of(*id));
-            for network in networks {
-                wanted.extend(self.members(network));
-            }
-        }
+        let sessions = self.composites.values().flat_map(|composite| composite.sessions.iter());
+        let networks: BTreeSet<&Identifier> = sessions
+            .filter(|id| is_open(id))
+            .filter_map(|id| self.network_of(*id))
+            .map(|network| &network.identifier)
+            .collect();
+        let networks = networks.into_iter().filter_map(|network| self.composites.get(network));
+        let wanted: BTreeSet<Identifier> = networks.flat_map(|network| self.members(network)).collect();
         let is_sensed = |access_point: &AccessPoint| {
             access_point.phase == Phase::Observed
                 && access_point.report.bearer_type.family() == BearerFamily::Wired
                 && access_point.may_start()
-                && access_point.link().is_some_and(|link| !link.administratively_up)
+                && access_point.link().is_some_and(|link| !link.administratively_up && has_no_addresses(link))
         };
         for identifier in self
             .access_points_where(|access_point| wanted.contains(access_point.identifier()) && is_sensed(access_point))
@@ -511,6 +523,11 @@ impl Core {
         self.usage.holder_watches(user);
         None
     }
+}
+
+/// What an administrator or another program has left on a link that is down would work again once it is up.
+fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
+    !link.interface.addresses.iter().any(netbearer_types::InterfaceAddress::is_usable)
 }
 
 /// It can be brought up now, or will be as soon as its teardown has ended.

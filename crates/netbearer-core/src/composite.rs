@@ -229,7 +229,8 @@ impl Core {
             if access_point.profile == profile {
                 continue;
             }
-            access_point.profile = profile;
+            let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
+            access_point.timers.shift(crate::timer::Timer::Linger, former_linger, access_point.profile.linger);
             let is_up = access_point.commanded.is_some();
             let applies = if is_up { "at the next bring-up" } else { "at once" };
             let inputs = vec![
@@ -257,13 +258,13 @@ impl Core {
                 Some(known) => {
                     let identifier = composite.identifier.clone();
                     (known.name, known.purpose, known.proxy) = (composite.name, composite.purpose, composite.proxy);
-                    if known.references != composite.references {
-                        known.references = composite.references;
-                        self.drop_former_members(&identifier, now);
-                    }
+                    known.references = composite.references;
                     self.unsettled.insert(identifier);
                 }
             }
+        }
+        for identifier in self.composites.keys().cloned().collect::<Vec<_>>() {
+            self.drop_former_members(&identifier, now);
         }
         if before != self.settings.profiles {
             self.publish(now);
@@ -273,18 +274,30 @@ impl Core {
     /// Sessions that use what is no member any more have lost their link.
     fn drop_former_members(&mut self, identifier: &Identifier, now: Moment) {
         let Some(composite) = self.composites.get(identifier) else { return };
-        let (members, name) = (self.members(composite), composite.name.clone());
+        let name = composite.name.clone();
         for id in composite.sessions.clone() {
+            let members = if self.forget_choice_that_is_none(id) { Vec::new() } else { self.ways_of(id) };
             let Some(session) = self.sessions.get(&id) else { continue };
             let Some(member) = session.access_point().filter(|member| !members.contains(member)).cloned() else {
                 continue;
             };
+            let session_holds = session.interest.holds();
             if session.interest == Interest::Opening {
                 let released = self.leave_member(id, &member, None, now);
                 if released == crate::ledger::Released::Last {
                     self.last_hold_gone(&member, now);
                 }
-                let _ = self.take_member(id, now);
+                let _ = self.open_again(id, now);
+            } else if session_holds && self.reconnects(id) {
+                // A lost link: another member is taken when everything has been decided.
+                let released = self.leave_member(id, &member, None, now);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.interest = Interest::Waiting;
+                }
+                self.tell_state(id, SessionState::Disconnected);
+                if released == crate::ledger::Released::Last {
+                    self.last_hold_gone(&member, now);
+                }
             } else {
                 let failure = no_member_any_more(&member, &name);
                 let state = self.composites.get(identifier).map_or(SessionState::Invalid, |composite| {
@@ -296,6 +309,31 @@ impl Core {
                 self.end_on_composite(id, state, failure, now);
             }
         }
+    }
+}
+
+impl Core {
+    /// True if a user choice had come to something that is no choice of it any more; now it has come to nothing.
+    fn forget_choice_that_is_none(&mut self, id: SessionId) -> bool {
+        let resolved = self.sessions.get(&id).and_then(|session| {
+            let composite = self.composites.get(&session.configuration.identifier)?;
+            Some((session.way.as_ref()?.resolved.clone()?, composite))
+        });
+        let Some((resolved, composite)) = resolved else { return false };
+        let is_there = self.composites.contains_key(&resolved) || self.access_points.contains_key(&resolved);
+        let is_chosen = |reference: &String| {
+            let network = self.referred_composite(reference, Kind::ServiceNetwork);
+            network.is_some_and(|network| network.identifier == resolved)
+                || self.referred_access_points(reference).any(|access_point| *access_point == resolved)
+        };
+        let is_choice = composite.references.is_empty() || composite.references.iter().any(is_chosen);
+        if is_there && is_choice {
+            return false;
+        }
+        if let Some(way) = self.way_mut(id) {
+            way.resolved = None;
+        }
+        true
     }
 }
 

@@ -67,6 +67,8 @@ impl Core {
                     vec![Input::new("cause", "open while lingering")],
                 );
                 self.tell_opened(id, now);
+                // Those who closed it, and still saw it, watch their service networks from now on.
+                self.tell_composites(identifier);
             }
             Phase::Enumerating | Phase::Starting | Phase::Closing(_) => {
                 self.hold(id, identifier, Interest::Opening, now);

@@ -37,6 +37,10 @@ impl Core {
         self.name();
         self.direct(identifier);
         self.tell_states(identifier);
+        if phase == Phase::Observed {
+            // It may be of use to a service network now, though it looks as before.
+            self.tell_composites(identifier);
+        }
     }
 
     /// Commands an access point's engine to go where its phase wants it, unless it was told so before.
@@ -124,6 +128,10 @@ impl Core {
     /// The session has its network.
     pub(crate) fn tell_opened(&mut self, id: SessionId, now: Moment) {
         if self.is_composite(id) {
+            if let Some(way) = self.way_mut(id) {
+                way.failed.clear();
+                way.failed_starts = 0;
+            }
             // It may have seen another member so far.
             self.tell_state(id, SessionState::Connected);
             self.touch_composite_of(id);

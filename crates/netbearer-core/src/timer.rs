@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use netbearer_types::Moment;
 
@@ -37,6 +37,13 @@ impl Timers {
 
     pub(crate) fn disarm_all(&mut self) {
         self.armed.clear();
+    }
+
+    /// An armed timer that was to take `before` shall take `after`.
+    pub(crate) fn shift(&mut self, timer: Timer, before: Duration, after: Duration) {
+        if let Some(deadline) = self.armed.get_mut(&timer) {
+            *deadline = Moment::ZERO + (*deadline - Moment::ZERO).saturating_sub(before) + after;
+        }
     }
 
     pub(crate) fn is_armed(&self, timer: Timer) -> bool {

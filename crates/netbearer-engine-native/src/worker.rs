@@ -576,7 +576,14 @@ impl Worker {
         found.mtu = Some(ChangedMtu { old: before.map_or(link.mtu, |changed| changed.old), new: wanted });
         let noted = self.context.notes.rewrite(found);
         noted.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
-        Ok(self.context.requests.set_mtu(link.index, wanted).await?)
+        let refused = self.context.requests.set_mtu(link.index, wanted).await;
+        if refused.is_err() {
+            // So that the next try does not take it for done.
+            found.mtu = before;
+            let noted = self.context.notes.rewrite(found);
+            noted.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+        }
+        Ok(refused?)
     }
 
     /// By the one it had, nobody would know the interface again after we were killed.

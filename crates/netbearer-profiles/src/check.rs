@@ -15,8 +15,9 @@ use crate::{
     words::{REQUIRE, Section, Word},
 };
 
-/// The smallest MTU of IPv4 (RFC 791 §3.2), and the largest that a link can have, in bytes.
-const MTUS: std::ops::RangeInclusive<i64> = 68..=65_535;
+/// The smallest MTU of IPv6 (RFC 8200 §5), below which the kernel forgets all IPv6 settings of the interface, and the largest
+/// that a link can have, in bytes.
+const MTUS: std::ops::RangeInclusive<i64> = 1_280..=65_535;
 /// `IFNAMSIZ` of `linux/if.h` without the final zero.
 const LONGEST_INTERFACE_NAME: usize = 15;
 const PROXIES: [(&str, &str); 2] = [("proxy", "Manual"), ("proxy_auto_configuration", "AutoConfigurationUrl")];

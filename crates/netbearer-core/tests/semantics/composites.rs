@@ -631,3 +631,116 @@ fn what_every_member_carries_counts_for_a_network_while_it_is_active() {
     assert_eq!(counted(&scene, network), ["b"]);
     assert_eq!(counted(&scene, member), [""; 0]);
 }
+
+// What a review found.
+
+#[test]
+fn a_member_that_was_removed_and_comes_back_is_taken_by_who_waits() {
+    let mut scene = Scene::with_access_points(settings(), ["a"], |_| {});
+    let caller = scene.open_by("a");
+    scene.reconnect(caller);
+    scene.machine.get_mut(&Identifier::from("a")).unwrap().cease();
+    scene.core.handle_removed(&"a".into(), "it was enslaved to a bridge", scene.now);
+    assert_eq!(scene.told(caller), [State(NotAvailable)]);
+    scene.machine.get_mut(&Identifier::from("a")).unwrap().is_access_point = true;
+    scene.report_of("a");
+    scene.settle_on("a");
+    assert_eq!(scene.told(caller), [State(Connecting), State(Connected), Opened]);
+}
+
+#[test]
+fn a_member_is_kept_in_sight_again_after_it_was_lost() {
+    let mut scene = both_down();
+    scene.open_by("a");
+    scene.settle_on("b");
+    let other = scene.session_on(2, "b");
+    scene.open(other);
+    scene.settle_on("b");
+    scene.change_of("b", Simulated::pull_cable);
+    scene.settle_on("b");
+    scene.settle_on("b");
+    assert!(scene.machine[&Identifier::from("b")].is_up);
+    assert_eq!(scene.flags("b"), StateFlags::Defined, "its carrier decides");
+}
+
+#[test]
+fn what_has_addresses_while_it_is_down_is_not_set_up_to_be_seen() {
+    let mut scene = Scene::with_access_points(settings(), ["a", "b"], |[_, b]| b.foreign = Foreign::Usable);
+    scene.open_by("a");
+    scene.settle_on("b");
+    assert!(!scene.machine[&Identifier::from("b")].is_up, "it would be up for good, and used");
+}
+
+#[test]
+fn good_service_ends_a_row_of_failures() {
+    let mut scene = both_down();
+    let caller = scene.open_by("a");
+    scene.reconnect(caller);
+    scene.change_of("a", Simulated::pull_cable);
+    scene.settle_on("b");
+    assert_eq!(scene.told(caller).last(), Some(&Opened));
+    scene.settle_on("a");
+    scene.change_of("a", Simulated::push_cable);
+    scene.change_of("b", Simulated::pull_cable);
+    scene.settle_on("a");
+    assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting), State(Connected), Opened]);
+    assert_eq!(scene.active(caller), "a");
+}
+
+#[test]
+fn who_waits_takes_what_others_bring_up_without_waiting_for_the_next_try() {
+    let mut scene = both_down();
+    let (caller, other) = (scene.session_on(1, NETWORK), scene.session_on(2, "a"));
+    scene.reconnect(caller);
+    scene.open(caller);
+    for member in ["a", "b"] {
+        scene.fail(member);
+        scene.settle_on(member);
+    }
+    scene.told(caller);
+    scene.open(other);
+    scene.settle_on("a");
+    assert_eq!(scene.told(caller).last(), Some(&Opened));
+}
+
+#[test]
+fn a_user_choice_whose_service_network_is_removed_has_lost_its_link() {
+    let mut scene = both_down();
+    let caller = scene.session_on(1, CHOICE);
+    scene.open(caller);
+    scene.settle_on("a");
+    scene.told(caller);
+    let mut without = profiles(&["a", "b"]);
+    without.service_networks.clear();
+    scene.core.handle_profiles(without, scene.now);
+    let lost = Error(SessionAborted, FailureReason::LinkLost);
+    assert_eq!(scene.told(caller)[..3], [State(Disconnected), lost, Closed]);
+}
+
+#[test]
+fn with_reconnect_a_member_that_is_taken_out_is_a_state_only() {
+    let mut scene = both_down();
+    let caller = scene.open_by("a");
+    scene.reconnect(caller);
+    scene.core.handle_profiles(profiles(&["b"]), scene.now);
+    scene.settle_on("b");
+    assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting), State(Connected), Opened]);
+    assert_eq!(scene.active(caller), "b");
+}
+
+#[test]
+fn an_edited_linger_reaches_a_link_that_lingers() {
+    let lingering = |seconds| {
+        let mut profiles = profiles(&["a", "b"]);
+        profiles.default = Profile { linger: Duration::from_secs(seconds), ..Profile::default() };
+        profiles
+    };
+    let settings = Settings { profiles: lingering(3_600), ..Settings::default() };
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |_| {});
+    let caller = scene.open_by("a");
+    scene.close(caller);
+    scene.core.handle_profiles(lingering(2), scene.now);
+    scene.pass(Duration::from_secs(2));
+    scene.settle_on("a");
+    assert_eq!(scene.told(caller), [Closed, State(Closing), State(Disconnected)]);
+}
