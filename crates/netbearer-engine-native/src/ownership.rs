@@ -136,9 +136,8 @@ impl Ownership {
         }
     }
 
-    fn take(&self, opened: Option<File>) -> Result<File, OwnershipError> {
+    fn take(&self, mut opened: Option<File>) -> Result<File, OwnershipError> {
         let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
-        let mut opened = opened.filter(|file| self.is_signed(file));
         for _ in 0..ATTEMPTS {
             let file = opened.take().map_or_else(|| self.open(), Ok).map_err(unwritable)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
