@@ -82,6 +82,16 @@ impl Namespace {
         self.has_flag(interface, "LOWER_UP")
     }
 
+    /// Whether an interface is up, has carrier, and has what the kernel gives it for IPv6 a moment later: its link-local
+    /// network.
+    ///
+    /// # Errors
+    /// [`LabError::CommandFailed`] if there is no such interface.
+    pub fn is_settled(&self, interface: &str) -> Result<bool, LabError> {
+        let network = self.ip_lines(&["-6", "route", "show", "fe80::/64", "dev", interface])?;
+        Ok(self.has_carrier(interface)? && !network.is_empty())
+    }
+
     fn has_flag(&self, interface: &str, flag: &str) -> Result<bool, LabError> {
         let answer = self.ip_json(&["link", "show", "dev", interface])?;
         Ok(list(&answer, "flags").any(|set| set == flag))

@@ -231,6 +231,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
+                // Before anybody is told that it is up, so that nothing of what follows is missed.
+                Action::Count { identifier, counting: true } => self.engine.count(&identifier, true),
                 // Nobody waits for these, and nobody can ask for what comes of them before this returns.
                 Action::Count { .. } | Action::Names(_) => unhurried.push(action),
                 Action::Refresh => self.engine.refresh(),

@@ -110,7 +110,7 @@ impl Stage {
             let machine = self.lab.machine();
             machine.ip_lines(&["link", "set", name, "up"]).unwrap();
             machine.ip_lines(&["address", "add", &address, "dev", name]).unwrap();
-            machine.wait_until("carrier", DEADLINE, || Ok(machine.has_carrier(name)?.then_some(()))).unwrap();
+            machine.wait_until("carrier", DEADLINE, || Ok(machine.is_settled(name)?.then_some(()))).unwrap();
             machine.ip_lines(&["route", "add", "default", "via", &gateway, "dev", name, "metric", metric]).unwrap();
         }
         self.before = Snapshot::take(self.lab.machine()).unwrap();

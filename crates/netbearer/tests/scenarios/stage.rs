@@ -119,8 +119,8 @@ impl Stage {
         let subnet = self.lab.access_point(name).expect("the lab has it").subnet();
         self.ip(&format!("address add {}/24 dev {name}", subnet.host(50)));
         self.ip(&format!("link set {name} up"));
-        let has_carrier = || Ok(self.lab.machine().has_carrier(name)?.then_some(()));
-        self.lab.machine().wait_until(&format!("carrier on {name}"), DEADLINE, has_carrier).expect("there is carrier");
+        let is_settled = || Ok(self.lab.machine().is_settled(name)?.then_some(()));
+        self.lab.machine().wait_until(&format!("carrier on {name}"), DEADLINE, is_settled).expect("there is carrier");
         self.ip(&format!("route add default via {} dev {name} metric {metric}", subnet.gateway()));
     }
 
