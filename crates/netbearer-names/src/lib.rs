@@ -1,6 +1,6 @@
 //! The name servers of access points, for every program of the machine and for single lookups.
 //!
-//! [`SystemNames`] has programs ask the servers of the links it is told of ([`SystemNames::follow`], a level): through
+//! [`SystemNames`] has programs ask the servers of the links it is told of (a level): through
 //! systemd-resolved for each link, else through resolvconf, else by `/etc/resolv.conf` itself, and puts everything back when
 //! there are no such links any more. Which of them it is, is a pure function of what is found ([`choose`]), asked again
 //! whenever that changes. What a killed process left is put back by [`recover`].
