@@ -303,7 +303,7 @@ impl Core {
         self.forget_if_absent(member, now);
     }
 
-    /// A composite's session without a member ends; true if it held.
+    /// A composite's session that uses no member ends.
     pub(crate) fn close_without_member(&mut self, id: SessionId) {
         self.withdraw_question(id);
         self.deadlines.remove(&id);

@@ -34,10 +34,8 @@ impl Core {
     pub(crate) fn stop_session(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
         if session.way.is_some() && !session.interest.holds() {
-            return match session.configuration.is_valid() {
-                true => Err(Refusal::NotOpen(session.configuration.identifier.clone())),
-                false => Ok(()),
-            };
+            let is_valid = session.configuration.is_valid();
+            return if is_valid { Err(Refusal::NotOpen(session.configuration.identifier.clone())) } else { Ok(()) };
         }
         let Some(identifier) = session.access_point().cloned() else {
             self.close_without_member(id);

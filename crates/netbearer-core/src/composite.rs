@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 
 use netbearer_types::{
-    BearerType, Capabilities, Configuration, Failure, Identifier, Interface, Kind, Moment, Proxy, Purpose,
-    SessionEvent, SessionState, StateFlags,
+    BearerType, Capabilities, Configuration, Failure, FailureReason, Identifier, Interface, Kind, ManagerEvent, Moment,
+    Proxy, Purpose, SessionError, SessionEvent, SessionState, StateFlags,
 };
 
 use crate::{
-    Core, Input, SessionId, Subject, Verdict, access_point::AccessPoint, core::invalid_configuration, session::Interest,
+    Action, Core, Input, Profiles, SessionId, Subject, Verdict, access_point::AccessPoint, core::invalid_configuration,
+    ledger::Released, session::Interest, timer::Timer,
 };
 
 /// A configuration whose sessions use one of several access points: a service network, or a user choice.
@@ -192,8 +193,8 @@ impl Core {
             }
         }
         if composite.published.is_some() {
-            let event = netbearer_types::ManagerEvent::ConfigurationRemoved { identifier: identifier.clone() };
-            self.actions.push_back(crate::Action::Announce(event));
+            let event = ManagerEvent::ConfigurationRemoved { identifier: identifier.clone() };
+            self.actions.push_back(Action::Announce(event));
         }
     }
 
@@ -213,14 +214,14 @@ impl Core {
         if held {
             self.abort(id, failure, now);
         }
-        if let (Some(member), Some(crate::ledger::Released::Last)) = (member, last) {
+        if let (Some(member), Some(Released::Last)) = (member, last) {
             self.last_hold_gone(&member, now);
         }
     }
 
     /// What administrators say has changed (§3, last lines): preference, linger and members apply at once, how an access
     /// point is addressed when it is brought up the next time.
-    pub fn handle_profiles(&mut self, profiles: crate::Profiles, now: Moment) {
+    pub fn handle_profiles(&mut self, profiles: Profiles, now: Moment) {
         let before = std::mem::replace(&mut self.settings.profiles, profiles);
         let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
         for identifier in identifiers {
@@ -230,7 +231,7 @@ impl Core {
                 continue;
             }
             let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
-            access_point.timers.shift(crate::timer::Timer::Linger, former_linger, access_point.profile.linger);
+            access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
             let is_up = access_point.commanded.is_some();
             let applies = if is_up { "at the next bring-up" } else { "at once" };
             let inputs = vec![
@@ -284,7 +285,7 @@ impl Core {
             let session_holds = session.interest.holds();
             if session.interest == Interest::Opening {
                 let released = self.leave_member(id, &member, None, now);
-                if released == crate::ledger::Released::Last {
+                if released == Released::Last {
                     self.last_hold_gone(&member, now);
                 }
                 let _ = self.open_again(id, now);
@@ -295,7 +296,7 @@ impl Core {
                     session.interest = Interest::Waiting;
                 }
                 self.tell_state(id, SessionState::Disconnected);
-                if released == crate::ledger::Released::Last {
+                if released == Released::Last {
                     self.last_hold_gone(&member, now);
                 }
             } else {
@@ -310,9 +311,7 @@ impl Core {
             }
         }
     }
-}
 
-impl Core {
     /// True if a user choice had come to something that is no choice of it any more; now it has come to nothing.
     fn forget_choice_that_is_none(&mut self, id: SessionId) -> bool {
         let resolved = self.sessions.get(&id).and_then(|session| {
@@ -338,7 +337,7 @@ impl Core {
 }
 
 /// What the profiles say there is to open beside access points.
-pub(crate) fn composites_of(profiles: &crate::Profiles) -> Vec<Composite> {
+pub(crate) fn composites_of(profiles: &Profiles) -> Vec<Composite> {
     let name = |name: &Option<String>, identifier: &Identifier| name.clone().unwrap_or_else(|| identifier.to_string());
     let networks = profiles.service_networks.iter().map(|(identifier, profile)| Composite {
         identifier: identifier.clone(),
@@ -365,8 +364,8 @@ pub(crate) fn composites_of(profiles: &crate::Profiles) -> Vec<Composite> {
 
 fn no_member_any_more(member: &Identifier, name: &str) -> Failure {
     Failure {
-        error: netbearer_types::SessionError::SessionAborted,
-        reason: netbearer_types::FailureReason::LinkLost,
+        error: SessionError::SessionAborted,
+        reason: FailureReason::LinkLost,
         message: format!("{member} is no member of {name} any more; open the session again to use another"),
     }
 }

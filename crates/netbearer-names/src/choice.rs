@@ -122,7 +122,7 @@ mod tests {
         let table = [
             (true, false, link(stub), "systemd-resolved"),
             (true, true, link(stub), "systemd-resolved"),
-            (true, false, link("/lab/root/run/systemd/resolve/resolv.conf"), "systemd-resolved"),
+            (true, false, link("/container/run/systemd/resolve/resolv.conf"), "systemd-resolved"),
             (true, false, file(&["127.0.0.53"]), "systemd-resolved"),
             // It runs, but programs do not ask it.
             (true, false, file(&["192.0.2.1"]), "resolv.conf"),

@@ -226,15 +226,16 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     }
 
     fn carry_out(&mut self) {
-        let mut unhurried = Vec::new();
+        // Nobody waits for these, and nobody can ask for what comes of them before this returns.
+        let (mut uncounted, mut names) = (Vec::new(), None);
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => self.engine.command(command),
                 Action::Steer(access_points) => self.engine.steer(access_points),
                 // Before anybody is told that it is up, so that nothing of what follows is missed.
                 Action::Count { identifier, counting: true } => self.engine.count(&identifier, true),
-                // Nobody waits for these, and nobody can ask for what comes of them before this returns.
-                Action::Count { .. } | Action::Names(_) => unhurried.push(action),
+                Action::Count { identifier, counting: false } => uncounted.push(identifier),
+                Action::Names(links) => names = Some(links),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Tell { client, session, event, snapshot } => {
@@ -264,12 +265,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
             }
         }
-        for action in unhurried {
-            match action {
-                Action::Count { identifier, counting } => self.engine.count(&identifier, counting),
-                Action::Names(links) => self.names.follow(links),
-                _ => {}
-            }
+        for identifier in uncounted {
+            self.engine.count(&identifier, false);
+        }
+        if let Some(links) = names {
+            self.names.follow(links);
         }
         self.log_decisions();
     }

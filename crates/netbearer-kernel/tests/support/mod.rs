@@ -1,7 +1,6 @@
 //! What the tests of this crate need: network namespaces of their own, and `ip` as an independent witness.
 
-// Each test binary uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::{
     future::Future,
