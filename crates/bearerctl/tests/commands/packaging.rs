@@ -31,6 +31,7 @@ fn type_to_bash(keys: &str) -> String {
         .args(["--quiet", "--return", "--command", "bash --norc --noprofile -i", "/dev/null"])
         .env("PATH", path.unwrap())
         .env("TERM", "dumb")
+        .env("NO_COLOR", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

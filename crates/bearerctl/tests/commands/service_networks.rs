@@ -243,7 +243,8 @@ fn an_answer_given_beforehand_is_taken_and_a_wrong_one_is_told() {
 
 /// The program at a terminal of its own; what is written to the input is typed there.
 fn at_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdin) {
-    let command = format!("{BEARERCTL} --color never {arguments}");
+    // Whichever shell `script` finds, it must not stay in between: some of them end by the signal themselves.
+    let command = format!("exec {BEARERCTL} --color never {arguments}");
     stage.start_with_input("script", &["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
 }
 
