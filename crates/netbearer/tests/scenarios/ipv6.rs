@@ -33,9 +33,13 @@ pub(crate) fn ipv6_server() -> SocketAddr {
 /// The access point announces itself, once, when the machine can hear it.
 pub(crate) fn announce(stage: &Stage, access_point: &AccessPoint, network: Ipv6Addr) {
     access_point.serve_ipv6(first_of(network)).unwrap();
+    wait_for_carrier(stage, access_point);
+    access_point.advertise(&router(access_point, network)).unwrap();
+}
+
+fn wait_for_carrier(stage: &Stage, access_point: &AccessPoint) {
     let has_carrier = || Ok(stage.lab.machine().has_carrier(access_point.name())?.then_some(()));
     stage.lab.machine().wait_until("carrier", DEADLINE, has_carrier).unwrap();
-    access_point.advertise(&router(access_point, network)).unwrap();
 }
 
 /// The routes of a table for IPv6 by a way that contains this.
@@ -87,6 +91,24 @@ fn without_a_dhcp_server_a_router_is_enough_to_open() {
     session.close();
     session.expect_last("Disconnected");
     stage.assert_as_before();
+}
+
+/// The kernel takes what routers announce with the settings of that moment, and forgets the rest; routers say it once in a
+/// while only.
+#[test]
+fn the_first_advertisement_is_taken_with_our_metric_and_the_routes_in_it() {
+    let stage = Stage::new([AccessPointPlan::new(AP0)]);
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    stage.ap0().serve_ipv6(first_of(NETWORK)).unwrap();
+    wait_for_carrier(&stage, stage.ap0());
+    let behind = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0);
+    stage.ap0().advertise(&router(stage.ap0(), NETWORK).route(behind, 48, 600, Preference::High)).unwrap();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    let default = wait_for_route(&stage, MAIN, "default via fe80::1");
+    assert!(default.contains("proto ra") && default.contains("metric 20001001"), "{default}");
+    wait_for_route(&stage, OURS, "2001:db8:77::/48 via fe80::1");
 }
 
 #[test]
