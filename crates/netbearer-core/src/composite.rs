@@ -83,12 +83,8 @@ impl Core {
         order.into_iter().find(|state| states.contains(state)).unwrap_or(SessionState::NotAvailable)
     }
 
-    /// The interface that a watching session on a composite is shown: that of the most preferred member that is up.
-    pub(crate) fn composite_interface(&self, composite: &Composite) -> Option<&Interface> {
-        self.shown_member(composite).and_then(AccessPoint::interface)
-    }
-
-    fn shown_member(&self, composite: &Composite) -> Option<&AccessPoint> {
+    /// Whose interface a watching session on a composite is shown: the most preferred member that is up.
+    pub(crate) fn shown_member(&self, composite: &Composite) -> Option<&AccessPoint> {
         let members = self.members(composite);
         let access_points = members.iter().filter_map(|member| self.access_points.get(member));
         access_points.into_iter().find(|access_point| self.access_point_state(access_point) == SessionState::Connected)
@@ -141,6 +137,7 @@ impl Core {
     pub(crate) fn tell_watchers(&mut self, identifier: &Identifier) {
         let Some(composite) = self.composites.get(identifier) else { return };
         let state = self.composite_state(composite);
+        let shown = self.shown_member(composite).map(|access_point| access_point.identifier().clone());
         let sessions: Vec<SessionId> = composite.sessions.iter().copied().collect();
         for id in sessions {
             // Who waits may have found a member by the end of this step, and sees that instead.
@@ -148,25 +145,38 @@ impl Core {
                 session.access_point().is_none() && !matches!(session.interest, Interest::Opening | Interest::Waiting)
             });
             if is_concerned {
-                self.tell_state(id, state);
+                self.tell_watch(id, state, shown.as_ref());
             }
+        }
+    }
+
+    /// Tells a session that uses no member the state of its composite, and that it is shown another interface, unless the
+    /// state says so.
+    pub(crate) fn tell_watch(&mut self, id: SessionId, state: SessionState, shown: Option<&Identifier>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let stays_connected = session.told == SessionState::Connected && state == SessionState::Connected;
+        let Some(way) = &mut session.way else { return };
+        let is_another = way.shown.as_ref() != shown;
+        way.shown = shown.cloned();
+        self.tell_state(id, state);
+        let interface = shown.and_then(|shown| self.access_points.get(shown)).and_then(AccessPoint::interface);
+        if let Some(interface) = interface.filter(|_| stays_connected && is_another) {
+            self.tell(id, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }
     }
 
     /// The interface of an access point changed: those are told who watch a composite and are shown that one.
     pub(crate) fn tell_watchers_interface(&mut self, access_point: &Identifier, interface: &Interface) {
-        let shows_it = |composite: &&Composite| {
-            self.shown_member(composite).is_some_and(|shown| shown.identifier() == access_point)
-        };
-        let showing = self.composites.values().filter(shows_it);
-        let watching: Vec<SessionId> = showing
-            .flat_map(|composite| composite.sessions.iter().copied())
-            .filter(|id| {
-                self.sessions
-                    .get(id)
-                    .is_some_and(|session| session.access_point().is_none() && session.told == SessionState::Connected)
+        let is_shown_it = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|session| {
+                let shown = session.way.as_ref().and_then(|way| way.shown.as_ref());
+                session.access_point().is_none()
+                    && session.told == SessionState::Connected
+                    && shown == Some(access_point)
             })
-            .collect();
+        };
+        let sessions = self.composites.values().flat_map(|composite| composite.sessions.iter().copied());
+        let watching: Vec<SessionId> = sessions.filter(is_shown_it).collect();
         for id in watching {
             self.tell(id, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }

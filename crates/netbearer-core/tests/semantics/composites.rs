@@ -84,6 +84,14 @@ impl Scene {
         self.core.session(session).expect("it exists").state
     }
 
+    /// It is told once that it sees the interface of another member than before, and nothing else.
+    fn expect_to_be_shown(&mut self, session: SessionId, member: &str) {
+        let told = self.told(session);
+        assert!(matches!(&told[..], [InterfaceChanged(interface)] if interface.name == member), "{told:?}");
+        let shown = self.core.session(session).and_then(|snapshot| snapshot.interface);
+        assert_eq!(shown.map(|interface| interface.name).as_deref(), Some(member));
+    }
+
     fn fail(&mut self, member: &str) {
         self.listen();
         self.change_of(member, |access_point| access_point.fail(FailureReason::KernelRefused));
@@ -191,7 +199,7 @@ fn the_last_close_is_seen_on_its_own_member_and_then_another_one_shows() {
     scene.close(caller);
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [Closed, State(Closing), State(Disconnected), State(Connected)]);
-    assert_eq!(scene.told(watcher), NOTHING);
+    scene.expect_to_be_shown(watcher, "b");
 }
 
 #[test]
@@ -218,7 +226,7 @@ fn a_loss_is_seen_on_the_own_member_and_then_another_one_shows() {
     scene.change_of("a", Simulated::pull_cable);
     let lost = Error(SessionAborted, FailureReason::LinkLost);
     assert_eq!(scene.told(caller), [State(Disconnected), lost, Closed, State(Connected)]);
-    assert_eq!(scene.told(watcher), NOTHING);
+    scene.expect_to_be_shown(watcher, "b");
 }
 
 #[test]
@@ -432,6 +440,37 @@ fn a_watcher_is_told_of_the_interface_that_it_is_shown() {
     scene.report_of("b");
     scene.change_of("b", Simulated::change_gateway);
     assert!(matches!(scene.told(watcher)[..], [InterfaceChanged(_)]));
+}
+
+#[test]
+fn a_watcher_is_shown_the_most_preferred_member_that_is_up_and_told_when_it_is_another() {
+    let mut scene = b_adopted();
+    let watcher = scene.session_on(1, NETWORK);
+    scene.change_of("a", |a| a.set_up(true) | a.set_foreign(Foreign::Usable));
+    scene.expect_to_be_shown(watcher, "a");
+    scene.change_of("b", Simulated::change_gateway);
+    assert_eq!(scene.told(watcher), NOTHING, "that of another member does not matter");
+    scene.change_of("a", Simulated::pull_cable);
+    scene.expect_to_be_shown(watcher, "b");
+    scene.core.handle_profiles(profiles(&["b", "a"]), scene.now);
+    scene.change_of("a", Simulated::push_cable);
+    assert_eq!(scene.told(watcher), NOTHING, "it is behind the one that is shown");
+    scene.core.handle_profiles(profiles(&["a", "b"]), scene.now);
+    scene.expect_to_be_shown(watcher, "a");
+}
+
+#[test]
+fn who_closes_on_a_member_that_stays_up_is_shown_the_most_preferred_one_from_then_on() {
+    let mut scene = b_adopted();
+    let caller = scene.session_on(1, NETWORK);
+    scene.open(caller);
+    assert_eq!(scene.told(caller), [Opened]);
+    scene.settle_on("a");
+    scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.told(caller), NOTHING, "it goes on with the one it uses");
+    scene.close(caller);
+    let told = scene.told(caller);
+    assert!(matches!(&told[..], [Closed, InterfaceChanged(interface)] if interface.name == "a"), "{told:?}");
 }
 
 #[test]
