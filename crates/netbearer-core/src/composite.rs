@@ -116,7 +116,7 @@ impl Core {
             state_flags,
             capabilities,
             children,
-            proxy: composite.proxy.clone(),
+            proxy: composite.proxy.without_user_information(),
             metered: access_points.iter().any(|access_point| access_point.profile.metered),
             interface_name: None,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netbearer_core::{ClientId, Profiles, Refusal, SessionId, Settings};
 use netbearer_types::{
-    FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
+    FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, Proxy, ServiceNetworkProfile,
     SessionError::{InvalidConfiguration, OperationNotSupported, SessionAborted, Unknown},
     SessionState::{Closing, Connected, Connecting, Disconnected, Invalid, NotAvailable},
     StateFlags, Target, UserChoiceProfile,
@@ -471,6 +471,28 @@ fn who_closes_on_a_member_that_stays_up_is_shown_the_most_preferred_one_from_the
     scene.close(caller);
     let told = scene.told(caller);
     assert!(matches!(&told[..], [Closed, InterfaceChanged(interface)] if interface.name == "a"), "{told:?}");
+}
+
+/// Every local user may read configurations (§8).
+#[test]
+fn nobody_is_told_the_account_at_a_proxy() {
+    let proxy = Proxy::Manual("http://user:geheim@proxy.example:3128".to_owned());
+    let mut profiles = profiles(&["a", "b"]);
+    profiles.default.proxy = proxy.clone();
+    profiles.service_networks.get_mut(&Identifier::from(NETWORK)).unwrap().proxy = proxy;
+    let mut scene =
+        Scene::new(Settings { profiles, ..Settings::default() }, [("a".into(), Simulated::new("a".into()))]);
+    scene.core.handle_report(scene.machine[&Identifier::from("a")].report(), scene.now);
+    scene.core.handle_enumerated(scene.now);
+    let session = scene.session_on(1, NETWORK);
+    let told: Vec<String> =
+        std::iter::from_fn(|| scene.core.poll_action()).map(|action| format!("{action:?}")).collect();
+    let found = [scene.core.configurations(None), scene.core.user_choices()].concat();
+    let own = scene.core.session_configuration(session).unwrap();
+    assert_eq!(own.proxy, Proxy::Manual("http://proxy.example:3128".to_owned()));
+    let all = format!("{told:?} {found:?} {own:?}");
+    assert!(all.contains("proxy.example") && told.len() >= 2, "{all}");
+    assert!(!all.contains("geheim") && !all.contains("user:"), "{all}");
 }
 
 #[test]
