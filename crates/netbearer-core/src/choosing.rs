@@ -180,7 +180,7 @@ impl Core {
                 self.tell_own_watch(id);
                 return Ok(());
             }
-            self.fail_without_member(id, all_failed(&name, &failed), now);
+            self.fail_without_member(id, self.all_failed(&name, &failed), now);
             return Ok(());
         }
         let obstacle = self.candidates(id).into_iter().find_map(|candidate| self.obstacle(candidate));
@@ -200,6 +200,28 @@ impl Core {
             self.fail_without_member(id, not_available(&name), now);
         }
         Ok(())
+    }
+
+    /// The causes of all, each with the name of its access point, which most have in them.
+    fn all_failed(&self, name: &str, failed: &[(Identifier, Failure)]) -> Failure {
+        let cause = |(member, failure): &(Identifier, Failure)| {
+            let member = self.access_points.get(member).map_or(member.as_str(), |found| found.report.name.as_str());
+            let message = &failure.message;
+            if names(message, member) { message.clone() } else { format!("{member}: {message}") }
+        };
+        let causes: Vec<String> = failed.iter().map(cause).collect();
+        let causes = match &causes[..] {
+            [only] => only.clone(),
+            causes => {
+                let numbered = (1..).zip(causes).map(|(number, cause)| format!("({number}) {cause}"));
+                numbered.collect::<Vec<_>>().join("; ")
+            }
+        };
+        Failure {
+            error: SessionError::Unknown,
+            reason: FailureReason::AllMembersFailed,
+            message: format!("no member of {name} could be brought up: {causes}"),
+        }
     }
 
     /// Why a member that is at least Discovered is of no use.
@@ -571,13 +593,9 @@ fn is_startable(access_point: &AccessPoint) -> bool {
         && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
 }
 
-fn all_failed(name: &str, failed: &[(Identifier, Failure)]) -> Failure {
-    let causes: Vec<String> = failed.iter().map(|(member, failure)| format!("{member}: {}", failure.message)).collect();
-    Failure {
-        error: SessionError::Unknown,
-        reason: FailureReason::AllMembersFailed,
-        message: format!("no member of {name} could be brought up: {}", causes.join("; ")),
-    }
+/// True if the message has the name as a word of its own.
+fn names(message: &str, name: &str) -> bool {
+    message.split_whitespace().any(|word| word.trim_matches([',', ';', ':', '.', '(', ')', '"']) == name)
 }
 
 fn unanswered(name: &str) -> Failure {
