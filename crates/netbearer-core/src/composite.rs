@@ -235,23 +235,7 @@ impl Core {
         let before = std::mem::replace(&mut self.settings.profiles, profiles);
         let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
         for identifier in identifiers {
-            let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
-            let profile = self.settings.profiles.profile(&access_point.report).clone();
-            if access_point.profile == profile {
-                continue;
-            }
-            let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
-            access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
-            let is_up = access_point.commanded.is_some();
-            let applies = if is_up { "at the next bring-up" } else { "at once" };
-            let inputs = vec![
-                Input::new("preference, linger and lifetime apply", "at once"),
-                Input::new("everything else applies", applies),
-            ];
-            self.journal.record(now, Subject::AccessPoint(identifier.clone()), Verdict::Edited, inputs);
-            self.unpublished.insert(identifier.clone());
-            // It may be a member of something under its new name, or none any more.
-            self.unsettled.extend(self.composites.keys().cloned());
+            self.match_profile(&identifier, "profiles were edited", now);
         }
         let wanted = composites_of(&self.settings.profiles);
         let gone: Vec<Identifier> = self
@@ -274,16 +258,41 @@ impl Core {
                 }
             }
         }
-        for identifier in self.composites.keys().cloned().collect::<Vec<_>>() {
-            self.drop_former_members(&identifier, now);
-        }
+        self.drop_former_members(now);
         if before != self.settings.profiles {
             self.publish(now);
         }
     }
 
+    /// Gives an access point the profile that covers it now. What is up keeps its addresses as they are.
+    pub(crate) fn match_profile(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let profile = self.settings.profiles.profile(&access_point.report).clone();
+        if access_point.profile == profile {
+            return;
+        }
+        let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
+        access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
+        let is_up = access_point.commanded.is_some();
+        let inputs = vec![
+            Input::new("cause", cause),
+            Input::new("preference, linger and lifetime apply", "at once"),
+            Input::new("everything else applies", if is_up { "at the next bring-up" } else { "at once" }),
+        ];
+        self.journal.record(now, Subject::AccessPoint(identifier.clone()), Verdict::Edited, inputs);
+        self.unpublished.insert(identifier.clone());
+        // It may be a member of something under its new name, or none any more.
+        self.unsettled.extend(self.composites.keys().cloned());
+    }
+
     /// Sessions that use what is no member any more have lost their link.
-    fn drop_former_members(&mut self, identifier: &Identifier, now: Moment) {
+    pub(crate) fn drop_former_members(&mut self, now: Moment) {
+        for identifier in self.composites.keys().cloned().collect::<Vec<_>>() {
+            self.drop_former_members_of(&identifier, now);
+        }
+    }
+
+    fn drop_former_members_of(&mut self, identifier: &Identifier, now: Moment) {
         let Some(composite) = self.composites.get(identifier) else { return };
         let name = composite.name.clone();
         for id in composite.sessions.clone() {

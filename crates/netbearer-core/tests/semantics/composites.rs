@@ -792,6 +792,73 @@ fn with_reconnect_a_member_that_is_taken_out_is_a_state_only() {
     assert_eq!(scene.active(caller), "b");
 }
 
+/// What is said of interfaces by name is said of those that have the name now.
+#[test]
+fn a_renamed_interface_gets_the_profile_of_its_new_name_and_is_left_as_it_is() {
+    let mut settings = settings();
+    let named = Profile { name: Some("Office".to_owned()), ..Profile::default() };
+    settings.profiles.by_interface.insert("lan".to_owned(), named);
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |[a, _]| bring_up_by_itself(a));
+    let (user, of_network) = (scene.session_on(1, "a"), scene.session_on(2, NETWORK));
+    let name = |scene: &Scene| scene.core.configuration(&"a".into()).unwrap().name;
+    let has_member = |scene: &Scene| scene.core.configuration(&NETWORK.into()).unwrap().children.contains(&"a".into());
+    scene.open(user);
+    scene.open(of_network);
+    scene.hear();
+    scene.change_of("a", |a| a.rename("lan"));
+    assert_eq!(name(&scene), "Office");
+    assert!(has_member(&scene), "its identifier names it, too");
+    assert!(matches!(scene.told(user)[..], [InterfaceChanged(_)]));
+    assert!(matches!(scene.told(of_network)[..], [InterfaceChanged(_)]));
+    scene.listen_for("a", &[]);
+    scene.change_of("a", |a| a.rename("wan"));
+    assert_eq!(name(&scene), "wan");
+}
+
+#[test]
+fn a_member_by_its_interface_name_is_none_under_another_name() {
+    let mut scene = Scene::with_access_points(
+        Settings { profiles: profiles(&["lan", "b"]), ..Settings::default() },
+        ["a", "b"],
+        |[a, _]| {
+            bring_up_by_itself(a);
+            a.rename("lan");
+        },
+    );
+    let (caller, watcher) = (scene.session_on(1, NETWORK), scene.session_on(2, NETWORK));
+    scene.open(caller);
+    assert_eq!(scene.told(caller), [Opened]);
+    scene.change_of("a", |a| a.rename("wan"));
+    let lost = Error(SessionAborted, FailureReason::LinkLost);
+    assert!(
+        matches!(&scene.told(caller)[..], [InterfaceChanged(_), State(Disconnected), error, Closed] if *error == lost)
+    );
+    assert!(matches!(scene.told(watcher)[..], [InterfaceChanged(_), State(Disconnected)]));
+    scene.change_of("a", |a| a.rename("lan"));
+    assert_eq!(scene.told(watcher), [State(Connected)]);
+}
+
+/// §9: ConfigurationChanged only when a public field changes; §3: `why` says what became of the edit.
+#[test]
+fn an_edit_of_what_is_not_public_applies_at_once_and_only_why_tells_of_it() {
+    let mut scene = Scene::with_access_points(settings(), ["a", "b"], |_| {});
+    let (of_a, of_network) = (scene.session_on(1, "a"), scene.session_on(1, NETWORK));
+    assert_eq!(scene.core.default_configuration().unwrap().identifier, "a".into());
+    let mut edited = profiles(&["a", "b"]);
+    edited
+        .by_interface
+        .insert("b".to_owned(), Profile { preference: 1, linger: Duration::from_secs(2), ..Profile::default() });
+    scene.core.handle_profiles(edited, scene.now);
+    let heard = scene.hear();
+    assert!(heard.configurations.is_empty() && heard.sessions.is_empty(), "{heard:?}");
+    assert_eq!(scene.core.default_configuration().unwrap().identifier, "b".into());
+    let decisions: Vec<String> = scene.core.decisions(0).map(|decision| format!("{decision:?}")).collect();
+    assert!(decisions.last().is_some_and(|last| last.contains("Edited")), "{decisions:?}");
+    for session in [of_a, of_network] {
+        assert_eq!(scene.told(session), NOTHING);
+    }
+}
+
 #[test]
 fn an_edited_linger_reaches_a_link_that_lingers() {
     let lingering = |seconds| {

@@ -59,6 +59,42 @@ fn change_ap0(stage: &Stage, manager: &Manager, change: impl FnOnce()) -> String
     edited.inputs.iter().map(|input| format!("{}: {}\n", input.name, input.value)).collect()
 }
 
+/// A profile by name covers an interface that gets the name; what is up stays as it is (§3, "addressing at the next bring-up").
+#[test]
+fn a_renamed_interface_has_the_profile_of_its_new_name_and_keeps_its_link_until_the_next_bring_up() {
+    let stage = Stage::with_dnsmasq();
+    let named = "[match]\ninterface = \"uplink0\"\n\n[access_point]\nname = \"Office\"\nmtu = 1400\n";
+    stage.write_configuration("profiles.d/office.toml", named);
+    let manager = stage.manager();
+    let mut events = manager.events();
+    let mut session = Watched::opened(&manager);
+    let (mut conversation, address) = (session.assert_up(), stage.address_of(AP0));
+    let mut rename = |from, to, name| {
+        stage.ip(&format!("link set {from} name {to}"));
+        loop {
+            match events.next_within(DEADLINE).expect("it comes in time") {
+                ManagerEvent::ConfigurationChanged { configuration } if configuration.name == name => return,
+                _ => {}
+            }
+        }
+    };
+    let mtu = |name| stage.lab.machine().ip_json(&["link", "show", "dev", name]).unwrap()[0]["mtu"].as_u64();
+    rename(AP0, "uplink0", "Office");
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("uplink0"), "{event}");
+    assert_eq!((stage.address_of("uplink0"), mtu("uplink0")), (address, Some(1_500)));
+    crate::stage::assert_alive(&mut conversation);
+    session.close();
+    session.expect_last("Disconnected");
+    session.open();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    assert_eq!(mtu("uplink0"), Some(1_400));
+    session.close();
+    session.expect_last("Disconnected");
+    rename("uplink0", AP0, AP0);
+    stage.assert_as_before();
+}
+
 /// A default route of the main table.
 fn is_default_of_everybody(route: &str) -> bool {
     route.starts_with("default ") && !route.contains(" table ")
