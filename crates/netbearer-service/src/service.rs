@@ -26,6 +26,7 @@ pub struct Service<E, N, C> {
     enumerated: Option<oneshot::Sender<()>>,
     ending: Vec<oneshot::Sender<()>>,
     steps: watch::Sender<Steps>,
+    news: watch::Sender<u64>,
     next_decision: u64,
 }
 
@@ -44,6 +45,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
         let (steps, told_steps) = watch::channel(Steps::new());
+        let (news, told_news) = watch::channel(0);
         let service = Self {
             core: Core::new(settings),
             engine,
@@ -55,9 +57,10 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             enumerated: Some(enumerated),
             ending: Vec::new(),
             steps,
+            news,
             next_decision: 0,
         };
-        (service, ServiceHandle { requests: sender, steps: told_steps }, has_enumerated)
+        (service, ServiceHandle { requests: sender, steps: told_steps, news: told_news }, has_enumerated)
     }
 
     /// Takes over what the files of `store` say whenever it is not what was `read` last.
@@ -82,6 +85,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 report = self.names.report() => Wake::Names(report),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
+            let is_news = !matches!(wake, Wake::Request(_));
             match wake {
                 Wake::Request(Some(Request::Shutdown { ended })) => {
                     self.ending.push(ended);
@@ -95,6 +99,9 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out();
+            if is_news {
+                self.news.send_modify(|count| *count += 1);
+            }
         }
         if engine_works {
             self.take_down().await;

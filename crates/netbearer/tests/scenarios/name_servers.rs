@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, process::Command};
 use netbearer::{LookupError, NameError, NamePlaces, Profile, Verdict, blocking::Manager};
 use netbearer_lab::{AccessPointPlan, BUS_RELAY, Daemon, Dhcp, HERE, INTERNET, NOWHERE, openresolv};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, wait_until_told};
 
 const AP1: &str = "ap1";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -206,8 +206,7 @@ fn a_file_that_others_write_meanwhile_is_theirs_and_that_is_said() {
     let forgotten = |text: Option<&str>| text.is_none();
     machine.stage.lab.machine().wait_for_file(record.to_str().unwrap(), DEADLINE, forgotten).unwrap();
     let mut second = opened(&manager, AP1);
-    let said = || Ok(is_told(&manager, "was changed by another program").then_some(()));
-    machine.stage.lab.machine().wait_until("a warning", DEADLINE, said).unwrap();
+    wait_until_told(&manager, "a warning", || is_told(&manager, "was changed by another program"));
     machine.assert_lookups(&[(&first, AP0), (&second, AP1)]);
     close(&mut second);
     close(&mut first);

@@ -139,8 +139,8 @@ fn an_mtu_that_somebody_else_sets_meanwhile_stays() {
     let manager = stage.manager_with(Profile { mtu: Some(1_400), ..Profile::default() });
     let mut session = Watched::opened(&manager);
     stage.ip("link set ap0 mtu 1350");
-    let is_seen = || Ok((session.session.interface().map(|interface| interface.mtu) == Some(1_350)).then_some(()));
-    stage.lab.machine().wait_until("it is seen", DEADLINE, is_seen).unwrap();
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("mtu: 1350"), "{event}");
     session.close();
     session.expect_last("Disconnected");
     assert_eq!(link(&stage)["mtu"], 1_350);

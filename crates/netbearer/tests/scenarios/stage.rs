@@ -185,6 +185,14 @@ pub(crate) struct Watched {
     events: Events<SessionEvent>,
 }
 
+/// Waits until what the service says is so, whatever has to happen for that.
+pub(crate) fn wait_until_told(manager: &Manager, what: &str, is_so: impl Fn() -> bool) {
+    let mut news = manager.news();
+    while !is_so() {
+        assert!(news.changed_within(DEADLINE).expect("the service runs"), "{what}: not told in time");
+    }
+}
+
 impl Watched {
     pub(crate) fn new(manager: &Manager) -> Self {
         Self::on(manager, AP0)
