@@ -859,6 +859,45 @@ fn an_edit_of_what_is_not_public_applies_at_once_and_only_why_tells_of_it() {
     }
 }
 
+/// Connecting throughout (§3), though that member has to go down before it can come up.
+#[test]
+fn who_goes_on_to_a_member_that_is_going_down_is_not_told_that_it_closes() {
+    let mut scene = both_down();
+    let other = scene.session_on(2, "b");
+    scene.open(other);
+    scene.settle_on("b");
+    let caller = scene.session_on(1, NETWORK);
+    scene.close(other);
+    scene.hear();
+    assert_eq!(scene.state(caller), Closing, "it watches b, which is on its way down");
+    scene.open(caller);
+    scene.fail("a");
+    assert_eq!(scene.told(caller), [State(Connecting)]);
+    scene.settle_on("b");
+    assert_eq!(scene.told(caller), [State(Connected), Opened]);
+    assert_eq!(scene.active(caller), "b");
+}
+
+/// §2: "until its own member is down (or, after Closed, is kept up by others)".
+#[test]
+fn who_closed_a_link_that_lingers_watches_the_network_again_when_others_take_that_over() {
+    let mut profiles = profiles(&["b", "a"]);
+    profiles.default.linger = Duration::from_secs(3_600);
+    let settings = Settings { profiles, ..Settings::default() };
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| {
+        b.is_up = true;
+        b.has_cable = false;
+    });
+    let caller = scene.open_by("a");
+    scene.close(caller);
+    scene.change_of("b", |b| b.push_cable() | b.set_foreign(Foreign::Usable));
+    assert_eq!(scene.told(caller), [Closed], "it still sees its own");
+    let other = scene.session_on(2, "a");
+    scene.open(other);
+    assert_eq!(scene.told(other), [Opened]);
+    scene.expect_to_be_shown(caller, "b");
+}
+
 #[test]
 fn an_edited_linger_reaches_a_link_that_lingers() {
     let lingering = |seconds| {
