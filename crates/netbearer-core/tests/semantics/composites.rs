@@ -61,8 +61,7 @@ fn bring_up_by_itself(access_point: &mut Simulated) {
 impl Scene {
     /// A session that is open on the service network by this member.
     fn open_by(&mut self, member: &str) -> SessionId {
-        let session = self.session_on(1, NETWORK);
-        self.open(session);
+        let session = self.opening(1, NETWORK);
         self.settle_on(member);
         assert_eq!(self.told(session).last(), Some(&Opened));
         assert_eq!(self.active(session), member);
@@ -138,8 +137,7 @@ fn open_takes_an_active_member_at_once_though_another_is_preferred() {
 #[test]
 fn open_goes_on_to_the_next_member_without_a_word() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.fail("a");
     assert_eq!(scene.told(caller), [State(Connecting)], "Connecting throughout");
     scene.settle_on("b");
@@ -151,8 +149,7 @@ fn open_goes_on_to_the_next_member_without_a_word() {
 #[test]
 fn one_error_names_the_causes_of_all_when_every_member_failed() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.fail("a");
     scene.settle_on("a");
     scene.fail("b");
@@ -256,8 +253,7 @@ fn stop_of_a_service_network_that_is_not_open_is_an_error_value_and_nothing_else
 #[test]
 fn a_close_while_a_member_is_brought_up_ends_it() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.close(caller);
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [State(Connecting), Closed, State(Closing), State(Disconnected)]);
@@ -282,8 +278,7 @@ fn an_open_before_the_enumeration_waits_for_a_member() {
 fn an_open_before_the_enumeration_fails_with_its_end() {
     for is_enumerated in [true, false] {
         let mut scene = Scene::new(settings(), []);
-        let caller = scene.session_on(1, NETWORK);
-        scene.open(caller);
+        let caller = scene.opening(1, NETWORK);
         if is_enumerated {
             scene.core.handle_enumerated(scene.now);
         } else {
@@ -355,8 +350,7 @@ fn a_removed_service_network_ends_its_sessions_and_takes_its_link_down() {
     assert_eq!(scene.flags("a"), StateFlags::Discovered);
     assert!(!scene.core.session_configuration(caller).unwrap().is_valid());
     scene.core.handle_profiles(profiles(&["a", "b"]), scene.now);
-    let again = scene.session_on(1, NETWORK);
-    scene.open(again);
+    let again = scene.opening(1, NETWORK);
     scene.settle_on("a");
     assert_eq!(scene.told(again), [State(Connecting), State(Connected), Opened]);
     assert_eq!(scene.state(caller), Invalid);
@@ -424,8 +418,7 @@ fn a_sensed_member_can_be_opened_for_itself() {
     let mut scene = both_down();
     let caller = scene.open_by("a");
     scene.settle_on("b");
-    let other = scene.session_on(2, "b");
-    scene.open(other);
+    let other = scene.opening(2, "b");
     scene.settle_on("b");
     assert_eq!(scene.told(other), [State(Connecting), State(Connected), Opened]);
     scene.close(other);
@@ -465,8 +458,7 @@ fn a_watcher_is_shown_the_most_preferred_member_that_is_up_and_told_when_it_is_a
 #[test]
 fn who_closes_on_a_member_that_stays_up_is_shown_the_most_preferred_one_from_then_on() {
     let mut scene = b_adopted();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     assert_eq!(scene.told(caller), [Opened]);
     scene.settle_on("a");
     scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
@@ -536,8 +528,7 @@ fn an_on_demand_member_that_others_brought_up_goes_down_with_the_last_close() {
     let mut settings = settings();
     settings.profiles.default = Profile { lifetime: Lifetime::OnDemand, ..Profile::default() };
     let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| bring_up_by_itself(b));
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.close(caller);
     scene.change_of("b", |b| b.set_foreign(Foreign::Nothing));
     scene.settle_on("b");
@@ -566,8 +557,7 @@ fn what_is_up_is_chosen_before_what_would_have_to_be_brought_up() {
     let mut settings = settings();
     settings.profiles.user_choices.get_mut(CHOICE).unwrap().choices = vec!["a".into(), "b".into()];
     let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| bring_up_by_itself(b));
-    let caller = scene.session_on(1, CHOICE);
-    scene.open(caller);
+    let caller = scene.opening(1, CHOICE);
     assert_eq!(scene.told(caller), [Opened]);
     assert_eq!(scene.text(caller, PropertyKey::UserChoiceConfiguration), "b");
 }
@@ -717,8 +707,7 @@ fn a_member_is_kept_in_sight_again_after_it_was_lost() {
     let mut scene = both_down();
     scene.open_by("a");
     scene.settle_on("b");
-    let other = scene.session_on(2, "b");
-    scene.open(other);
+    scene.opening(2, "b");
     scene.settle_on("b");
     scene.change_of("b", Simulated::pull_cable);
     scene.settle_on("b");
@@ -770,8 +759,7 @@ fn who_waits_takes_what_others_bring_up_without_waiting_for_the_next_try() {
 #[test]
 fn a_user_choice_whose_service_network_is_removed_has_lost_its_link() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, CHOICE);
-    scene.open(caller);
+    let caller = scene.opening(1, CHOICE);
     scene.settle_on("a");
     scene.told(caller);
     let mut without = profiles(&["a", "b"]);
@@ -863,8 +851,7 @@ fn an_edit_of_what_is_not_public_applies_at_once_and_only_why_tells_of_it() {
 #[test]
 fn who_goes_on_to_a_member_that_is_going_down_is_not_told_that_it_closes() {
     let mut scene = both_down();
-    let other = scene.session_on(2, "b");
-    scene.open(other);
+    let other = scene.opening(2, "b");
     scene.settle_on("b");
     let caller = scene.session_on(1, NETWORK);
     scene.close(other);
@@ -892,8 +879,7 @@ fn who_closed_a_link_that_lingers_watches_the_network_again_when_others_take_tha
     scene.close(caller);
     scene.change_of("b", |b| b.push_cable() | b.set_foreign(Foreign::Usable));
     assert_eq!(scene.told(caller), [Closed], "it still sees its own");
-    let other = scene.session_on(2, "a");
-    scene.open(other);
+    let other = scene.opening(2, "a");
     assert_eq!(scene.told(other), [Opened]);
     scene.expect_to_be_shown(caller, "b");
 }

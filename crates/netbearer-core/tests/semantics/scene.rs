@@ -91,6 +91,13 @@ impl Scene {
         self.core.create_session(ClientId(client), &configuration.into()).expect("the limits are not tested here")
     }
 
+    /// One that has been opened just now.
+    pub(crate) fn opening(&mut self, client: u64, configuration: &str) -> SessionId {
+        let session = self.session_on(client, configuration);
+        self.open(session);
+        session
+    }
+
     pub(crate) fn report_of(&mut self, access_point: &str) {
         let report = self.machine[&Identifier::from(access_point)].report();
         self.core.handle_report(report, self.now);

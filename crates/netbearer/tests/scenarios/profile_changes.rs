@@ -86,8 +86,7 @@ fn a_renamed_interface_has_the_profile_of_its_new_name_and_keeps_its_link_until_
     crate::stage::assert_alive(&mut conversation);
     session.close();
     session.expect_last("Disconnected");
-    session.open();
-    session.expect(&["Connecting", "Connected", "Opened"]);
+    session.bring_up();
     assert_eq!(mtu("uplink0"), Some(1_400));
     session.close();
     session.expect_last("Disconnected");
@@ -107,8 +106,7 @@ fn a_deleted_service_network_ends_its_sessions_and_works_anew_when_it_is_added_a
     let manager = stage.manager();
     let (mut watched, mut watcher) = (Watched::on(&manager, NETWORK), Watched::on(&manager, NETWORK));
     let mut member = Watched::on(&manager, "lan");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     watcher.expect(&["Connecting", "Connected"]);
     member.expect(&["Connecting", "Connected"]);
 
@@ -135,8 +133,7 @@ fn a_deleted_service_network_ends_its_sessions_and_works_anew_when_it_is_added_a
     write_network(&stage, r#"["lte", "lan"]"#);
     wait_for_network(&mut events, NETWORK);
     let mut again = Watched::on(&manager, NETWORK);
-    again.open();
-    again.expect(&["Connecting", "Connected", "Opened"]);
+    again.bring_up();
     assert_eq!(again.session.interface().map(|interface| interface.name).as_deref(), Some("lte"));
     drop((watched, watcher, member, again, manager));
     stage.assert_as_before();
@@ -173,8 +170,7 @@ fn a_session_loses_a_member_that_is_edited_out_of_its_service_network() {
     watched.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
     let failure = watched.session.error().expect("it has ended");
     assert!(failure.message.contains("is no member of Uplink any more"), "{failure}");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(watched.session.interface().map(|interface| interface.name).as_deref(), Some("lte"));
     drop((watched, manager));
     stage.assert_as_before();
@@ -213,8 +209,7 @@ fn an_edited_linger_counts_at_the_next_close_and_the_rest_at_the_next_bring_up()
     watched.close();
     watched.expect(&["Closed", "Closing", "Disconnected"]);
 
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(default_routes(), 0, "it was brought up as the file says now");
     drop((watched, manager));
     stage.assert_as_before();
