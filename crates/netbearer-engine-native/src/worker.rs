@@ -24,6 +24,7 @@ use crate::{
     contest::Contest,
     fixed,
     installation::{Installation, Parts, Standing},
+    kept::KeptAddresses,
     learnt::Learnt,
     lease::LeaseKeeper,
     leftovers::Leftovers,
@@ -326,11 +327,21 @@ impl Worker {
         // Somebody waits for what this makes possible; the rest can wait for them.
         tokio::task::yield_now().await;
         self.adjust_settings(&link).await;
+        let _kept = self.keep_static_addresses(&order.profile);
         loop {
             // Without a lease there is nothing to hear but of routers.
             self.happening(&mut link).await?;
             self.follow_routers(&link).await;
         }
+    }
+
+    fn keep_static_addresses(&self, profile: &Profile) -> Option<KeptAddresses> {
+        let own = profile.addresses.iter().filter_map(|own| match own.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+        let Context { addresses, clock, spare, .. } = &*self.context;
+        KeptAddresses::watch_over(own.collect(), self.link.clone(), Arc::clone(addresses), clock.clone(), spare.clone())
     }
 
     /// Waits for the first way to the network: a lease, or without one what routers have announced.
