@@ -2,11 +2,12 @@
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
-use netbearer::{Addressing, ManagerEvent, Profile};
+use netbearer::ManagerEvent;
 use netbearer_lab::{AccessPoint, Capture, MessageType, Neighbour};
 
 use crate::{
     leases::{server, short_leases},
+    profiles::fixed_ipv4,
     stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive},
 };
 
@@ -74,14 +75,8 @@ fn an_address_in_use_is_declined_and_another_one_taken_under_the_session() {
 fn a_static_address_is_announced_and_kept_whoever_else_uses_it() {
     let stage = Stage::with_dnsmasq();
     let address = stage.ap0().subnet().host(77);
-    let profile = Profile {
-        addressing: Addressing::Static,
-        addresses: vec![format!("{address}/24").parse().unwrap()],
-        gateways: vec![stage.ap0().subnet().gateway().into()],
-        ..Profile::default()
-    };
     let capture = capture(stage.ap0());
-    let manager = stage.manager_with(profile);
+    let manager = stage.manager_with(fixed_ipv4(&stage, 77));
     let mut session = Watched::opened(&manager);
     session.assert_up();
     wait_for_announcements(&capture, address, 2);

@@ -34,6 +34,12 @@ fn fixed(addresses: &[String], gateways: &[String]) -> Profile {
     }
 }
 
+/// An address in the access point's own network, and its gateway.
+pub(crate) fn fixed_ipv4(stage: &Stage, host: u8) -> Profile {
+    let subnet = stage.ap0().subnet();
+    fixed(&[format!("{}/24", subnet.host(host))], &[subnet.gateway().to_string()])
+}
+
 /// As `ip` tells it.
 fn link(stage: &Stage) -> Value {
     stage.lab.machine().ip_json(&["address", "show", "dev", AP0]).unwrap()[0].clone()
@@ -104,9 +110,7 @@ fn a_static_ipv6_address_alone_is_enough_and_used_at_once() {
 #[test]
 fn a_static_link_is_kept_and_lost_like_any_other() {
     let stage = silent();
-    let subnet = stage.ap0().subnet();
-    let profile = fixed(&[format!("{}/24", subnet.host(77))], &[subnet.gateway().to_string()]);
-    let manager = stage.manager_with(profile);
+    let manager = stage.manager_with(fixed_ipv4(&stage, 77));
     let mut session = Watched::opened(&manager);
     stage.ip("route flush table 21001");
     let is_back = || Ok(stage.routes().iter().any(|route| route.contains("table 21001")).then_some(()));
@@ -136,9 +140,7 @@ fn the_mtu_of_a_profile_holds_while_it_is_open_and_the_old_one_after() {
 #[test]
 fn an_mtu_that_the_kernel_refuses_fails_each_try_and_leaves_nothing() {
     let stage = silent();
-    let subnet = stage.ap0().subnet();
-    let addresses = fixed(&[format!("{}/24", subnet.host(77))], &[subnet.gateway().to_string()]);
-    let manager = stage.manager_with(Profile { mtu: Some(70_000), ..addresses });
+    let manager = stage.manager_with(Profile { mtu: Some(70_000), ..fixed_ipv4(&stage, 77) });
     let mut session = Watched::new(&manager);
     session.open();
     session.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
@@ -156,9 +158,7 @@ fn an_mtu_that_the_kernel_refuses_fails_each_try_and_leaves_nothing() {
 #[test]
 fn a_static_link_has_the_mtu_of_its_profile() {
     let stage = silent();
-    let subnet = stage.ap0().subnet();
-    let addresses = fixed(&[format!("{}/24", subnet.host(77))], &[subnet.gateway().to_string()]);
-    let manager = stage.manager_with(Profile { mtu: Some(1_400), ..addresses });
+    let manager = stage.manager_with(Profile { mtu: Some(1_400), ..fixed_ipv4(&stage, 77) });
     let mut session = Watched::opened(&manager);
     assert_eq!((&link(&stage)["mtu"], session.session.interface().unwrap().mtu), (&1_400.into(), 1_400));
     session.assert_up();
