@@ -27,9 +27,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(crate) async fn new(manager: &Manager, mut configuration: Configuration) -> Result<Self, CallError> {
-        // What is printed is seen by more people than the profile.
-        configuration.proxy = configuration.proxy.without_password();
+    pub(crate) async fn new(manager: &Manager, configuration: Configuration) -> Result<Self, CallError> {
         let default = manager.default_configuration().await?;
         let session = manager.session(&configuration).await?;
         let is_access_point = configuration.kind == Kind::InternetAccessPoint;

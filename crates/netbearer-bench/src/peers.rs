@@ -14,7 +14,7 @@ mod report;
 
 use std::time::Duration;
 
-use netbearer_lab::{AccessPointPlan, Daemon, Dhcp, LabError};
+use netbearer_lab::{AccessPointPlan, Dhcp};
 
 pub(crate) use self::envoy::{COMMAND as ENVOY_COMMAND, be as be_envoy};
 pub(crate) use self::report::{print_json, print_table};
@@ -75,14 +75,6 @@ pub(crate) struct Comparison {
 /// four are usual.
 fn plan() -> AccessPointPlan {
     AccessPointPlan::new(ACCESS_POINT).dhcp(Dhcp::Dnsmasq).without_checksum_offload().without_rapid_commit()
-}
-
-/// A program that is not installed is no reason to leave it out.
-fn available(program: &'static str, daemon: Result<Daemon, LabError>) -> Result<Daemon, BenchError> {
-    daemon.map_err(|source| match source {
-        LabError::ProgramMissing { .. } => BenchError::Missing { program, source },
-        source => source.into(),
-    })
 }
 
 /// Measures all programs, in turn. One that is missing is an error.

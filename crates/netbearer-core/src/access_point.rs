@@ -172,7 +172,7 @@ impl AccessPoint {
             state_flags: self.flags(),
             capabilities,
             children: Vec::new(),
-            proxy: self.profile.proxy.clone(),
+            proxy: self.profile.proxy.without_user_information(),
             metered: self.profile.metered,
             interface_name: self.interface().map(|interface| interface.name.clone()),
         }

@@ -23,7 +23,12 @@ impl Core {
     pub(crate) fn open_composite(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         if let Some(way) = self.way_mut(id) {
             // One that is still on its way down is left behind: the session wants the best there is now.
-            *way = Way { member: way.member.take(), ..Way::default() };
+            *way = Way {
+                member: way.member.take(),
+                shown: way.shown.take(),
+                sighted: way.sighted.take(),
+                ..Way::default()
+            };
         }
         if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
             self.detach(id, &member, now);
@@ -175,7 +180,7 @@ impl Core {
                 self.tell_own_watch(id);
                 return Ok(());
             }
-            self.fail_without_member(id, all_failed(&name, &failed), now);
+            self.fail_without_member(id, self.all_failed(&name, &failed), now);
             return Ok(());
         }
         let obstacle = self.candidates(id).into_iter().find_map(|candidate| self.obstacle(candidate));
@@ -195,6 +200,28 @@ impl Core {
             self.fail_without_member(id, not_available(&name), now);
         }
         Ok(())
+    }
+
+    /// The causes of all, each with the name of its access point, which most have in them.
+    fn all_failed(&self, name: &str, failed: &[(Identifier, Failure)]) -> Failure {
+        let cause = |(member, failure): &(Identifier, Failure)| {
+            let member = self.access_points.get(member).map_or(member.as_str(), |found| found.report.name.as_str());
+            let message = &failure.message;
+            if names(message, member) { message.clone() } else { format!("{member}: {message}") }
+        };
+        let causes: Vec<String> = failed.iter().map(cause).collect();
+        let causes = match &causes[..] {
+            [only] => only.clone(),
+            causes => {
+                let numbered = (1..).zip(causes).map(|(number, cause)| format!("({number}) {cause}"));
+                numbered.collect::<Vec<_>>().join("; ")
+            }
+        };
+        Failure {
+            error: SessionError::Unknown,
+            reason: FailureReason::AllMembersFailed,
+            message: format!("no member of {name} could be brought up: {causes}"),
+        }
     }
 
     /// Why a member that is at least Discovered is of no use.
@@ -223,14 +250,15 @@ impl Core {
         }
         self.tell_own_watch(id);
         self.tell_failure(id, failure, now);
-        self.touch_composite_of(id);
+        self.touch(id);
     }
 
     /// Tells a session without a member what its composite is.
     pub(crate) fn tell_own_watch(&mut self, id: SessionId) {
         if let Some(composite) = self.composite_of(id) {
             let state = self.composite_state(composite);
-            self.tell_state(id, state);
+            let shown = self.shown_member(composite).map(|access_point| access_point.identifier().clone());
+            self.tell_watch(id, state, shown.as_ref());
         }
     }
 
@@ -288,14 +316,14 @@ impl Core {
             if let Some(way) = self.way_mut(id) {
                 way.failed.push((member.clone(), loss.clone()));
             }
-            self.touch_composite_of(id);
+            self.touch(id);
         }
     }
 
     /// A session uses a member no more.
     pub(crate) fn detach(&mut self, id: SessionId, member: &Identifier, now: Moment) {
         if let Some(way) = self.way_mut(id) {
-            way.member = None;
+            way.shown = way.member.take();
         }
         if let Some(access_point) = self.access_points.get_mut(member) {
             access_point.sessions.remove(&id);
@@ -313,19 +341,24 @@ impl Core {
         self.usage.holder_watches(user);
         self.tell(id, SessionEvent::Closed);
         self.tell_own_watch(id);
-        self.touch_composite_of(id);
+        self.touch(id);
     }
 
     /// After everything else has been decided: sessions whose member is down watch their composite again, those who wait
     /// take what has come, and unused members are kept in sight.
     pub(crate) fn settle_composites(&mut self, now: Moment) {
         // Each round ends something; what is left to the next one was begun by the round before.
-        while !self.unsettled.is_empty() {
-            for identifier in std::mem::take(&mut self.unsettled) {
-                let Some(composite) = self.composites.get(&identifier) else { continue };
-                for id in composite.sessions.clone() {
-                    self.settle_session(id, now);
-                }
+        while !(self.unsettled.is_empty() && self.touched.is_empty()) {
+            let mut sessions = std::mem::take(&mut self.touched);
+            let unsettled = std::mem::take(&mut self.unsettled);
+            for composite in unsettled.iter().filter_map(|identifier| self.composites.get(identifier)) {
+                sessions.extend(&composite.sessions);
+            }
+            for id in sessions {
+                self.settle_session(id, now);
+                self.follow_sight(id);
+            }
+            for identifier in unsettled {
                 self.tell_watchers(&identifier);
                 self.unpublished.insert(identifier);
             }
@@ -334,6 +367,10 @@ impl Core {
     }
 
     fn settle_session(&mut self, id: SessionId, now: Moment) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let Some(session) = self.sessions.get(&id) else { return };
         let (interest, member) = (session.interest, session.access_point().cloned());
         match (interest, member) {
@@ -423,7 +460,7 @@ impl Core {
         let Some(session) = self.sessions.get(&id) else { return };
         match session.interest {
             Interest::Waiting => {
-                self.touch_composite_of(id);
+                self.touch(id);
             }
             Interest::Opening if session.access_point().is_none() => {
                 let name = session.configuration.name.clone();
@@ -438,22 +475,7 @@ impl Core {
     /// While a session is open on a service network, or waits for it, its unused wired members that we may start are kept up
     /// without addresses, so that their carrier decides (§2, "Sensing"). What others keep up shows its carrier anyway.
     fn sense(&mut self, now: Moment) {
-        let is_open = |id: &SessionId| {
-            self.sessions.get(id).is_some_and(|session| match session.interest {
-                Interest::Open { .. } => session.access_point().is_some(),
-                Interest::Waiting => true,
-                // Between two tries nothing is taken down.
-                Interest::Opening => session.properties.reconnect(),
-                _ => false,
-            })
-        };
-        let sessions = self.composites.values().flat_map(|composite| composite.sessions.iter());
-        let networks: BTreeSet<&Identifier> = sessions
-            .filter(|id| is_open(id))
-            .filter_map(|id| self.network_of(*id))
-            .map(|network| &network.identifier)
-            .collect();
-        let networks = networks.into_iter().filter_map(|network| self.composites.get(network));
+        let networks = self.sighted.keys().filter_map(|network| self.composites.get(network));
         let wanted: BTreeSet<Identifier> = networks.flat_map(|network| self.members(network)).collect();
         let is_sensed = |access_point: &AccessPoint| {
             access_point.phase == Phase::Observed
@@ -471,6 +493,40 @@ impl Core {
         };
         for identifier in self.access_points_where(unwanted) {
             self.retreat(&identifier, now, vec![Input::new("cause", "no session is open on its service network")]);
+        }
+    }
+
+    /// Notes for which service network a session wants unused members kept in sight, if for any.
+    fn follow_sight(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let wants = match session.interest {
+            Interest::Open { .. } => session.access_point().is_some(),
+            Interest::Waiting => true,
+            // Between two tries nothing is taken down.
+            Interest::Opening => session.properties.reconnect(),
+            _ => false,
+        };
+        let network = self.network_of(id).filter(|_| wants).map(|network| network.identifier.clone());
+        let Some(way) = self.way_mut(id) else { return };
+        let former = std::mem::replace(&mut way.sighted, network.clone());
+        if former == network {
+            return;
+        }
+        if let Some(former) = former {
+            self.lose_sight(id, &former);
+        }
+        if let Some(network) = network {
+            self.sighted.entry(network).or_default().insert(id);
+        }
+    }
+
+    /// A session does not want the members of a service network kept in sight any more.
+    pub(crate) fn lose_sight(&mut self, id: SessionId, network: &Identifier) {
+        if let Some(sessions) = self.sighted.get_mut(network) {
+            sessions.remove(&id);
+            if sessions.is_empty() {
+                self.sighted.remove(network);
+            }
         }
     }
 
@@ -498,16 +554,17 @@ impl Core {
         self.composites.get(&self.sessions.get(&id)?.configuration.identifier)
     }
 
-    /// Something happened to the session that its composite has to be looked at for.
-    pub(crate) fn touch_composite_of(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get(&id).filter(|session| session.way.is_some()) {
-            self.unsettled.insert(session.configuration.identifier.clone());
+    /// Something happened to the session that has to be looked at once everything else has been decided.
+    pub(crate) fn touch(&mut self, id: SessionId) {
+        if self.is_composite(id) {
+            self.touched.insert(id);
         }
     }
 
     /// Ends a session's hold, wherever it has one, without a word to anybody; none if it had none on an access point.
     pub(crate) fn let_go(&mut self, id: SessionId, now: Moment) -> Option<Released> {
         self.deadlines.remove(&id);
+        self.touch(id);
         let session = self.sessions.get(&id)?;
         if let Some(member) = session.access_point().cloned() {
             let released = self.release(id, &member, now);
@@ -536,13 +593,9 @@ fn is_startable(access_point: &AccessPoint) -> bool {
         && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
 }
 
-fn all_failed(name: &str, failed: &[(Identifier, Failure)]) -> Failure {
-    let causes: Vec<String> = failed.iter().map(|(member, failure)| format!("{member}: {}", failure.message)).collect();
-    Failure {
-        error: SessionError::Unknown,
-        reason: FailureReason::AllMembersFailed,
-        message: format!("no member of {name} could be brought up: {}", causes.join("; ")),
-    }
+/// True if the message has the name as a word of its own.
+fn names(message: &str, name: &str) -> bool {
+    message.split_whitespace().any(|word| word.trim_matches([',', ';', ':', '.', '(', ')', '"']) == name)
 }
 
 fn unanswered(name: &str) -> Failure {
@@ -552,5 +605,85 @@ fn unanswered(name: &str) -> Failure {
         message: format!(
             "nobody chose what to open for {name} within {ANSWER_TIMEOUT:?}; open the session again to be asked again"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netbearer_types::{
+        AccessPointReport, AddressScope, BearerType, Families, Hardware, Interface, InterfaceAddress, Level, LinkLevel,
+        ServiceNetworkProfile, SteeringLevel,
+    };
+
+    use super::*;
+    use crate::{ClientId, Limits, Profiles, Settings, UserId};
+
+    const NETWORK: &str = "service-uplink";
+    const NOW: Moment = Moment::ZERO;
+
+    /// An access point that is up without us.
+    fn adopted(name: &str) -> AccessPointReport {
+        let address = InterfaceAddress {
+            address: [10, 0, 0, 2].into(),
+            prefix_length: 24,
+            scope: AddressScope::Global,
+            tentative: false,
+        };
+        let link = LinkLevel {
+            administratively_up: true,
+            carrier: true,
+            carrier_losses: 0,
+            interface: Interface {
+                name: name.to_owned(),
+                index: 1,
+                hardware_address: String::new(),
+                mtu: 1_500,
+                addresses: vec![address],
+                gateways: Vec::new(),
+                name_servers: Vec::new(),
+                search_domains: Vec::new(),
+            },
+            routed: Families::V4,
+            default_route: Families::V4,
+        };
+        AccessPointReport {
+            identifier: name.into(),
+            name: name.to_owned(),
+            bearer_type: BearerType::Ethernet,
+            hardware: Hardware::default(),
+            cannot_start_and_stop: None,
+            counts_traffic: true,
+            level: Level::Present(link),
+            steering: SteeringLevel::default(),
+            progress: None,
+        }
+    }
+
+    /// How often sessions are looked at while so many on one service network are made, opened and dropped with their client.
+    fn looks_at(sessions: u32) -> usize {
+        let network = ServiceNetworkProfile { members: vec!["a".to_owned()], ..ServiceNetworkProfile::default() };
+        let service_networks = [(NETWORK.into(), network)].into();
+        let limits = Limits { sessions, watchers: sessions };
+        let profiles = Profiles { service_networks, ..Profiles::default() };
+        let mut core = Core::new(Settings { profiles, limits, ..Settings::default() });
+        core.handle_client(ClientId(1), UserId(1));
+        core.handle_report(adopted("a"), NOW);
+        core.handle_enumerated(NOW);
+        let ids: Vec<SessionId> =
+            (0..sessions).map(|_| core.create_session(ClientId(1), &NETWORK.into()).unwrap()).collect();
+        for id in &ids {
+            core.open(*id, NOW).unwrap();
+            assert!(core.session(*id).unwrap().is_open);
+            while core.poll_action().is_some() {}
+        }
+        core.handle_client_gone(ClientId(1), NOW);
+        assert_eq!(core.holds(&"a".into()), 0);
+        core.looks
+    }
+
+    #[test]
+    fn a_session_that_comes_or_goes_leaves_those_beside_it_alone() {
+        let (few, many) = (looks_at(100), looks_at(400));
+        assert!(many <= 4 * few, "{many} looks at 400 sessions, {few} at 100");
     }
 }

@@ -157,7 +157,7 @@ impl Core {
         }
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
-        self.touch_composite_of(id);
+        self.touch(id);
         released
     }
 

@@ -83,12 +83,8 @@ impl Core {
         order.into_iter().find(|state| states.contains(state)).unwrap_or(SessionState::NotAvailable)
     }
 
-    /// The interface that a watching session on a composite is shown: that of the most preferred member that is up.
-    pub(crate) fn composite_interface(&self, composite: &Composite) -> Option<&Interface> {
-        self.shown_member(composite).and_then(AccessPoint::interface)
-    }
-
-    fn shown_member(&self, composite: &Composite) -> Option<&AccessPoint> {
+    /// Whose interface a watching session on a composite is shown: the most preferred member that is up.
+    pub(crate) fn shown_member(&self, composite: &Composite) -> Option<&AccessPoint> {
         let members = self.members(composite);
         let access_points = members.iter().filter_map(|member| self.access_points.get(member));
         access_points.into_iter().find(|access_point| self.access_point_state(access_point) == SessionState::Connected)
@@ -120,7 +116,7 @@ impl Core {
             state_flags,
             capabilities,
             children,
-            proxy: composite.proxy.clone(),
+            proxy: composite.proxy.without_user_information(),
             metered: access_points.iter().any(|access_point| access_point.profile.metered),
             interface_name: None,
         }
@@ -141,6 +137,7 @@ impl Core {
     pub(crate) fn tell_watchers(&mut self, identifier: &Identifier) {
         let Some(composite) = self.composites.get(identifier) else { return };
         let state = self.composite_state(composite);
+        let shown = self.shown_member(composite).map(|access_point| access_point.identifier().clone());
         let sessions: Vec<SessionId> = composite.sessions.iter().copied().collect();
         for id in sessions {
             // Who waits may have found a member by the end of this step, and sees that instead.
@@ -148,25 +145,38 @@ impl Core {
                 session.access_point().is_none() && !matches!(session.interest, Interest::Opening | Interest::Waiting)
             });
             if is_concerned {
-                self.tell_state(id, state);
+                self.tell_watch(id, state, shown.as_ref());
             }
+        }
+    }
+
+    /// Tells a session that uses no member the state of its composite, and that it is shown another interface, unless the
+    /// state says so.
+    pub(crate) fn tell_watch(&mut self, id: SessionId, state: SessionState, shown: Option<&Identifier>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let stays_connected = session.told == SessionState::Connected && state == SessionState::Connected;
+        let Some(way) = &mut session.way else { return };
+        let is_another = way.shown.as_ref() != shown;
+        way.shown = shown.cloned();
+        self.tell_state(id, state);
+        let interface = shown.and_then(|shown| self.access_points.get(shown)).and_then(AccessPoint::interface);
+        if let Some(interface) = interface.filter(|_| stays_connected && is_another) {
+            self.tell(id, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }
     }
 
     /// The interface of an access point changed: those are told who watch a composite and are shown that one.
     pub(crate) fn tell_watchers_interface(&mut self, access_point: &Identifier, interface: &Interface) {
-        let shows_it = |composite: &&Composite| {
-            self.shown_member(composite).is_some_and(|shown| shown.identifier() == access_point)
-        };
-        let showing = self.composites.values().filter(shows_it);
-        let watching: Vec<SessionId> = showing
-            .flat_map(|composite| composite.sessions.iter().copied())
-            .filter(|id| {
-                self.sessions
-                    .get(id)
-                    .is_some_and(|session| session.access_point().is_none() && session.told == SessionState::Connected)
+        let is_shown_it = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|session| {
+                let shown = session.way.as_ref().and_then(|way| way.shown.as_ref());
+                session.access_point().is_none()
+                    && session.told == SessionState::Connected
+                    && shown == Some(access_point)
             })
-            .collect();
+        };
+        let sessions = self.composites.values().flat_map(|composite| composite.sessions.iter().copied());
+        let watching: Vec<SessionId> = sessions.filter(is_shown_it).collect();
         for id in watching {
             self.tell(id, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }
@@ -225,23 +235,7 @@ impl Core {
         let before = std::mem::replace(&mut self.settings.profiles, profiles);
         let identifiers: Vec<Identifier> = self.access_points.keys().cloned().collect();
         for identifier in identifiers {
-            let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
-            let profile = self.settings.profiles.profile(&access_point.report).clone();
-            if access_point.profile == profile {
-                continue;
-            }
-            let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
-            access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
-            let is_up = access_point.commanded.is_some();
-            let applies = if is_up { "at the next bring-up" } else { "at once" };
-            let inputs = vec![
-                Input::new("preference, linger and lifetime apply", "at once"),
-                Input::new("everything else applies", applies),
-            ];
-            self.journal.record(now, Subject::AccessPoint(identifier.clone()), Verdict::Edited, inputs);
-            self.unpublished.insert(identifier.clone());
-            // It may be a member of something under its new name, or none any more.
-            self.unsettled.extend(self.composites.keys().cloned());
+            self.match_profile(&identifier, "profiles were edited", now);
         }
         let wanted = composites_of(&self.settings.profiles);
         let gone: Vec<Identifier> = self
@@ -264,16 +258,41 @@ impl Core {
                 }
             }
         }
-        for identifier in self.composites.keys().cloned().collect::<Vec<_>>() {
-            self.drop_former_members(&identifier, now);
-        }
+        self.drop_former_members(now);
         if before != self.settings.profiles {
             self.publish(now);
         }
     }
 
+    /// Gives an access point the profile that covers it now. What is up keeps its addresses as they are.
+    pub(crate) fn match_profile(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let profile = self.settings.profiles.profile(&access_point.report).clone();
+        if access_point.profile == profile {
+            return;
+        }
+        let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
+        access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
+        let is_up = access_point.commanded.is_some();
+        let inputs = vec![
+            Input::new("cause", cause),
+            Input::new("preference, linger and lifetime apply", "at once"),
+            Input::new("everything else applies", if is_up { "at the next bring-up" } else { "at once" }),
+        ];
+        self.journal.record(now, Subject::AccessPoint(identifier.clone()), Verdict::Edited, inputs);
+        self.unpublished.insert(identifier.clone());
+        // It may be a member of something under its new name, or none any more.
+        self.unsettled.extend(self.composites.keys().cloned());
+    }
+
     /// Sessions that use what is no member any more have lost their link.
-    fn drop_former_members(&mut self, identifier: &Identifier, now: Moment) {
+    pub(crate) fn drop_former_members(&mut self, now: Moment) {
+        for identifier in self.composites.keys().cloned().collect::<Vec<_>>() {
+            self.drop_former_members_of(&identifier, now);
+        }
+    }
+
+    fn drop_former_members_of(&mut self, identifier: &Identifier, now: Moment) {
         let Some(composite) = self.composites.get(identifier) else { return };
         let name = composite.name.clone();
         for id in composite.sessions.clone() {

@@ -65,8 +65,12 @@ pub struct Core {
     pub(crate) access_points: BTreeMap<Identifier, AccessPoint>,
     /// Service networks and user choices.
     pub(crate) composites: BTreeMap<Identifier, Composite>,
-    /// Those of them whose sessions may have to be looked after.
+    /// Those of them that may be something else now, so that all their sessions have to be looked after.
     pub(crate) unsettled: BTreeSet<Identifier>,
+    /// Sessions on composites of which something else has changed.
+    pub(crate) touched: BTreeSet<SessionId>,
+    /// Service networks whose unused members are kept in sight, with the sessions for which they are.
+    pub(crate) sighted: BTreeMap<Identifier, BTreeSet<SessionId>>,
     /// When something is due for a session that uses no access point yet.
     pub(crate) deadlines: BTreeMap<SessionId, Moment>,
     pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
@@ -91,6 +95,9 @@ pub struct Core {
     /// The links whose name servers programs were told to ask.
     pub(crate) named: Vec<LinkNames>,
     next_session: u64,
+    /// How often a session on a composite was looked at.
+    #[cfg(test)]
+    pub(crate) looks: usize,
     /// One count for all access points, so that a returning one never meets the numbers of its former life.
     pub(crate) last_command: u64,
 }
@@ -105,6 +112,8 @@ impl Core {
             composites: composites.map(|composite| (composite.identifier.clone(), composite)).collect(),
             // Whoever comes first is told of them.
             unsettled: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            sighted: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
@@ -127,6 +136,8 @@ impl Core {
             steered: BTreeMap::new(),
             named: Vec::new(),
             next_session: 1,
+            #[cfg(test)]
+            looks: 0,
             last_command: 0,
         }
     }
@@ -143,7 +154,7 @@ impl Core {
         let sessions: Vec<SessionId> =
             self.sessions.iter().filter(|(_, session)| session.client == client).map(|(id, _)| *id).collect();
         for session in sessions {
-            self.drop_session(session, now);
+            self.end_session(session, now);
         }
         let choosers: Vec<ChooserId> =
             self.choosers.iter().filter(|(_, chooser)| chooser.client == client).map(|(id, _)| *id).collect();
@@ -170,7 +181,9 @@ impl Core {
         } else if let Some(composite) = self.composites.get_mut(configuration) {
             composite.sessions.insert(id);
             let composite = &self.composites[configuration];
-            (self.composite_configuration(composite), self.composite_state(composite), Some(Way::default()))
+            let shown = self.shown_member(composite).map(|access_point| access_point.identifier().clone());
+            let way = Way { shown, ..Way::default() };
+            (self.composite_configuration(composite), self.composite_state(composite), Some(way))
         } else {
             (Configuration::invalid(configuration.clone()), SessionState::Invalid, None)
         };
@@ -191,28 +204,31 @@ impl Core {
 
     /// Closes a session and forgets it; its holder is told nothing more.
     pub fn drop_session(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let (user, client) = (session.user, session.client);
-        if session.interest.holds() {
+        self.end_session(id, now);
+        self.actions.retain(|action| !matches!(action, Action::Tell { session, .. } if *session == id));
+        self.publish(now);
+    }
+
+    fn end_session(&mut self, id: SessionId, now: Moment) {
+        if self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
             self.close_session(id, now);
         }
         self.deadlines.remove(&id);
-        let Some(session) = self.sessions.remove(&id) else { return };
+        self.touch(id);
+        let Some(mut session) = self.sessions.remove(&id) else { return };
         if let Some(composite) = self.composites.get_mut(&session.configuration.identifier) {
             composite.sessions.remove(&id);
-            self.unsettled.insert(composite.identifier.clone());
         }
-        self.usage.remove_watcher(user);
-        self.actions.retain(
-            |action| !matches!(action, Action::Tell { client: told, session, .. } if *told == client && *session == id),
-        );
+        if let Some(network) = session.way.as_mut().and_then(|way| way.sighted.take()) {
+            self.lose_sight(id, &network);
+        }
+        self.usage.remove_watcher(session.user);
         if let Some(identifier) = session.access_point().cloned() {
             if let Some(access_point) = self.access_points.get_mut(&identifier) {
                 access_point.sessions.remove(&id);
             }
             self.forget_if_absent(&identifier, now);
         }
-        self.publish(now);
     }
 
     /// Opens a session (§3). Opening one that is open or opening changes nothing.
@@ -257,7 +273,9 @@ impl Core {
         key: PropertyKey,
         value: Option<PropertyValue>,
     ) -> Result<(), Refusal> {
-        self.sessions.get_mut(&session).ok_or(Refusal::UnknownSession)?.properties.set(key, value)
+        self.sessions.get_mut(&session).ok_or(Refusal::UnknownSession)?.properties.set(key, value)?;
+        self.touch(session);
+        Ok(())
     }
 
     /// Asks for a look at everything anew; one [`ManagerEvent::UpdateCompleted`] follows for each request.
@@ -391,8 +409,9 @@ impl Core {
         }
     }
 
+    /// The interface that a session on a composite is shown, as long as it uses no member.
     fn watched_interface(&self, session: &Session) -> Option<&netbearer_types::Interface> {
-        self.composites.get(&session.configuration.identifier).and_then(|found| self.composite_interface(found))
+        self.access_points.get(session.way.as_ref()?.shown.as_ref()?).and_then(AccessPoint::interface)
     }
 
     /// All access points and service networks whose flags contain `filter`, by identifier; every one without a filter. User

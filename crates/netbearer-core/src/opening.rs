@@ -330,6 +330,7 @@ impl Core {
         if !held_before {
             self.usage.watcher_holds(user);
         }
+        self.touch(id);
     }
 
     fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {

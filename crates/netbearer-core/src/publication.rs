@@ -134,7 +134,7 @@ impl Core {
             }
             // It may have seen another member so far.
             self.tell_state(id, SessionState::Connected);
-            self.touch_composite_of(id);
+            self.touch(id);
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.interest = Interest::Open { since: now };

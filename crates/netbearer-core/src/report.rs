@@ -87,6 +87,9 @@ impl Core {
         let identifier = report.identifier.clone();
         let known = self.access_points.get(&identifier);
         let steering_before = known.map(|known| known.report.steering.clone()).unwrap_or_default();
+        // Administrators mean access points by these.
+        let is_renamed =
+            known.is_some_and(|known| known.report.name != report.name || known.report.hardware != report.hardware);
         let was_active = match self.access_points.get_mut(&identifier) {
             Some(access_point) => {
                 let was_active = access_point.observed_flags() == StateFlags::Active;
@@ -111,10 +114,17 @@ impl Core {
                 false
             }
         };
+        if is_renamed {
+            self.match_profile(&identifier, "the interface has another name or hardware address", now);
+            self.unsettled.extend(self.composites.keys().cloned());
+        }
         self.note_steering(&identifier, &steering_before, now);
         self.react(&identifier, was_active, now);
         self.tell_states(&identifier);
         self.tell_interface(&identifier);
+        if is_renamed {
+            self.drop_former_members(now);
+        }
         self.forget_if_absent(&identifier, now);
     }
 

@@ -29,6 +29,10 @@ pub(crate) struct Way {
     pub(crate) failed: Vec<(Identifier, Failure)>,
     /// Openings in a row that failed altogether, for the back-off of `Reconnect`.
     pub(crate) failed_starts: u32,
+    /// The member whose interface its holder was shown last, while it uses none.
+    pub(crate) shown: Option<Identifier>,
+    /// The service network whose unused members are kept in sight for it.
+    pub(crate) sighted: Option<Identifier>,
 }
 
 /// What a session wants. It holds in all but the first and the last.

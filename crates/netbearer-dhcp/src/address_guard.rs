@@ -19,18 +19,21 @@ const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// The address is in use while it is probed, which RFC 5227 §2.1 forbids: waiting for silence takes seconds, and the
 /// server has looked already (RFC 2131 §3.1). So there is one probe instead of three, and until its two seconds are over
 /// whoever else uses the address is given way to. Only after that others are told that it is ours.
+///
+/// An address that an administrator has chosen is [kept](AddressGuard::kept) whoever else uses it.
 #[derive(Clone, Debug)]
 pub struct AddressGuard {
     address: Ipv4Addr,
     hardware_address: [u8; 6],
     machine: BTreeSet<[u8; 6]>,
     stage: Stage,
+    is_kept: bool,
     defended_at: Option<Moment>,
     transmit: Option<Transmit>,
     conflict: Option<Conflict>,
 }
 
-/// Another host uses the address: it must be given up, and declined (`Client::decline`).
+/// Another host uses the address: it must be given up, and declined (`Client::decline`), unless it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The other host's Ethernet address.
@@ -68,12 +71,20 @@ impl AddressGuard {
             hardware_address,
             machine: machine.into_iter().chain([hardware_address]).collect(),
             stage: Stage::Probing { until: now + ANNOUNCE_WAIT },
+            is_kept: false,
             defended_at: None,
             transmit: None,
             conflict: None,
         };
         guard.broadcast(Message::probe(hardware_address, address));
         guard
+    }
+
+    /// The same for an address that is not given up under any circumstances (RFC 5227 §2.4, (c)): it is defended for ever, and
+    /// each host that uses it is told of, but both at most once in ten seconds.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Self { is_kept: true, ..self }
     }
 
     /// The address that is watched over.
@@ -109,6 +120,17 @@ impl AddressGuard {
         }
         let is_defended = self.defended_at.is_some_and(|defended_at| now - defended_at < DEFEND_INTERVAL);
         match self.stage {
+            _ if self.is_kept && is_defended => {}
+            Stage::Probing { until } if self.is_kept && now < until => {
+                // Who was there before is told off by the announcements that follow.
+                self.defended_at = Some(now);
+                self.conflict = Some(Conflict { hardware_address: message.sender_hardware, was_defended: false });
+            }
+            _ if self.is_kept => {
+                self.defended_at = Some(now);
+                self.conflict = Some(Conflict { hardware_address: message.sender_hardware, was_defended: true });
+                self.announce();
+            }
             Stage::Probing { until } if now < until => self.give_up(message, false),
             _ if is_defended => self.give_up(message, true),
             _ => {
@@ -150,7 +172,8 @@ impl AddressGuard {
         self.transmit.take()
     }
 
-    /// The verdict that the address must be given up: at most one, and nothing follows it.
+    /// The verdict that the address must be given up: at most one, and nothing follows it. Of one that is kept, that another
+    /// host uses it.
     pub const fn poll_conflict(&mut self) -> Option<Conflict> {
         self.conflict.take()
     }

@@ -30,6 +30,11 @@ impl Installation {
         self.ruled = Some(answers.into_iter().find(is_unexpected).unwrap_or(Ok(())));
     }
 
+    /// True once rules that need no address were asked for.
+    pub(crate) const fn has_standing_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// Puts other standing rules in the place of those there are.
     pub(crate) async fn replace_standing_rules(
         &mut self,

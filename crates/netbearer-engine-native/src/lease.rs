@@ -160,7 +160,7 @@ impl LeaseKeeper {
                         self.unconfirmed = Some(lease.clone());
                         return Ok(Event::Acquired(lease));
                     }
-                    Some(Finding::Conflict(conflict)) => self.decline(conflict),
+                    Some(Finding::Conflict(_, conflict)) => self.decline(conflict),
                     Some(Finding::Gateway(gateway, hardware_address)) => {
                         self.gateway = Some((gateway, hardware_address));
                         self.remember();

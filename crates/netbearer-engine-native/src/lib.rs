@@ -17,6 +17,7 @@ mod fixed;
 mod followed;
 mod foreign;
 mod installation;
+mod kept;
 mod learnt;
 mod lease;
 mod leftovers;

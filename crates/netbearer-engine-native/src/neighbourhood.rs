@@ -1,5 +1,5 @@
-//! What is asked and heard by ARP on one link, as long as a lease is asked for or kept there: carries packets and time to
-//! the state machines of `netbearer-dhcp`, decides nothing.
+//! What is asked and heard by ARP on one link, as long as a lease is asked for or kept there, or static addresses are:
+//! carries packets and time to the state machines of `netbearer-dhcp`, decides nothing.
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::SystemTime};
 
@@ -24,8 +24,10 @@ pub(crate) struct Neighbourhood {
     /// Whom the kernel lets through; everybody if none.
     heard: Option<Vec<Ipv4Addr>>,
     known_network: Option<KnownNetwork>,
-    /// With the addresses of this machine as they are at any time.
-    guard: Option<(AddressGuard, Arc<MachineAddresses>)>,
+    /// One for each address; several only of static ones.
+    guards: Vec<AddressGuard>,
+    /// The addresses of this machine as they are at any time.
+    machine: Arc<MachineAddresses>,
     inquiry: Option<GatewayInquiry>,
 }
 
@@ -33,15 +35,15 @@ pub(crate) struct Neighbourhood {
 pub(crate) enum Finding {
     /// This is the network of the remembered lease.
     Known(Lease),
-    /// Another host uses our address.
-    Conflict(Conflict),
+    /// Another host uses this address of ours.
+    Conflict(Ipv4Addr, Conflict),
     /// Where the gateway of the installed lease is.
     Gateway(Ipv4Addr, [u8; 6]),
 }
 
 impl Neighbourhood {
     /// Opens nothing yet.
-    pub(crate) const fn new(interface: u32, hardware_address: [u8; 6], clock: BootClock, spare: SpareSocket) -> Self {
+    pub(crate) fn new(interface: u32, hardware_address: [u8; 6], clock: BootClock, spare: SpareSocket) -> Self {
         Self {
             interface,
             hardware_address,
@@ -50,7 +52,8 @@ impl Neighbourhood {
             socket: None,
             heard: None,
             known_network: None,
-            guard: None,
+            guards: Vec::new(),
+            machine: Arc::default(),
             inquiry: None,
         }
     }
@@ -79,19 +82,35 @@ impl Neighbourhood {
     }
 
     pub(crate) fn watches_over(&self, address: Ipv4Addr) -> bool {
-        self.guard.as_ref().is_some_and(|(guard, _)| guard.address() == address)
+        self.guards.iter().any(|guard| guard.address() == address)
+    }
+
+    pub(crate) const fn is_watching(&self) -> bool {
+        !self.guards.is_empty()
     }
 
     /// Watches over the address of `lease`, which is installed, and asks where its gateway is unless that is known.
     pub(crate) fn watch_over(&mut self, lease: &Lease, machine: &Arc<MachineAddresses>, is_gateway_known: bool) {
+        let now = self.clock.now();
+        self.inquiry = if is_gateway_known { None } else { GatewayInquiry::new(lease, self.hardware_address, now) };
+        let guard = AddressGuard::new(self.hardware_address, machine.hardware(), lease.address, now);
+        self.begin_to_watch(vec![guard], machine);
+    }
+
+    /// Watches over static addresses, which are installed and kept whoever else uses them.
+    pub(crate) fn watch_over_static(&mut self, addresses: &[Ipv4Addr], machine: &Arc<MachineAddresses>) {
+        let now = self.clock.now();
+        let guard =
+            |address: &Ipv4Addr| AddressGuard::new(self.hardware_address, machine.hardware(), *address, now).kept();
+        self.begin_to_watch(addresses.iter().map(guard).collect(), machine);
+    }
+
+    fn begin_to_watch(&mut self, guards: Vec<AddressGuard>, machine: &Arc<MachineAddresses>) {
         if self.socket.is_none() {
             self.prepare();
             self.spare.replenish();
         }
-        let now = self.clock.now();
-        let guard = AddressGuard::new(self.hardware_address, machine.hardware(), lease.address, now);
-        self.guard = Some((guard, Arc::clone(machine)));
-        self.inquiry = if is_gateway_known { None } else { GatewayInquiry::new(lease, self.hardware_address, now) };
+        (self.guards, self.machine) = (guards, Arc::clone(machine));
         self.narrow();
         self.send_all();
     }
@@ -99,7 +118,7 @@ impl Neighbourhood {
     /// The interface has another hardware address than it had.
     pub(crate) fn change_hardware_address(&mut self, hardware_address: [u8; 6]) {
         self.hardware_address = hardware_address;
-        if let Some((guard, _)) = &mut self.guard {
+        for guard in &mut self.guards {
             guard.change_hardware_address(hardware_address);
         }
         self.send_all();
@@ -107,7 +126,7 @@ impl Neighbourhood {
 
     /// The address is not installed any more.
     pub(crate) fn forget_address(&mut self) {
-        self.guard = None;
+        self.guards.clear();
         self.inquiry = None;
     }
 
@@ -116,9 +135,9 @@ impl Neighbourhood {
         // Without a socket nothing can be found out.
         self.socket.as_ref()?;
         let known_network = self.known_network.as_ref().and_then(KnownNetwork::poll_timeout);
-        let guard = self.guard.as_ref().and_then(|(guard, _)| guard.poll_timeout());
+        let guards = self.guards.iter().filter_map(AddressGuard::poll_timeout).min();
         let inquiry = self.inquiry.as_ref().and_then(GatewayInquiry::poll_timeout);
-        [known_network, guard, inquiry].into_iter().flatten().min()
+        [known_network, guards, inquiry].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -127,7 +146,7 @@ impl Neighbourhood {
         if let Some(known_network) = &mut self.known_network {
             known_network.handle_timeout(now);
         }
-        if let Some((guard, _)) = &mut self.guard {
+        for guard in &mut self.guards {
             guard.handle_timeout(now);
         }
         if let Some(inquiry) = &mut self.inquiry {
@@ -173,13 +192,11 @@ impl Neighbourhood {
                 return Some(Finding::Known(lease));
             }
         }
-        if let Some((guard, machine)) = &mut self.guard {
-            if message.sender == guard.address() {
-                guard.renew_machine(machine.hardware());
-            }
+        if let Some(guard) = self.guards.iter_mut().find(|guard| guard.address() == message.sender) {
+            guard.renew_machine(self.machine.hardware());
             guard.handle_message(message, self.clock.now());
             if let Some(conflict) = guard.poll_conflict() {
-                return Some(Finding::Conflict(conflict));
+                return Some(Finding::Conflict(guard.address(), conflict));
             }
         }
         let inquiry = self.inquiry.as_mut()?;
@@ -190,9 +207,9 @@ impl Neighbourhood {
 
     /// Has the kernel let through only whom it matters to hear: on a busy link this process sleeps.
     fn narrow(&mut self) {
-        let (Some(socket), Some((guard, _))) = (&self.socket, &self.guard) else { return };
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.guards.is_empty()) else { return };
         let asked = self.inquiry.as_ref().filter(|inquiry| !inquiry.is_over()).map(GatewayInquiry::gateway);
-        let heard: Vec<Ipv4Addr> = [guard.address()].into_iter().chain(asked).collect();
+        let heard: Vec<Ipv4Addr> = self.guards.iter().map(AddressGuard::address).chain(asked).collect();
         if self.heard.as_ref() != Some(&heard) {
             if let Err(error) = socket.hear_only(&heard) {
                 tracing::debug!(interface = self.interface, "everybody's ARP is heard: {error}");
@@ -203,9 +220,9 @@ impl Neighbourhood {
 
     fn send_all(&mut self) {
         let known_network = self.known_network.as_mut().and_then(KnownNetwork::poll_transmit);
-        let guard = self.guard.as_mut().and_then(|(guard, _)| guard.poll_transmit());
+        let guards = self.guards.iter_mut().filter_map(AddressGuard::poll_transmit);
         let inquiry = self.inquiry.as_mut().and_then(GatewayInquiry::poll_transmit);
-        for Transmit { destination, message } in [known_network, guard, inquiry].into_iter().flatten() {
+        for Transmit { destination, message } in known_network.into_iter().chain(guards).chain(inquiry) {
             let packet = message.encode();
             let (Some(socket), Ok(packet)) = (&self.socket, packet.as_slice().try_into()) else { return };
             // What was not sent is sent again in time; a link that is gone is told by the kernel, not by this.

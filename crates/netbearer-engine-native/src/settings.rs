@@ -20,10 +20,21 @@ impl ChangedSetting {
     }
 }
 
-/// What matters while the link goes up: with it the link-local address can be used at once, so routers can be asked at
+/// What matters before the carrier comes: with it the link-local address can be used at once, so routers can be asked at
 /// once (RFC 4429).
 pub(crate) fn before_the_link_goes_up() -> Vec<(Sysctl, i64)> {
     vec![(Sysctl::OptimisticDad, 1)]
+}
+
+/// What routers announce is taken as it comes, and the kernel forgets what it did not want: this is in force before the first
+/// of them can be heard. `metric` is that of our own default routes; no router is to get one that the profile forbids.
+pub(crate) fn before_routers_are_heard(profile: &Profile, metric: u32) -> Vec<(Sysctl, i64)> {
+    vec![
+        (Sysctl::AcceptRouterAdvertisements, 2),
+        (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route)),
+        (Sysctl::DefaultRouterMetric, i64::from(metric)),
+        (Sysctl::AcceptRouteInformation, 128),
+    ]
 }
 
 /// What matters while nothing but the carrier is to be seen: no address by IPv6, and none of its packets. The mode of address
@@ -33,31 +44,21 @@ pub(crate) fn while_sensed() -> Vec<(Sysctl, i64)> {
     vec![(Sysctl::DisableIpv6, 1)]
 }
 
-/// What matters before anybody uses the link: a strict filter drops replies of which the main table thinks otherwise, and no
-/// router is to get a default route that the profile forbids. An IPv6 address of the profile's own is not told of by the
-/// kernel before its duplicate address detection has ended, unless it may be used before (`addrconf_dad_begin` of
-/// `net/ipv6/addrconf.c`).
+/// What matters before anybody uses the link: a strict filter drops replies of which the main table thinks otherwise. An IPv6
+/// address of the profile's own is not told of by the kernel before its duplicate address detection has ended, unless it may
+/// be used before (`addrconf_dad_begin` of `net/ipv6/addrconf.c`).
 pub(crate) fn before_the_first_use(profile: &Profile) -> Vec<(Sysctl, i64)> {
-    let mut wanted =
-        vec![(Sysctl::ReversePathFilter, 2), (Sysctl::AcceptDefaultRouter, i64::from(profile.default_route))];
+    let mut wanted = vec![(Sysctl::ReversePathFilter, 2)];
     let has_ipv6 =
         profile.addressing == Addressing::Static && profile.addresses.iter().any(|one| one.address().is_ipv6());
     wanted.extend(has_ipv6.then_some((Sysctl::UseOptimistic, 1)));
     wanted
 }
 
-/// What matters for equal subnets and for what routers announce. `metric` is that of our own default routes.
-pub(crate) fn for_neighbours_and_routers(metric: u32) -> Vec<(Sysctl, i64)> {
-    vec![
-        (Sysctl::OptimisticDad, 1),
-        (Sysctl::UseOptimistic, 1),
-        // Several access points may have the same subnet, or lease the same address.
-        (Sysctl::ArpIgnore, 1),
-        (Sysctl::ArpAnnounce, 2),
-        (Sysctl::AcceptRouterAdvertisements, 2),
-        (Sysctl::DefaultRouterMetric, i64::from(metric)),
-        (Sysctl::AcceptRouteInformation, 128),
-    ]
+/// What nobody waits for: several access points may have the same subnet, or lease the same address, and addresses by IPv6
+/// may be used at once.
+pub(crate) fn for_neighbours() -> Vec<(Sysctl, i64)> {
+    vec![(Sysctl::UseOptimistic, 1), (Sysctl::ArpIgnore, 1), (Sysctl::ArpAnnounce, 2)]
 }
 
 /// Those of them that differ from what the interface has. Nothing is changed yet.

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use netbearer_dhcp::{Lease, Route};
@@ -18,6 +19,8 @@ const FOREIGN_MARK: u8 = 0x6d;
 const LAST_NUMBER: u8 = 0x7f;
 /// The metric of the most preferred IPv6 route to a destination in a table of ours: the kernel's own default.
 const FIRST_METRIC: u32 = 1_024;
+/// By how much the kernel keeps an address longer than its lease, less the part of a second that it does not count.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Sockets bound to the interface.
 const BOUND_PRIORITY: u32 = 5_100;
@@ -273,14 +276,18 @@ fn via(route: &Route, interface: u32, lease: &Lease) -> RouteSpec {
 pub(crate) fn address(interface: u32, lease: &Lease, now: Moment) -> AddressSpec {
     AddressSpec {
         broadcast: lease.broadcast,
-        lifetime: lease.term.expires_at().map(|end| {
-            // Rounded up: as long as we live, the end is ours to tell.
-            let left = u32::try_from((end - now).as_secs() + 1).unwrap_or(u32::MAX);
-            AddressLifetime { valid: left, preferred: left }
-        }),
+        lifetime: lease.term.expires_at().map(|end| lifetime(end - now)),
         prefix_route: false,
         ..AddressSpec::new(interface, IpAddr::V4(lease.address), lease.prefix_length)
     }
+}
+
+/// How long the kernel keeps an address whose lease has so much time left. As long as we live, the end is ours to tell, and a
+/// busy machine lets us do so late; the kernel itself removes an address up to a fiftieth of a second early
+/// (`check_lifetime` of `net/ipv4/devinet.c`).
+fn lifetime(left: Duration) -> AddressLifetime {
+    let kept = u32::try_from(left.saturating_add(PATIENCE).as_secs()).unwrap_or(u32::MAX);
+    AddressLifetime { valid: kept, preferred: kept }
 }
 
 /// The metric of routes in the main table: wired before wireless before mobile, as other network software counts, higher
@@ -330,6 +337,16 @@ mod tests {
         let other_family = rules.standing(Family::V6, "ap0").iter().map(|rule| rule.priority).collect::<Vec<_>>();
         assert_eq!(other_family, [BOUND_PRIORITY, MARKED_PRIORITY, FAIL_CLOSED_PRIORITY]);
         (standing.iter().map(|rule| rule.priority).collect(), source, is_ours)
+    }
+
+    /// The kernel would take the routes with it, and that looks as if others had removed them.
+    #[test]
+    fn the_kernel_keeps_an_address_for_a_second_longer_than_its_lease() {
+        for left in [0, 1, 999, 1_000, 1_999, 2_000, 3_600_000].map(Duration::from_millis) {
+            let kept = Duration::from_secs(lifetime(left).valid.into());
+            assert!(kept > left + Duration::from_secs(1), "{left:?}: {kept:?}");
+        }
+        assert_eq!(lifetime(Duration::MAX).valid, u32::MAX);
     }
 
     #[test]

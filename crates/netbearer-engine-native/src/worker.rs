@@ -24,6 +24,7 @@ use crate::{
     contest::Contest,
     fixed,
     installation::{Installation, Parts, Standing},
+    kept::KeptAddresses,
     learnt::Learnt,
     lease::LeaseKeeper,
     notes::{ChangedMtu, Note, Notes},
@@ -275,7 +276,7 @@ impl Worker {
             let is_same = prepared_for.index == link.index && !has_other_hardware_address;
             let lease = if is_same { prepared } else { self.open_lease(&order.profile, &link)? };
             self.lease.insert(lease).start().await;
-            self.ask_for_rules(order, &link).await?;
+            self.ask_for_rules(&link).await?;
             self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
             let mut watched = self.link.clone();
             tokio::select! {
@@ -299,7 +300,7 @@ impl Worker {
             self.note_hardware_address(&link).await;
         }
         self.tell(order.number, Stage::Working(Step::Configuring));
-        self.ask_for_rules(order, &link).await?;
+        self.ask_for_rules(&link).await?;
         self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
         let Some(steering) = &self.steering else { return Err(WorkError::NoTable) };
         let metric = steering::metric(link.family, order.profile.preference, steering);
@@ -324,12 +325,22 @@ impl Worker {
         self.tell(order.number, Stage::Reached);
         // Somebody waits for what this makes possible; the rest can wait for them.
         tokio::task::yield_now().await;
-        self.adjust_settings(order, &link).await;
+        self.adjust_settings(&link).await;
+        let _kept = self.keep_static_addresses(&order.profile);
         loop {
             // Without a lease there is nothing to hear but of routers.
             self.happening(&mut link).await?;
             self.follow_routers(&link).await;
         }
+    }
+
+    fn keep_static_addresses(&self, profile: &Profile) -> Option<KeptAddresses> {
+        let own = profile.addresses.iter().filter_map(|own| match own.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
+        let Context { addresses, clock, spare, .. } = &*self.context;
+        KeptAddresses::watch_over(own.collect(), self.link.clone(), Arc::clone(addresses), clock.clone(), spare.clone())
     }
 
     /// Waits for the first way to the network: a lease, or without one what routers have announced.
@@ -363,7 +374,7 @@ impl Worker {
             self.tell(order.number, Stage::Reached);
             tokio::task::yield_now().await;
         }
-        self.adjust_settings(order, &link).await;
+        self.adjust_settings(&link).await;
         loop {
             self.watch_over_address().await;
             match self.happening(&mut link).await? {
@@ -541,9 +552,16 @@ impl Worker {
         self.claim().await?;
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone().ok_or(WorkError::Gone)?;
-        if self.found.as_ref().is_none_or(|found| found.index != link.index) {
+        let mut wanted = settings::before_the_link_goes_up();
+        if order.target == Target::Configured {
+            let metric = steering::metric(link.family, order.profile.preference, self.reserve_numbers(order)?);
+            wanted.extend(settings::before_routers_are_heard(&order.profile, metric));
+        }
+        if self.found.as_ref().is_some_and(|found| found.index == link.index) {
+            self.adjust_at_once(&link, &wanted);
+        } else {
             let sysctls = self.urgent_settings_of(&link.name);
-            let settings = settings::to_be_changed(sysctls, &settings::before_the_link_goes_up());
+            let settings = settings::to_be_changed(sysctls, &wanted);
             let note = Note {
                 boot: self.context.boot.clone(),
                 index: link.index,
@@ -625,14 +643,12 @@ impl Worker {
 
     /// Notes and changes the settings that nobody waits for, on another thread: some thirty files take longer than all of
     /// the bring-up.
-    async fn adjust_settings(&mut self, order: &Order, link: &LinkView) {
+    async fn adjust_settings(&mut self, link: &LinkView) {
         self.hear_settings().await;
-        let (Some(steering), Some(found)) = (&self.steering, &self.found) else { return };
-        let wanted =
-            settings::for_neighbours_and_routers(steering::metric(link.family, order.profile.preference, steering));
+        let Some(found) = &self.found else { return };
         let (link, note, notes) = (link.clone(), found.clone(), self.context.notes.clone());
         self.adjusting = Some(tokio::task::spawn_blocking(move || {
-            let note = adjust(&notes, &mut Sysctls::of(&link.name), note, &wanted);
+            let note = adjust(&notes, &mut Sysctls::of(&link.name), note, &settings::for_neighbours());
             ask_routers(&link);
             note
         }));
@@ -684,16 +700,23 @@ impl Worker {
         }
     }
 
-    async fn ask_for_rules(&mut self, order: &Order, link: &LinkView) -> Result<(), WorkError> {
-        if let Some(steering) = &self.steering {
-            // From an earlier bring-up, and what they depend on may have changed since.
-            let rules = self.rules_of(steering, link).standing(Family::V4, &link.name);
-            return Ok(self.installation.replace_standing_rules(&self.context.requests, rules).await?);
+    /// The table and the mark of the access point; they stay its own until it is released.
+    fn reserve_numbers(&mut self, order: &Order) -> Result<&Steering, WorkError> {
+        if self.steering.is_none() {
+            self.steering = self.context.numbers.reserve(&order.tables_in_use);
         }
-        let steering = self.context.numbers.reserve(&order.tables_in_use).ok_or(WorkError::NoTable)?;
-        let rules = self.rules_of(&steering, link).standing(Family::V4, &link.name);
-        self.installation.ask_for_standing_rules(&self.context.requests, rules);
-        self.steering = Some(steering);
+        self.steering.as_ref().ok_or(WorkError::NoTable)
+    }
+
+    async fn ask_for_rules(&mut self, link: &LinkView) -> Result<(), WorkError> {
+        let Some(steering) = &self.steering else { return Err(WorkError::NoTable) };
+        let rules = self.rules_of(steering, link).standing(Family::V4, &link.name);
+        if self.installation.has_standing_rules() {
+            // From an earlier bring-up, and what they depend on may have changed since.
+            self.installation.replace_standing_rules(&self.context.requests, rules).await?;
+        } else {
+            self.installation.ask_for_standing_rules(&self.context.requests, rules);
+        }
         Ok(())
     }
 

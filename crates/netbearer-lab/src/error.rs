@@ -70,6 +70,15 @@ pub enum LabError {
         /// What happened instead, one item a line.
         seen: String,
     },
+    /// Something that was waited for is so, but nothing that is listened to has told of it: the wait would have gone on for
+    /// ever.
+    #[error("{what}: so after {within:?}, but nothing that was listened to has told of it; wait for what does")]
+    Untold {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        within: Duration,
+    },
     /// A subnet is not written as `a.b.c.d/n`, or has no room for the lab's addresses.
     #[error("`{0}` is not an IPv4 subnet of at most 24 bits, such as 10.10.0.0/24")]
     NotASubnet(String),

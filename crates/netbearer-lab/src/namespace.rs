@@ -175,33 +175,16 @@ impl Namespace {
         within: Duration,
         wanted: impl Fn(Option<&str>) -> bool,
     ) -> Result<(), LabError> {
-        let file = self.path(path);
-        let unable = || LabError::unable_to(format!("watch {path}"));
-        let events = WatchFlags::CREATE
-            | WatchFlags::MODIFY
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE;
-        let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(io::Error::from);
-        let changes = changes.map_err(unable())?;
-        let directory = file.parent().unwrap_or(&file);
-        inotify::add_watch(&changes, directory, events).map_err(io::Error::from).map_err(unable())?;
-        let deadline = Deadline::after(within);
-        loop {
-            let over = deadline.has_passed();
-            let text = fs::read_to_string(&file).ok();
-            if wanted(text.as_deref()) {
-                return Ok(());
-            }
-            if over {
-                let what = format!("{path} as it should be");
-                return Err(LabError::NotSeen { what, within, seen: text.unwrap_or_default() });
-            }
-            deadline.wait_readable([changes.as_fd()]).map_err(unable())?;
-            // What happened does not matter.
-            while rustix::io::read(&changes, &mut [0_u8; 4096]).is_ok_and(|length| length > 0) {}
-        }
+        wait_for_text(&self.path(path), within, wanted)
+    }
+
+    /// Waits until a sysctl of the namespace has this value.
+    ///
+    /// # Errors
+    /// [`LabError::NotSeen`], with its value, once the time has passed; [`LabError::System`] if there is no such sysctl.
+    pub fn wait_for_sysctl(&self, name: &str, value: &str, within: Duration) -> Result<(), LabError> {
+        let is_so = |text: Option<&str>| text.is_some_and(|text| text.trim() == value);
+        self.run(|| wait_for_text(&sysctl_path(name), within, is_so))
     }
 
     /// The process number that a program started in the namespace sees as its parent's.
@@ -242,10 +225,11 @@ impl Namespace {
     }
 
     /// Waits until `check` returns something, asking it again after each change of links, addresses, routes or rules
-    /// in the namespace, and a last time when the time is over. `what` names it in the error.
+    /// in the namespace. `what` names it in the error. For what else may come true, something else is to be waited for.
     ///
     /// # Errors
-    /// Those of `check`; [`LabError::NotSeen`], with the namespace's addresses and routes, once the time has passed.
+    /// Those of `check`; [`LabError::NotSeen`], with the namespace's addresses and routes, once the time has passed, and
+    /// [`LabError::Untold`] if `check` returns something then though nothing has changed.
     pub fn wait_until<T>(
         &self,
         what: &str,
@@ -254,16 +238,19 @@ impl Namespace {
     ) -> Result<T, LabError> {
         let changes = ChangeSocket::open(self)?;
         let deadline = Deadline::after(within);
+        let mut is_told = true;
         loop {
             let over = deadline.has_passed();
-            if let Some(found) = check()? {
-                return Ok(found);
+            match check()? {
+                Some(found) if is_told => return Ok(found),
+                Some(_) => return Err(LabError::Untold { what: what.to_owned(), within }),
+                None if over => {
+                    let seen = self.describe()?;
+                    return Err(LabError::NotSeen { what: what.to_owned(), within, seen });
+                }
+                None => {}
             }
-            if over {
-                let seen = self.describe()?;
-                return Err(LabError::NotSeen { what: what.to_owned(), within, seen });
-            }
-            deadline
+            [is_told] = deadline
                 .wait_readable([changes.as_fd()])
                 .map_err(LabError::unable_to("wait for a change of the namespace"))?;
             changes.drain();
@@ -274,6 +261,38 @@ impl Namespace {
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+fn wait_for_text(file: &Path, within: Duration, wanted: impl Fn(Option<&str>) -> bool) -> Result<(), LabError> {
+    let unable = || LabError::unable_to(format!("watch {}", file.display()));
+    let events = WatchFlags::CREATE
+        | WatchFlags::MODIFY
+        | WatchFlags::CLOSE_WRITE
+        | WatchFlags::MOVED_TO
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::DELETE;
+    let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(io::Error::from);
+    let changes = changes.map_err(unable())?;
+    let directory = file.parent().unwrap_or(file);
+    inotify::add_watch(&changes, directory, events).map_err(io::Error::from).map_err(unable())?;
+    let what = || format!("{} as it should be", file.display());
+    let deadline = Deadline::after(within);
+    let mut is_told = true;
+    loop {
+        let over = deadline.has_passed();
+        let text = fs::read_to_string(file).ok();
+        match wanted(text.as_deref()) {
+            true if is_told => return Ok(()),
+            true => return Err(LabError::Untold { what: what(), within }),
+            false if over => {
+                return Err(LabError::NotSeen { what: what(), within, seen: text.unwrap_or_default() });
+            }
+            false => {}
+        }
+        [is_told] = deadline.wait_readable([changes.as_fd()]).map_err(unable())?;
+        // What happened does not matter.
+        while rustix::io::read(&changes, &mut [0_u8; 4096]).is_ok_and(|length| length > 0) {}
     }
 }
 

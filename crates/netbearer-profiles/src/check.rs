@@ -345,7 +345,7 @@ fn check_addresses(table: &Table, profile: &Profile, mistakes: &mut Vec<ProfileM
     for (position, gateway) in gateways.iter().enumerate() {
         let family = Family::of(*gateway);
         if gateways.iter().take(position).any(|before| Family::of(*before) == family) {
-            let problem = format!("{gateway} is the second gateway for {}", words(family));
+            let problem = format!("{gateway} is the second gateway for {family}");
             complain("gateways", problem, "keep one of each family");
         } else if addresses.iter().any(|address| address.address() == *gateway) {
             let problem = format!("the gateway {gateway} is an address of this host's own");
@@ -365,13 +365,6 @@ fn check_addresses(table: &Table, profile: &Profile, mistakes: &mut Vec<ProfileM
 fn is_within_reach(gateway: IpAddr, addresses: &[NetworkAddress]) -> bool {
     let is_link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
     is_link_local || addresses.iter().any(|address| address.contains(gateway))
-}
-
-const fn words(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
 }
 
 fn list(items: impl IntoIterator<Item = impl ToString>) -> String {

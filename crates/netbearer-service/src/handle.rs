@@ -31,6 +31,7 @@ pub struct ServiceGone;
 #[derive(Clone, Debug)]
 pub struct ServiceHandle {
     pub(crate) steps: watch::Receiver<Steps>,
+    pub(crate) news: watch::Receiver<u64>,
     pub(crate) requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -103,6 +104,13 @@ impl ServiceHandle {
     #[must_use]
     pub fn steps(&self) -> watch::Receiver<Steps> {
         self.steps.clone()
+    }
+
+    /// How often the service was told something: by its engine, of profiles, of name servers, or by the clock. Calls do not
+    /// count.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.clone()
     }
 
     /// Closes every session, takes down what is ours, and ends the service; returns when that has happened.

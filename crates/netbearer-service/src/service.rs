@@ -26,6 +26,7 @@ pub struct Service<E, N, C> {
     enumerated: Option<oneshot::Sender<()>>,
     ending: Vec<oneshot::Sender<()>>,
     steps: watch::Sender<Steps>,
+    news: watch::Sender<u64>,
     next_decision: u64,
     /// The engine was told to do something, and has not begun.
     has_commanded: bool,
@@ -46,6 +47,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
         let (steps, told_steps) = watch::channel(Steps::new());
+        let (news, told_news) = watch::channel(0);
         let service = Self {
             core: Core::new(settings),
             engine,
@@ -57,10 +59,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             enumerated: Some(enumerated),
             ending: Vec::new(),
             steps,
+            news,
             next_decision: 0,
             has_commanded: false,
         };
-        (service, ServiceHandle { requests: sender, steps: told_steps }, has_enumerated)
+        (service, ServiceHandle { requests: sender, steps: told_steps, news: told_news }, has_enumerated)
     }
 
     /// Takes over what the files of `store` say whenever it is not what was `read` last.
@@ -85,6 +88,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 report = self.names.report() => Wake::Names(report),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
+            let is_news = !matches!(wake, Wake::Request(_));
             match wake {
                 Wake::Request(Some(Request::Shutdown { ended })) => {
                     self.ending.push(ended);
@@ -103,6 +107,9 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 tokio::task::yield_now().await;
             }
             self.carry_out();
+            if is_news {
+                self.news.send_modify(|count| *count += 1);
+            }
         }
         if engine_works {
             self.take_down().await;

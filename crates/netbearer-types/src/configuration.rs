@@ -63,27 +63,26 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    /// The same for eyes and logs: a password in the URL (RFC 3986 §3.2.1) is left out.
+    /// The same for everybody: who has an account there, and its password, is left out (RFC 3986 §3.2.1).
     #[must_use]
-    pub fn without_password(&self) -> Self {
+    pub fn without_user_information(&self) -> Self {
         match self {
             Self::None => Self::None,
-            Self::Manual(url) => Self::Manual(url_without_password(url)),
-            Self::AutoConfigurationUrl(url) => Self::AutoConfigurationUrl(url_without_password(url)),
+            Self::Manual(url) => Self::Manual(url_without_user_information(url)),
+            Self::AutoConfigurationUrl(url) => Self::AutoConfigurationUrl(url_without_user_information(url)),
         }
     }
 }
 
-fn url_without_password(url: &str) -> String {
-    let without = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at_checked(end)?;
-        let (user, host) = authority.rsplit_once('@')?;
-        let (name, _password) = user.split_once(':')?;
-        Some(format!("{scheme}://{name}@{host}{tail}"))
+/// A proxy may be given without a scheme.
+fn url_without_user_information(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
     };
-    without().unwrap_or_else(|| url.to_owned())
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}{host}{tail}")
 }
 
 /// Something a session can be opened on, as it is at one moment: a value, never updated behind its holder's back.
@@ -105,7 +104,8 @@ pub struct Configuration {
     pub capabilities: Capabilities,
     /// Members of a service network, the most preferred first; empty otherwise.
     pub children: Vec<Identifier>,
-    /// The proxy to use on this network.
+    /// The proxy to use on this network, without the user information of its URL: a program that has an account there
+    /// knows it.
     pub proxy: Proxy,
     /// Traffic costs money or counts against an allowance; of a service network if it is so on any member.
     pub metered: bool,
@@ -156,13 +156,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_password_of_a_url_is_left_out() {
-        let shown = |url: &str| match Proxy::Manual(url.to_owned()).without_password() {
+    fn only_the_user_information_of_a_url_is_left_out() {
+        let shown = |url: &str| match Proxy::Manual(url.to_owned()).without_user_information() {
             Proxy::Manual(shown) => shown,
             other => panic!("{other:?}"),
         };
-        assert_eq!(shown("http://user:pass@word@proxy.example:3128/a"), "http://user@proxy.example:3128/a");
-        for url in ["http://proxy.example:3128/a:b@c", "http://user@proxy.example", "proxy.example"] {
+        assert_eq!(shown("http://user:pass@word@proxy.example:3128/a"), "http://proxy.example:3128/a");
+        assert_eq!(shown("https://token@proxy.example?a"), "https://proxy.example?a");
+        assert_eq!(shown("user:password@proxy.example:3128"), "proxy.example:3128");
+        for url in ["http://proxy.example:3128/a:b@c", "proxy.example", "proxy.example:3128", ""] {
             assert_eq!(shown(url), url);
         }
     }

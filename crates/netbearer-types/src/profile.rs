@@ -208,7 +208,7 @@ pub struct Profile {
     pub purpose: Purpose,
     /// Traffic costs money or counts against an allowance.
     pub metered: bool,
-    /// The proxy to use on this network; told to applications, not used by us.
+    /// The proxy to use on this network; told to applications without the user information of its URL, not used by us.
     pub proxy: Proxy,
     /// Whether it leads to the Internet, where the default route does not tell (semantics §9).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -31,6 +31,10 @@ pub struct Events<T>(crate::Events<T>);
 #[derive(Clone, Debug)]
 pub struct Steps(crate::Steps);
 
+/// [`crate::News`] whose calls block.
+#[derive(Clone, Debug)]
+pub struct News(crate::News);
+
 impl Manager {
     /// See [`crate::Manager::embedded`].
     ///
@@ -68,6 +72,12 @@ impl Manager {
     #[must_use]
     pub fn events(&self) -> Events<ManagerEvent> {
         Events(self.0.events())
+    }
+
+    /// See [`crate::Manager::news`].
+    #[must_use]
+    pub fn news(&self) -> News {
+        News(self.0.news())
     }
 
     /// See [`crate::Manager::steps`].
@@ -207,6 +217,17 @@ impl Steps {
     ///
     /// # Errors
     /// See [`crate::Steps::changed`].
+    pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
+        let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
+        changed.map_or(Ok(false), |changed| changed.map(|()| true))
+    }
+}
+
+impl News {
+    /// Waits until there is any since this was called last, but not longer than `timeout`; false if there was none in time.
+    ///
+    /// # Errors
+    /// See [`crate::News::changed`].
     pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
         let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
         changed.map_or(Ok(false), |changed| changed.map(|()| true))

@@ -1,7 +1,7 @@
 use std::io;
 
 use netbearer_core::Refusal;
-use netbearer_types::{Failure, Identifier, PropertyKey};
+use netbearer_types::{Failure, Family, Identifier, PropertyKey};
 
 /// Why a manager could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +117,16 @@ pub enum SocketError {
     /// The session is not open, or its link is not up.
     #[error("the session on {0} is not ready for sockets; open it, and wait until it is open")]
     NotConnected(Identifier),
+    /// The link is up by the other family only. The kernel would look for the destination on the link, and wait for minutes.
+    #[error(
+        "the session on {session} has no {family} address now; use its other family, or try again when InterfaceChanged tells of one"
+    )]
+    NoAddress {
+        /// The configuration that the session is on.
+        session: Identifier,
+        /// The family that its link has no usable address of.
+        family: Family,
+    },
     /// The kernel refused.
     #[error("{action} {interface} failed")]
     Kernel {

@@ -30,6 +30,7 @@ mod embedded;
 mod error;
 mod feed;
 mod manager;
+mod news;
 mod session;
 mod steps;
 
@@ -56,5 +57,6 @@ pub use netbearer_types::{
     SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, UserChoiceProfile,
     VendorClass, VendorClassError,
 };
+pub use news::News;
 pub use session::Session;
 pub use steps::Steps;

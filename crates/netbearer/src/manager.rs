@@ -14,7 +14,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, Session, Steps,
+    CallError, Chooser, ChooserEvent, Embedded, Events, FindError, ManagerError, News, Session, Steps,
     feed::{Feed, lock},
     session::Shared,
 };
@@ -279,6 +279,12 @@ impl Manager {
     #[must_use]
     pub fn steps(&self) -> Steps {
         Steps::new(self.connection.service.steps())
+    }
+
+    /// That something which can be asked may be different now.
+    #[must_use]
+    pub fn news(&self) -> News {
+        News::new(self.connection.service.news())
     }
 
     /// Answers the questions of user choices from now on, for sessions of this user: the newest chooser is asked. As long as

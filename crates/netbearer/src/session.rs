@@ -1,5 +1,5 @@
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::AsFd,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,7 +8,8 @@ use std::{
 use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_engine::Clock;
 use netbearer_types::{
-    Configuration, Failure, Interface, Moment, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
+    Configuration, Failure, Family, Interface, InterfaceAddress, Moment, PropertyKey, PropertyValue, SessionEvent,
+    SessionSnapshot, SessionState,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,6 +19,9 @@ use crate::{
     feed::{Feed, lock},
     manager::Connection,
 };
+
+/// Anywhere behind a gateway; nothing is ever sent there (RFC 5737).
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// One interest in one configuration: open it to have the network, close it to give it back.
 ///
@@ -267,16 +271,45 @@ impl Session {
     /// (`SO_BINDTODEVICE`, `socket(7)`).
     ///
     /// # Errors
-    /// When the session is not open and connected, or the kernel refuses.
+    /// When the session is not open and connected, it is a socket for IPv4 and the link has no IPv4 address, or the kernel
+    /// refuses.
     pub fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
+        let interface = self.interface_for_sockets()?;
+        let socket = SockRef::from(socket);
+        // One for IPv6 may speak IPv4, too.
+        if socket.domain().is_ok_and(|domain| domain == Domain::IPV4) {
+            self.require_address(&interface, ANYWHERE)?;
+        }
+        self.bind_to(&interface, &socket)
+    }
+
+    fn interface_for_sockets(&self) -> Result<Interface, SocketError> {
         let snapshot = self.snapshot();
         let interface = snapshot.interface.filter(|_| snapshot.is_open);
-        let name = interface.ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))?.name;
-        SockRef::from(socket).bind_device(Some(name.as_bytes())).map_err(|source| SocketError::Kernel {
+        interface.ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))
+    }
+
+    fn bind_to(&self, interface: &Interface, socket: &Socket) -> Result<(), SocketError> {
+        socket.bind_device(Some(interface.name.as_bytes())).map_err(|source| SocketError::Kernel {
             action: "binding a socket to",
-            interface: name,
+            interface: interface.name.clone(),
             source,
         })
+    }
+
+    /// From where the destination could be spoken to, there must be an address. What an event has told of is enough; the
+    /// kernel may know of more.
+    fn require_address(&self, interface: &Interface, destination: SocketAddr) -> Result<(), SocketError> {
+        let host = destination.ip().to_canonical();
+        let family = Family::of(host);
+        let is_of_family = |address: &InterfaceAddress| address.is_usable() && Family::of(address.address) == family;
+        if stays_on_the_link(host)
+            || interface.addresses.iter().any(is_of_family)
+            || kernel_has_source(&interface.name, destination)
+        {
+            return Ok(());
+        }
+        Err(SocketError::NoAddress { session: self.configuration().identifier, family })
     }
 
     /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this
@@ -295,7 +328,8 @@ impl Session {
     /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// As [`Session::bind`], and when the connection cannot be made.
+    /// When the session is not open and connected, its link has no address of the destination's family, or the connection
+    /// cannot be made.
     pub async fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
         let socket = self.tcp_socket(address)?;
         let failed = |source| self.socket_failure("connecting through", source);
@@ -307,13 +341,39 @@ impl Session {
     pub(crate) fn tcp_socket(&self, address: SocketAddr) -> Result<Socket, SocketError> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
             .map_err(|source| self.socket_failure("opening a socket for", source))?;
-        self.bind(&socket)?;
+        let interface = self.interface_for_sockets()?;
+        self.require_address(&interface, address)?;
+        self.bind_to(&interface, &socket)?;
         Ok(socket)
     }
 
     pub(crate) fn socket_failure(&self, action: &'static str, source: std::io::Error) -> SocketError {
         SocketError::Kernel { action, interface: self.configuration().name, source }
     }
+}
+
+/// Link-local addresses, which every link with IPv6 has one to speak from with, and groups.
+const fn stays_on_the_link(host: IpAddr) -> bool {
+    match host {
+        IpAddr::V4(host) => host.is_multicast() || host.is_broadcast(),
+        IpAddr::V6(host) => host.is_multicast() || host.is_unicast_link_local(),
+    }
+}
+
+/// True if the kernel has an address on the interface from which to speak to the destination. Connecting a datagram socket
+/// sends nothing.
+fn kernel_has_source(interface: &str, destination: SocketAddr) -> bool {
+    let source = || {
+        let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.bind_device(Some(interface.as_bytes()))?;
+        socket.connect(&destination.into())?;
+        socket.local_addr()
+    };
+    let source = source().ok().and_then(|source| source.as_socket());
+    source.is_some_and(|source| {
+        let source = source.ip().to_canonical();
+        !source.is_unspecified() && !stays_on_the_link(source)
+    })
 }
 
 impl Drop for Session {

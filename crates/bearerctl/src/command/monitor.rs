@@ -29,23 +29,13 @@ pub(crate) async fn run(context: &Context) -> Result<(), Error> {
             _ = signals.next() => return Ok(()),
             () = reader.gone() => return Ok(()),
             event = events.next() => {
-                let event = without_secrets(event.ok_or(CallError::ServiceGone)?);
+                let event = event.ok_or(CallError::ServiceGone)?;
                 watch.tell(&event)?;
                 watch.follow(&manager, event).await?;
             }
             Some((identifier, event)) = watch.changes.next() => watch.tell_session(&identifier, &event)?,
         }
     }
-}
-
-/// What is printed is seen by more people than the profile.
-fn without_secrets(mut event: ManagerEvent) -> ManagerEvent {
-    if let ManagerEvent::ConfigurationAdded { configuration } | ManagerEvent::ConfigurationChanged { configuration } =
-        &mut event
-    {
-        configuration.proxy = configuration.proxy.without_password();
-    }
-    event
 }
 
 type Changes = Pin<Box<dyn Stream<Item = (Identifier, SessionEvent)>>>;

@@ -75,8 +75,9 @@ fn a_killed_process_has_left_what_is_known_again_by_another_hardware_address() {
     let stage = Stage::with_dnsmasq();
     let open = stage.opened();
     stage.lab.machine().command("ip").args(["link", "set", "ap0", "address", ADDRESS]).output().unwrap();
-    let is_noted = || Ok(stage.notes().contains(ADDRESS).then_some(()));
-    stage.lab.machine().wait_until("the address in the note", DEADLINE, is_noted).unwrap();
+    let [note] = &stage.note_files()[..] else { panic!("one interface is noted") };
+    let is_noted = |text: Option<&str>| text.is_some_and(|text| text.contains(ADDRESS));
+    stage.lab.machine().wait_for_file(note.to_str().unwrap(), DEADLINE, is_noted).unwrap();
     open.end_by(Signal::KILL);
     let ended = stage.run(&["reset"]);
     assert!(ended.output.iter().any(|line| line.contains("set down: ap0")), "{ended:?}");

@@ -171,11 +171,7 @@ fn a_network_none_of_whose_members_comes_up_ends_with_4_and_every_cause() {
     let stage = stage_with(Dhcp::None, Dhcp::None);
     let ended = stage.run(&["open", "Uplink"]);
     ended.assert_failed(4, "no member of Uplink could be brought up");
-    let list = stage.run(&["list", "--json"]).json();
-    for name in ["ap0", "ap1"] {
-        let cause = format!("{}: {name} could not be brought up", identifier(&list, name));
-        assert!(ended.errors.join("\n").contains(&cause), "{cause}: {ended:?}");
-    }
+    insta::assert_snapshot!("no_member_came_up", ended.errors.join("\n"));
     let json = stage.run(&["open", "Uplink", "--json"]).json_error();
     assert_eq!((&json["error"], &json["reason"]), (&"Unknown".into(), &"AllMembersFailed".into()));
     stage.assert_as_before();

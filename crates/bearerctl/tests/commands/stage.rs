@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    path::PathBuf,
     process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime},
 };
@@ -88,10 +89,10 @@ impl Stage {
     }
 
     /// What the program has noted of the interfaces it uses.
-    pub(crate) fn notes(&self) -> String {
+    pub(crate) fn note_files(&self) -> Vec<PathBuf> {
         let runtime = fs::read_dir(self.directory.path().join("runtime")).unwrap().flatten();
         let notes = runtime.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
-        notes.filter_map(|note| fs::read_to_string(note.path()).ok()).collect()
+        notes.map(|note| note.path()).collect()
     }
 
     /// Somebody else configures `ap0`: what is up without us is adopted.

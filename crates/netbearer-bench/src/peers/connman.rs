@@ -5,20 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_lab::{Daemon, Lab};
+use netbearer_lab::Daemon;
 use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::{
-    available,
     bus::Bus,
     contestant::{Client, Contestant, Loss, Machine},
-    plan,
 };
 use crate::{
     error::BenchError,
     our_machine::{ACCESS_POINT, DEADLINE},
 };
 
+const PROGRAM: &str = "ConnMan";
 const NAME: &str = "net.connman";
 const MANAGER: &str = "net.connman.Manager";
 const SERVICE: &str = "net.connman.Service";
@@ -38,21 +37,19 @@ pub(super) struct ConnMan {
 impl ConnMan {
     /// It may connect the cable by itself when it starts; that is undone, so that it is asked for from then on.
     pub(super) fn start() -> Result<Contestant, BenchError> {
-        let lab = Lab::builder().access_point(plan()).own_files().build()?;
-        let bus_daemon = available("the system bus", Daemon::system_bus(lab.machine()))?;
-        let daemon = available("ConnMan", Daemon::connman(lab.machine(), ACCESS_POINT))?;
-        let version = lab.machine().command("connmand").arg("--version").output()?.trim().to_owned();
+        let machine = Machine::theirs(PROGRAM, |machine| Daemon::connman(machine, ACCESS_POINT))?;
+        let version = machine.version_of("connmand")?;
         let signal = format!("type='signal',sender='{NAME}'");
         let rules = [
             format!("{signal},interface='{SERVICE}',member='PropertyChanged',arg0='State'"),
             format!("{signal},interface='{MANAGER}',member='ServicesChanged'"),
         ];
-        let mut bus = Bus::connect(lab.machine(), &rules)?;
+        let mut bus = Bus::connect(machine.namespace(), &rules)?;
         let (service, _) = appearance(&mut bus)?;
         let mut client = Self { bus, service };
         client.bring_up()?;
         client.close()?;
-        Ok(Contestant::new("ConnMan", version, client, Machine::Theirs { _daemons: [daemon, bus_daemon], lab }))
+        Ok(Contestant::new(PROGRAM, version, client, machine))
     }
 
     /// Has the service up as soon as there is one, whether ConnMan connects it by itself or not.
@@ -75,7 +72,7 @@ impl ConnMan {
     fn wait_for_up(&mut self) -> Result<Instant, BenchError> {
         let ended = |signal: &Message| state(signal).filter(|state| [State::Up, State::Failed].contains(state));
         let (came, state) = self.bus.wait_for("ready", DEADLINE, ended)?;
-        if state == State::Up { Ok(came) } else { Err(BenchError::PeerFailed { program: "ConnMan" }) }
+        if state == State::Up { Ok(came) } else { Err(BenchError::PeerFailed { program: PROGRAM }) }
     }
 }
 

@@ -3,9 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_lab::{AccessPoint, Daemon, Lab, Mark, Namespace};
+use netbearer_lab::{AccessPoint, Daemon, Lab, LabError, Mark, Namespace};
 
-use super::{PAUSE, ProgramName};
+use super::{PAUSE, ProgramName, plan};
 use crate::{
     cut::cut_under,
     error::BenchError,
@@ -46,6 +46,22 @@ pub(super) enum Machine {
 }
 
 impl Machine {
+    /// One with files and a system bus of its own, on which this program looks after the network.
+    pub(super) fn theirs(
+        program: &'static str,
+        start: impl FnOnce(&Namespace) -> Result<Daemon, LabError>,
+    ) -> Result<Self, BenchError> {
+        let lab = Lab::builder().access_point(plan()).own_files().build()?;
+        let bus = available("the system bus", Daemon::system_bus(lab.machine()))?;
+        let daemon = available(program, start(lab.machine()))?;
+        Ok(Self::Theirs { _daemons: [daemon, bus], lab })
+    }
+
+    /// What a program installed there calls its version.
+    pub(super) fn version_of(&self, command: &str) -> Result<String, BenchError> {
+        Ok(self.namespace().command(command).arg("--version").output()?.trim().to_owned())
+    }
+
     fn access_point(&self) -> Result<&AccessPoint, BenchError> {
         match self {
             Self::Ours(machine) => machine.access_point(),
@@ -53,12 +69,20 @@ impl Machine {
         }
     }
 
-    fn namespace(&self) -> &Namespace {
+    pub(super) fn namespace(&self) -> &Namespace {
         match self {
             Self::Ours(machine) => machine.namespace(),
             Self::Theirs { lab, .. } => lab.machine(),
         }
     }
+}
+
+/// A program that is not installed is no reason to leave it out.
+fn available(program: &'static str, daemon: Result<Daemon, LabError>) -> Result<Daemon, BenchError> {
+    daemon.map_err(|source| match source {
+        LabError::ProgramMissing { .. } => BenchError::Missing { program, source },
+        source => source.into(),
+    })
 }
 
 /// A program that takes part, on its machine.

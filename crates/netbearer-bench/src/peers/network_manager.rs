@@ -5,17 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_lab::{Daemon, Lab};
+use netbearer_lab::Daemon;
 use zbus::{Message, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::{
-    available,
     bus::Bus,
     contestant::{Client, Contestant, Loss, Machine},
-    plan,
 };
 use crate::{error::BenchError, our_machine::ACCESS_POINT};
 
+const PROGRAM: &str = "NetworkManager";
 const NAME: &str = "org.freedesktop.NetworkManager";
 const PATH: &str = "/org/freedesktop/NetworkManager";
 const SETTINGS: &str = "org.freedesktop.NetworkManager.Settings";
@@ -41,13 +40,11 @@ pub(super) struct NetworkManager {
 impl NetworkManager {
     /// With a profile of DHCP for IPv4, and without IPv6, which it would wait for.
     pub(super) fn start() -> Result<Contestant, BenchError> {
-        let lab = Lab::builder().access_point(plan()).own_files().build()?;
-        let bus_daemon = available("the system bus", Daemon::system_bus(lab.machine()))?;
-        let daemon = available("NetworkManager", Daemon::network_manager(lab.machine(), &[ACCESS_POINT]))?;
-        let version = lab.machine().command("NetworkManager").arg("--version").output()?.trim().to_owned();
+        let machine = Machine::theirs(PROGRAM, |machine| Daemon::network_manager(machine, &[ACCESS_POINT]))?;
+        let version = machine.version_of("NetworkManager")?;
         let signal = format!("type='signal',sender='{NAME}',path_namespace='{PATH}/Devices'");
         let rules = [format!("{signal},interface='{DEVICE}'"), format!("{signal},interface='{PROPERTIES}'")];
-        let mut bus = Bus::connect(lab.machine(), &rules)?;
+        let mut bus = Bus::connect(machine.namespace(), &rules)?;
         let device = bus.call(NAME, PATH, NAME, "GetDeviceByIpIface", &ACCESS_POINT)?.body().deserialize()?;
         let connection = [
             ("id", Variant::from(ACCESS_POINT)),
@@ -63,7 +60,7 @@ impl NetworkManager {
         ]);
         let profile = bus.call(NAME, SETTINGS_PATH, SETTINGS, "AddConnection", &settings)?.body().deserialize()?;
         let client = Self { bus, device, profile };
-        Ok(Contestant::new("NetworkManager", version, client, Machine::Theirs { _daemons: [daemon, bus_daemon], lab }))
+        Ok(Contestant::new(PROGRAM, version, client, machine))
     }
 
     /// Waits for the device to say that it has come to such a state.
@@ -112,7 +109,7 @@ impl Client for NetworkManager {
         self.bus.call(NAME, PATH, NAME, "ActivateConnection", &(&self.profile, &self.device, any))?;
         let ended = |signal: &Message| new_state(signal).filter(|state| [ACTIVATED, FAILED].contains(state));
         let (came, state) = self.bus.wait_for("activated", PATIENCE, ended)?;
-        if state == ACTIVATED { Ok(came - start) } else { Err(BenchError::PeerFailed { program: "NetworkManager" }) }
+        if state == ACTIVATED { Ok(came - start) } else { Err(BenchError::PeerFailed { program: PROGRAM }) }
     }
 
     fn close(&mut self) -> Result<(), BenchError> {

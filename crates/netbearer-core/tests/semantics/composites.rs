@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netbearer_core::{ClientId, Profiles, Refusal, SessionId, Settings};
 use netbearer_types::{
-    FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
+    FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, Proxy, ServiceNetworkProfile,
     SessionError::{InvalidConfiguration, OperationNotSupported, SessionAborted, Unknown},
     SessionState::{Closing, Connected, Connecting, Disconnected, Invalid, NotAvailable},
     StateFlags, Target, UserChoiceProfile,
@@ -61,8 +61,7 @@ fn bring_up_by_itself(access_point: &mut Simulated) {
 impl Scene {
     /// A session that is open on the service network by this member.
     fn open_by(&mut self, member: &str) -> SessionId {
-        let session = self.session_on(1, NETWORK);
-        self.open(session);
+        let session = self.opening(1, NETWORK);
         self.settle_on(member);
         assert_eq!(self.told(session).last(), Some(&Opened));
         assert_eq!(self.active(session), member);
@@ -82,6 +81,14 @@ impl Scene {
 
     fn state(&self, session: SessionId) -> netbearer_types::SessionState {
         self.core.session(session).expect("it exists").state
+    }
+
+    /// It is told once that it sees the interface of another member than before, and nothing else.
+    fn expect_to_be_shown(&mut self, session: SessionId, member: &str) {
+        let told = self.told(session);
+        assert!(matches!(&told[..], [InterfaceChanged(interface)] if interface.name == member), "{told:?}");
+        let shown = self.core.session(session).and_then(|snapshot| snapshot.interface);
+        assert_eq!(shown.map(|interface| interface.name).as_deref(), Some(member));
     }
 
     fn fail(&mut self, member: &str) {
@@ -130,8 +137,7 @@ fn open_takes_an_active_member_at_once_though_another_is_preferred() {
 #[test]
 fn open_goes_on_to_the_next_member_without_a_word() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.fail("a");
     assert_eq!(scene.told(caller), [State(Connecting)], "Connecting throughout");
     scene.settle_on("b");
@@ -143,15 +149,17 @@ fn open_goes_on_to_the_next_member_without_a_word() {
 #[test]
 fn one_error_names_the_causes_of_all_when_every_member_failed() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.fail("a");
     scene.settle_on("a");
     scene.fail("b");
     let failed = Error(Unknown, FailureReason::AllMembersFailed);
     assert_eq!(scene.told(caller), [State(Connecting), State(Disconnected), failed]);
     let failure = scene.core.session(caller).unwrap().failure.unwrap();
-    assert!(failure.message.contains("a: ") && failure.message.contains("b: "), "{failure}");
+    assert_eq!(
+        failure.message,
+        "no member of service-uplink could be brought up: (1) a: the engine met an obstacle; (2) b: the engine met an obstacle"
+    );
     scene.open(caller);
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [State(Connecting), State(Connected), Opened], "the next opening tries all again");
@@ -191,7 +199,7 @@ fn the_last_close_is_seen_on_its_own_member_and_then_another_one_shows() {
     scene.close(caller);
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [Closed, State(Closing), State(Disconnected), State(Connected)]);
-    assert_eq!(scene.told(watcher), NOTHING);
+    scene.expect_to_be_shown(watcher, "b");
 }
 
 #[test]
@@ -218,7 +226,7 @@ fn a_loss_is_seen_on_the_own_member_and_then_another_one_shows() {
     scene.change_of("a", Simulated::pull_cable);
     let lost = Error(SessionAborted, FailureReason::LinkLost);
     assert_eq!(scene.told(caller), [State(Disconnected), lost, Closed, State(Connected)]);
-    assert_eq!(scene.told(watcher), NOTHING);
+    scene.expect_to_be_shown(watcher, "b");
 }
 
 #[test]
@@ -245,8 +253,7 @@ fn stop_of_a_service_network_that_is_not_open_is_an_error_value_and_nothing_else
 #[test]
 fn a_close_while_a_member_is_brought_up_ends_it() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.close(caller);
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [State(Connecting), Closed, State(Closing), State(Disconnected)]);
@@ -271,8 +278,7 @@ fn an_open_before_the_enumeration_waits_for_a_member() {
 fn an_open_before_the_enumeration_fails_with_its_end() {
     for is_enumerated in [true, false] {
         let mut scene = Scene::new(settings(), []);
-        let caller = scene.session_on(1, NETWORK);
-        scene.open(caller);
+        let caller = scene.opening(1, NETWORK);
         if is_enumerated {
             scene.core.handle_enumerated(scene.now);
         } else {
@@ -344,8 +350,7 @@ fn a_removed_service_network_ends_its_sessions_and_takes_its_link_down() {
     assert_eq!(scene.flags("a"), StateFlags::Discovered);
     assert!(!scene.core.session_configuration(caller).unwrap().is_valid());
     scene.core.handle_profiles(profiles(&["a", "b"]), scene.now);
-    let again = scene.session_on(1, NETWORK);
-    scene.open(again);
+    let again = scene.opening(1, NETWORK);
     scene.settle_on("a");
     assert_eq!(scene.told(again), [State(Connecting), State(Connected), Opened]);
     assert_eq!(scene.state(caller), Invalid);
@@ -413,8 +418,7 @@ fn a_sensed_member_can_be_opened_for_itself() {
     let mut scene = both_down();
     let caller = scene.open_by("a");
     scene.settle_on("b");
-    let other = scene.session_on(2, "b");
-    scene.open(other);
+    let other = scene.opening(2, "b");
     scene.settle_on("b");
     assert_eq!(scene.told(other), [State(Connecting), State(Connected), Opened]);
     scene.close(other);
@@ -432,6 +436,58 @@ fn a_watcher_is_told_of_the_interface_that_it_is_shown() {
     scene.report_of("b");
     scene.change_of("b", Simulated::change_gateway);
     assert!(matches!(scene.told(watcher)[..], [InterfaceChanged(_)]));
+}
+
+#[test]
+fn a_watcher_is_shown_the_most_preferred_member_that_is_up_and_told_when_it_is_another() {
+    let mut scene = b_adopted();
+    let watcher = scene.session_on(1, NETWORK);
+    scene.change_of("a", |a| a.set_up(true) | a.set_foreign(Foreign::Usable));
+    scene.expect_to_be_shown(watcher, "a");
+    scene.change_of("b", Simulated::change_gateway);
+    assert_eq!(scene.told(watcher), NOTHING, "that of another member does not matter");
+    scene.change_of("a", Simulated::pull_cable);
+    scene.expect_to_be_shown(watcher, "b");
+    scene.core.handle_profiles(profiles(&["b", "a"]), scene.now);
+    scene.change_of("a", Simulated::push_cable);
+    assert_eq!(scene.told(watcher), NOTHING, "it is behind the one that is shown");
+    scene.core.handle_profiles(profiles(&["a", "b"]), scene.now);
+    scene.expect_to_be_shown(watcher, "a");
+}
+
+#[test]
+fn who_closes_on_a_member_that_stays_up_is_shown_the_most_preferred_one_from_then_on() {
+    let mut scene = b_adopted();
+    let caller = scene.opening(1, NETWORK);
+    assert_eq!(scene.told(caller), [Opened]);
+    scene.settle_on("a");
+    scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.told(caller), NOTHING, "it goes on with the one it uses");
+    scene.close(caller);
+    let told = scene.told(caller);
+    assert!(matches!(&told[..], [Closed, InterfaceChanged(interface)] if interface.name == "a"), "{told:?}");
+}
+
+/// Every local user may read configurations (§8).
+#[test]
+fn nobody_is_told_the_account_at_a_proxy() {
+    let proxy = Proxy::Manual("http://user:geheim@proxy.example:3128".to_owned());
+    let mut profiles = profiles(&["a", "b"]);
+    profiles.default.proxy = proxy.clone();
+    profiles.service_networks.get_mut(&Identifier::from(NETWORK)).unwrap().proxy = proxy;
+    let mut scene =
+        Scene::new(Settings { profiles, ..Settings::default() }, [("a".into(), Simulated::new("a".into()))]);
+    scene.core.handle_report(scene.machine[&Identifier::from("a")].report(), scene.now);
+    scene.core.handle_enumerated(scene.now);
+    let session = scene.session_on(1, NETWORK);
+    let told: Vec<String> =
+        std::iter::from_fn(|| scene.core.poll_action()).map(|action| format!("{action:?}")).collect();
+    let found = [scene.core.configurations(None), scene.core.user_choices()].concat();
+    let own = scene.core.session_configuration(session).unwrap();
+    assert_eq!(own.proxy, Proxy::Manual("http://proxy.example:3128".to_owned()));
+    let all = format!("{told:?} {found:?} {own:?}");
+    assert!(all.contains("proxy.example") && told.len() >= 2, "{all}");
+    assert!(!all.contains("geheim") && !all.contains("user:"), "{all}");
 }
 
 #[test]
@@ -472,8 +528,7 @@ fn an_on_demand_member_that_others_brought_up_goes_down_with_the_last_close() {
     let mut settings = settings();
     settings.profiles.default = Profile { lifetime: Lifetime::OnDemand, ..Profile::default() };
     let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| bring_up_by_itself(b));
-    let caller = scene.session_on(1, NETWORK);
-    scene.open(caller);
+    let caller = scene.opening(1, NETWORK);
     scene.close(caller);
     scene.change_of("b", |b| b.set_foreign(Foreign::Nothing));
     scene.settle_on("b");
@@ -502,8 +557,7 @@ fn what_is_up_is_chosen_before_what_would_have_to_be_brought_up() {
     let mut settings = settings();
     settings.profiles.user_choices.get_mut(CHOICE).unwrap().choices = vec!["a".into(), "b".into()];
     let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| bring_up_by_itself(b));
-    let caller = scene.session_on(1, CHOICE);
-    scene.open(caller);
+    let caller = scene.opening(1, CHOICE);
     assert_eq!(scene.told(caller), [Opened]);
     assert_eq!(scene.text(caller, PropertyKey::UserChoiceConfiguration), "b");
 }
@@ -653,8 +707,7 @@ fn a_member_is_kept_in_sight_again_after_it_was_lost() {
     let mut scene = both_down();
     scene.open_by("a");
     scene.settle_on("b");
-    let other = scene.session_on(2, "b");
-    scene.open(other);
+    scene.opening(2, "b");
     scene.settle_on("b");
     scene.change_of("b", Simulated::pull_cable);
     scene.settle_on("b");
@@ -706,8 +759,7 @@ fn who_waits_takes_what_others_bring_up_without_waiting_for_the_next_try() {
 #[test]
 fn a_user_choice_whose_service_network_is_removed_has_lost_its_link() {
     let mut scene = both_down();
-    let caller = scene.session_on(1, CHOICE);
-    scene.open(caller);
+    let caller = scene.opening(1, CHOICE);
     scene.settle_on("a");
     scene.told(caller);
     let mut without = profiles(&["a", "b"]);
@@ -726,6 +778,110 @@ fn with_reconnect_a_member_that_is_taken_out_is_a_state_only() {
     scene.settle_on("b");
     assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting), State(Connected), Opened]);
     assert_eq!(scene.active(caller), "b");
+}
+
+/// What is said of interfaces by name is said of those that have the name now.
+#[test]
+fn a_renamed_interface_gets_the_profile_of_its_new_name_and_is_left_as_it_is() {
+    let mut settings = settings();
+    let named = Profile { name: Some("Office".to_owned()), ..Profile::default() };
+    settings.profiles.by_interface.insert("lan".to_owned(), named);
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |[a, _]| bring_up_by_itself(a));
+    let (user, of_network) = (scene.session_on(1, "a"), scene.session_on(2, NETWORK));
+    let name = |scene: &Scene| scene.core.configuration(&"a".into()).unwrap().name;
+    let has_member = |scene: &Scene| scene.core.configuration(&NETWORK.into()).unwrap().children.contains(&"a".into());
+    scene.open(user);
+    scene.open(of_network);
+    scene.hear();
+    scene.change_of("a", |a| a.rename("lan"));
+    assert_eq!(name(&scene), "Office");
+    assert!(has_member(&scene), "its identifier names it, too");
+    assert!(matches!(scene.told(user)[..], [InterfaceChanged(_)]));
+    assert!(matches!(scene.told(of_network)[..], [InterfaceChanged(_)]));
+    scene.listen_for("a", &[]);
+    scene.change_of("a", |a| a.rename("wan"));
+    assert_eq!(name(&scene), "wan");
+}
+
+#[test]
+fn a_member_by_its_interface_name_is_none_under_another_name() {
+    let mut scene = Scene::with_access_points(
+        Settings { profiles: profiles(&["lan", "b"]), ..Settings::default() },
+        ["a", "b"],
+        |[a, _]| {
+            bring_up_by_itself(a);
+            a.rename("lan");
+        },
+    );
+    let (caller, watcher) = (scene.session_on(1, NETWORK), scene.session_on(2, NETWORK));
+    scene.open(caller);
+    assert_eq!(scene.told(caller), [Opened]);
+    scene.change_of("a", |a| a.rename("wan"));
+    let lost = Error(SessionAborted, FailureReason::LinkLost);
+    assert!(
+        matches!(&scene.told(caller)[..], [InterfaceChanged(_), State(Disconnected), error, Closed] if *error == lost)
+    );
+    assert!(matches!(scene.told(watcher)[..], [InterfaceChanged(_), State(Disconnected)]));
+    scene.change_of("a", |a| a.rename("lan"));
+    assert_eq!(scene.told(watcher), [State(Connected)]);
+}
+
+/// §9: ConfigurationChanged only when a public field changes; §3: `why` says what became of the edit.
+#[test]
+fn an_edit_of_what_is_not_public_applies_at_once_and_only_why_tells_of_it() {
+    let mut scene = Scene::with_access_points(settings(), ["a", "b"], |_| {});
+    let (of_a, of_network) = (scene.session_on(1, "a"), scene.session_on(1, NETWORK));
+    assert_eq!(scene.core.default_configuration().unwrap().identifier, "a".into());
+    let mut edited = profiles(&["a", "b"]);
+    edited
+        .by_interface
+        .insert("b".to_owned(), Profile { preference: 1, linger: Duration::from_secs(2), ..Profile::default() });
+    scene.core.handle_profiles(edited, scene.now);
+    let heard = scene.hear();
+    assert!(heard.configurations.is_empty() && heard.sessions.is_empty(), "{heard:?}");
+    assert_eq!(scene.core.default_configuration().unwrap().identifier, "b".into());
+    let decisions: Vec<String> = scene.core.decisions(0).map(|decision| format!("{decision:?}")).collect();
+    assert!(decisions.last().is_some_and(|last| last.contains("Edited")), "{decisions:?}");
+    for session in [of_a, of_network] {
+        assert_eq!(scene.told(session), NOTHING);
+    }
+}
+
+/// Connecting throughout (§3), though that member has to go down before it can come up.
+#[test]
+fn who_goes_on_to_a_member_that_is_going_down_is_not_told_that_it_closes() {
+    let mut scene = both_down();
+    let other = scene.opening(2, "b");
+    scene.settle_on("b");
+    let caller = scene.session_on(1, NETWORK);
+    scene.close(other);
+    scene.hear();
+    assert_eq!(scene.state(caller), Closing, "it watches b, which is on its way down");
+    scene.open(caller);
+    scene.fail("a");
+    assert_eq!(scene.told(caller), [State(Connecting)]);
+    scene.settle_on("b");
+    assert_eq!(scene.told(caller), [State(Connected), Opened]);
+    assert_eq!(scene.active(caller), "b");
+}
+
+/// §2: "until its own member is down (or, after Closed, is kept up by others)".
+#[test]
+fn who_closed_a_link_that_lingers_watches_the_network_again_when_others_take_that_over() {
+    let mut profiles = profiles(&["b", "a"]);
+    profiles.default.linger = Duration::from_secs(3_600);
+    let settings = Settings { profiles, ..Settings::default() };
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |[_, b]| {
+        b.is_up = true;
+        b.has_cable = false;
+    });
+    let caller = scene.open_by("a");
+    scene.close(caller);
+    scene.change_of("b", |b| b.push_cable() | b.set_foreign(Foreign::Usable));
+    assert_eq!(scene.told(caller), [Closed], "it still sees its own");
+    let other = scene.opening(2, "a");
+    assert_eq!(scene.told(other), [Opened]);
+    scene.expect_to_be_shown(caller, "b");
 }
 
 #[test]

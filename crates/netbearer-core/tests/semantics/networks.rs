@@ -193,7 +193,9 @@ impl History {
                     let names = [NETWORKS[0], NETWORKS[1], CHOICE, "a", "b", NETWORKS[0]];
                     let on = Identifier::from(names[on]);
                     let id = self.scene.core.create_session(ClientId(client), &on).expect("far from the limits");
-                    let state = self.scene.core.session(id).expect("it was made just now").state;
+                    let snapshot = self.scene.core.session(id).expect("it was made just now");
+                    self.scene.shown.insert(id, snapshot.interface.map(|interface| interface.name));
+                    let state = snapshot.state;
                     let client = ClientId(client);
                     self.witnesses.insert(id, Witness { on, client, state, holds: false, is_open: false });
                 }
@@ -381,6 +383,10 @@ impl History {
             assert_eq!(snapshot.is_opening, witness.holds && !witness.is_open, "session {id} is opening");
             let is_connected = witness.state == SessionState::Connected;
             assert_eq!(snapshot.interface.is_some(), is_connected, "session {id} has an interface when connected");
+            if let Some(shown) = self.scene.shown.get(id) {
+                let now = snapshot.interface.map(|interface| interface.name);
+                assert_eq!(&now, shown, "session {id} on {} has the interface that it was told of", witness.on);
+            }
             let active = snapshot.active_configuration;
             assert_eq!(active.is_some(), witness.is_open, "session {id} on {}", witness.on);
             assert!(active.is_none_or(|active| MEMBERS.contains(&active.as_str())), "always an access point");

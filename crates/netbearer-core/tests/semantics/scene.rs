@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     /// The links whose name servers programs were last told to ask.
     pub(crate) named: Vec<LinkNames>,
     heard: Heard,
+    /// The name of the interface that each session had when it was told something last.
+    pub(crate) shown: BTreeMap<SessionId, Option<String>>,
     /// What users were asked so far, and what of it was withdrawn.
     pub(crate) questions: Vec<Question>,
     pub(crate) withdrawn: Vec<QuestionNumber>,
@@ -48,6 +50,7 @@ impl Scene {
             targets: BTreeMap::new(),
             named: Vec::new(),
             heard: Heard::default(),
+            shown: BTreeMap::new(),
             questions: Vec::new(),
             withdrawn: Vec::new(),
         }
@@ -86,6 +89,13 @@ impl Scene {
     pub(crate) fn session_on(&mut self, client: u64, configuration: &str) -> SessionId {
         self.core.handle_client(ClientId(client), UserId(1000));
         self.core.create_session(ClientId(client), &configuration.into()).expect("the limits are not tested here")
+    }
+
+    /// One that has been opened just now.
+    pub(crate) fn opening(&mut self, client: u64, configuration: &str) -> SessionId {
+        let session = self.session_on(client, configuration);
+        self.open(session);
+        session
     }
 
     pub(crate) fn report_of(&mut self, access_point: &str) {
@@ -220,6 +230,7 @@ impl Scene {
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
                     self.heard.tell(session, Told::from(event));
+                    self.shown.insert(session, snapshot.interface.map(|interface| interface.name));
                 }
                 Action::Forget(identifier) => {
                     assert!(self.core.configuration(&identifier).is_none(), "{identifier} is forgotten, and is there");

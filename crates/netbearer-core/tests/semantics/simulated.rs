@@ -11,6 +11,8 @@ use netbearer_types::{
 #[derive(Clone, Debug)]
 pub(crate) struct Simulated {
     identifier: Identifier,
+    /// Of the interface.
+    name: String,
     /// Its engine calls it an access point; otherwise nothing is heard of it.
     pub(crate) is_access_point: bool,
     pub(crate) is_plugged_in: bool,
@@ -51,6 +53,7 @@ pub(crate) enum Foreign {
 impl Simulated {
     pub(crate) fn new(identifier: Identifier) -> Self {
         Self {
+            name: identifier.to_string(),
             identifier,
             is_access_point: true,
             is_plugged_in: true,
@@ -77,7 +80,7 @@ impl Simulated {
         };
         AccessPointReport {
             identifier: self.identifier.clone(),
-            name: self.identifier.to_string(),
+            name: self.name.clone(),
             bearer_type: BearerType::Ethernet,
             hardware: Hardware::default(),
             cannot_start_and_stop: (!self.has_privilege).then(missing_privilege),
@@ -116,7 +119,7 @@ impl Simulated {
             carrier: self.has_cable,
             carrier_losses: self.losses,
             interface: Interface {
-                name: self.identifier.to_string(),
+                name: self.name.clone(),
                 index: self.index,
                 hardware_address: "02:00:00:00:00:01".to_owned(),
                 mtu: 1500,
@@ -197,6 +200,10 @@ impl Simulated {
             self.is_up = is_up;
         }
         happens
+    }
+
+    pub(crate) fn rename(&mut self, name: &str) -> bool {
+        std::mem::replace(&mut self.name, name.to_owned()) != name
     }
 
     pub(crate) fn change_gateway(&mut self) -> bool {

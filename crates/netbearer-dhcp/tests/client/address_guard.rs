@@ -69,6 +69,36 @@ fn reply(hardware_address: [u8; 6]) -> Message {
 }
 
 #[test]
+fn a_kept_address_is_never_given_up_and_defended_once_in_ten_seconds() {
+    let Watch { guard, now } = Watch::begun();
+    let mut watch = Watch { guard: guard.kept(), now };
+    watch.guard.poll_transmit();
+    watch.see(reply(OTHER));
+    let there_before = Conflict { hardware_address: OTHER, was_defended: false };
+    assert_eq!((watch.guard.poll_conflict(), watch.guard.poll_transmit()), (Some(there_before), None));
+    for _ in 0..2 {
+        assert_eq!(watch.time_out(), Duration::from_secs(2));
+        assert_eq!(watch.guard.poll_transmit(), Some(ANNOUNCEMENT));
+    }
+    assert_eq!(watch.guard.poll_timeout(), None);
+    for _ in 0..3 {
+        watch.pass(10);
+        watch.see(claim(OTHER));
+        let later = Conflict { hardware_address: OTHER, was_defended: true };
+        assert_eq!((watch.guard.poll_conflict(), watch.guard.poll_transmit()), (Some(later), Some(ANNOUNCEMENT)));
+        watch.pass(9);
+        watch.see(claim(OTHER));
+        assert_eq!(
+            (watch.guard.poll_conflict(), watch.guard.poll_transmit()),
+            (None, None),
+            "it was defended just now"
+        );
+    }
+    watch.see(claim(SECOND_CARD));
+    assert_eq!(watch.guard.poll_conflict(), None);
+}
+
+#[test]
 fn one_probe_then_two_announcements_then_nothing() {
     let mut watch = Watch::begun();
     let probe = Transmit { destination: BROADCAST, message: Message::probe(HARDWARE_ADDRESS, ADDRESS) };

@@ -93,6 +93,34 @@ fn a_wait_ends_with_the_change_it_waits_for() {
     assert!(error.contains("a miracle") && error.contains("10.0.0.2/31"), "{error}");
 }
 
+/// It would be found after the whole time only, or by luck.
+#[test]
+fn a_wait_for_what_no_change_tells_of_fails_though_it_comes_true() {
+    let namespace = Namespace::new("waiting").expect("a namespace");
+    let mut asked = 0;
+    let untold = namespace.wait_until("the second time", std::time::Duration::from_millis(10), || {
+        asked += 1;
+        Ok((asked == 2).then_some(()))
+    });
+    assert!(matches!(untold, Err(LabError::Untold { .. })), "{untold:?}");
+}
+
+#[test]
+fn a_wait_for_a_sysctl_ends_when_it_is_written() {
+    const NAME: &str = "net/ipv4/conf/lo/arp_ignore";
+    let namespace = Namespace::new("waiting").expect("a namespace");
+    namespace.wait_for_sysctl(NAME, "0", PATIENCE).expect("it is so already");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| namespace.wait_for_sysctl(NAME, "2", PATIENCE));
+        for value in ["1", "2"] {
+            namespace.set_sysctl(NAME, value).expect("the kernel takes it");
+        }
+        waiting.join().expect("no panic").expect("seen");
+    });
+    let absent = namespace.wait_for_sysctl("net/ipv4/conf/no/arp_ignore", "2", PATIENCE);
+    assert!(matches!(absent, Err(LabError::System { .. })), "{absent:?}");
+}
+
 #[test]
 fn what_a_namespace_contains_is_the_same_again_when_a_change_is_undone() {
     let namespace = Namespace::new("machine").expect("a namespace");

@@ -2,7 +2,7 @@
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
-use netbearer::ManagerEvent;
+use netbearer::{Addressing, ManagerEvent, Profile};
 use netbearer_lab::{AccessPoint, Capture, MessageType, Neighbour};
 
 use crate::{
@@ -67,6 +67,35 @@ fn an_address_in_use_is_declined_and_another_one_taken_under_the_session() {
     assert_eq!(stage.address_of(AP0), Some(format!("{other}/24")));
     session.close();
     session.expect_last("Disconnected");
+}
+
+/// The administrator has said whose it is (RFC 5227 §2.4, (c)): the hosts around are told, and it is kept.
+#[test]
+fn a_static_address_is_announced_and_kept_whoever_else_uses_it() {
+    let stage = Stage::with_dnsmasq();
+    let address = stage.ap0().subnet().host(77);
+    let profile = Profile {
+        addressing: Addressing::Static,
+        addresses: vec![format!("{address}/24").parse().unwrap()],
+        gateways: vec![stage.ap0().subnet().gateway().into()],
+        ..Profile::default()
+    };
+    let capture = capture(stage.ap0());
+    let manager = stage.manager_with(profile);
+    let mut session = Watched::opened(&manager);
+    session.assert_up();
+    wait_for_announcements(&capture, address, 2);
+    let neighbour = Neighbour::new(stage.ap0(), address).unwrap();
+    // The neighbour's own, and then ours.
+    wait_for_announcements(&capture, address, 4);
+    neighbour.announce().unwrap();
+    session.expect_silence_for(Duration::from_millis(500));
+    assert!(session.session.is_open());
+    assert_eq!(stage.address_of(AP0), Some(format!("{address}/24")));
+    drop(neighbour);
+    session.close();
+    session.expect_last("Disconnected");
+    stage.assert_as_before();
 }
 
 /// Who comes later is told off once, and given way to if that does not help.

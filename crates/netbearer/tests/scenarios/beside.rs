@@ -15,7 +15,7 @@ use socket2::SockRef;
 
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server},
-    stage::{AP0, DEADLINE, Stage, Watched, server},
+    stage::{AP0, DEADLINE, Stage, Watched, server, wait_until_told},
     tunnel::{EACH, Manner, Vpn, answered_by, expected, socket, ways},
 };
 
@@ -278,7 +278,7 @@ fn a_vpn_beside_a_strict_reverse_path_filter_of_others_is_warned_about() {
     assert_way(&stage, &session.session, AP1);
     let vpn = Vpn::start(&stage, Manner::Rules);
     let machine = stage.lab.machine();
-    machine.wait_until("a warning", DEADLINE, || Ok(warnings().contains("bypass_vpn").then_some(()))).unwrap();
+    wait_until_told(&manager, "a warning", || warnings().contains("bypass_vpn"));
     let bound = socket(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     session.session.bind(&bound).unwrap();
     bound.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -286,13 +286,13 @@ fn a_vpn_beside_a_strict_reverse_path_filter_of_others_is_warned_about() {
     assert_eq!(bound.recv(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "the warning is true");
     // Who follows the advice is heard, though nothing else has happened.
     machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "2").unwrap();
-    machine.wait_until("no warning any more", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    wait_until_told(&manager, "no warning any more", || warnings().is_empty());
     bound.send_to(b"", server()).unwrap();
     bound.recv(&mut [0; 64]).unwrap();
     machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "1").unwrap();
-    machine.wait_until("the warning again", DEADLINE, || Ok(warnings().contains("bypass_vpn").then_some(()))).unwrap();
+    wait_until_told(&manager, "the warning again", || warnings().contains("bypass_vpn"));
     vpn.stop();
-    machine.wait_until("no warning", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    wait_until_told(&manager, "no warning", || warnings().is_empty());
     assert_way(&stage, &session.session, AP1);
     session.expect_silence();
 }

@@ -9,7 +9,7 @@ use netbearer::{
 use netbearer_lab::{INTERNET, Snapshot, Tunnel};
 
 use crate::{
-    stage::{AP0, DEADLINE, Stage, Watched},
+    stage::{AP0, Stage, Watched, wait_until_told},
     tunnel::{answered_by, socket},
 };
 
@@ -121,6 +121,5 @@ fn a_session_is_required_while_nobody_else_has_a_default_route() {
     session.expect_last("Disconnected");
     stage.configure_by_hand();
     session.expect_last("Connected");
-    let has_way = || Ok((!is_required()).then_some(()));
-    stage.lab.machine().wait_until("another way", DEADLINE, has_way).unwrap();
+    wait_until_told(&manager, "another way", || !is_required());
 }

@@ -8,7 +8,7 @@ use netbearer::{
 };
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, wait_until_told};
 
 const NAMES: [&str; 3] = [AP0, "ap1", "ap2"];
 
@@ -62,8 +62,8 @@ fn service_networks_are_listed_as_access_points_are_and_user_choices_never() {
     let choice = manager.wait_for(async |manager| manager.configuration(&choice).await).unwrap();
     assert_eq!((choice.kind, choice.state_flags, choice.children.len()), (Kind::UserChoice, StateFlags::Discovered, 0));
     stage.configure_by_hand();
-    let active = || Ok(listed(&manager, Some(StateFlags::Active)).contains_key(AP0).then_some(()));
-    stage.lab.machine().wait_until("ap0 to be listed as Active", DEADLINE, active).unwrap();
+    let is_active = || listed(&manager, Some(StateFlags::Active)).contains_key(AP0);
+    wait_until_told(&manager, "ap0 to be listed as Active", is_active);
     while let Some(event) = events.try_next() {
         if let ManagerEvent::ConfigurationAdded { configuration }
         | ManagerEvent::ConfigurationChanged { configuration } = event

@@ -1,13 +1,14 @@
 //! What routers announce: addresses and routes by which a session has its network, with or without DHCP.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use netbearer::SessionState;
+use netbearer::{Family, SessionState, SocketError};
 use netbearer_lab::{
-    AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET_V6, LabError, Preference, RouterAdvertisement,
+    AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET, INTERNET_V6, LabError, Preference,
+    RouterAdvertisement,
 };
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive, server};
 
 pub(crate) const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
 const NAME_SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x53);
@@ -33,9 +34,13 @@ pub(crate) fn ipv6_server() -> SocketAddr {
 /// The access point announces itself, once, when the machine can hear it.
 pub(crate) fn announce(stage: &Stage, access_point: &AccessPoint, network: Ipv6Addr) {
     access_point.serve_ipv6(first_of(network)).unwrap();
+    wait_for_carrier(stage, access_point);
+    access_point.advertise(&router(access_point, network)).unwrap();
+}
+
+fn wait_for_carrier(stage: &Stage, access_point: &AccessPoint) {
     let has_carrier = || Ok(stage.lab.machine().has_carrier(access_point.name())?.then_some(()));
     stage.lab.machine().wait_until("carrier", DEADLINE, has_carrier).unwrap();
-    access_point.advertise(&router(access_point, network)).unwrap();
 }
 
 /// The routes of a table for IPv6 by a way that contains this.
@@ -87,6 +92,60 @@ fn without_a_dhcp_server_a_router_is_enough_to_open() {
     session.close();
     session.expect_last("Disconnected");
     stage.assert_as_before();
+}
+
+/// The kernel would look for the server on the link, from no address, and wait for two minutes.
+#[test]
+fn a_family_that_the_link_has_no_address_of_is_refused_at_once() {
+    let stage = Stage::new([AccessPointPlan::new(AP0)]);
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    let own = session.session.configuration().identifier;
+    let refused = |outcome: Result<(), SocketError>| match outcome {
+        Err(SocketError::NoAddress { session, family: Family::V4 }) => assert_eq!(session, own),
+        other => panic!("{other:?}"),
+    };
+    session.open();
+    announce(&stage, stage.ap0(), NETWORK);
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    refused(session.session.connect_tcp(server()).map(drop));
+    let mapped = SocketAddr::new(INTERNET.to_ipv6_mapped().into(), ECHO_PORT);
+    refused(session.session.connect_tcp(mapped).map(drop));
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    refused(session.session.bind(&socket));
+    session.session.bind(&UdpSocket::bind("[::]:0").unwrap()).unwrap();
+    // What the kernel has is used, though it may not have been told yet.
+    stage.ip(&format!("address add 10.10.0.77/24 dev {AP0}"));
+    session.session.bind(&socket).unwrap();
+    connect_ipv6(&session);
+}
+
+#[test]
+fn ipv6_is_refused_while_only_ipv4_is_there() {
+    let stage = Stage::with_dnsmasq();
+    let manager = stage.manager();
+    let session = Watched::opened(&manager);
+    let outcome = session.session.connect_tcp(ipv6_server());
+    assert!(matches!(outcome, Err(SocketError::NoAddress { family: Family::V6, .. })), "{outcome:?}");
+    session.assert_up();
+}
+
+/// The kernel takes what routers announce with the settings of that moment, and forgets the rest; routers say it once in a
+/// while only.
+#[test]
+fn the_first_advertisement_is_taken_with_our_metric_and_the_routes_in_it() {
+    let stage = Stage::new([AccessPointPlan::new(AP0)]);
+    let manager = stage.manager();
+    let mut session = Watched::new(&manager);
+    session.open();
+    stage.ap0().serve_ipv6(first_of(NETWORK)).unwrap();
+    wait_for_carrier(&stage, stage.ap0());
+    let behind = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 0);
+    stage.ap0().advertise(&router(stage.ap0(), NETWORK).route(behind, 48, 600, Preference::High)).unwrap();
+    session.expect(&["Connecting", "Connected", "Opened"]);
+    let default = wait_for_route(&stage, MAIN, "default via fe80::1");
+    assert!(default.contains("proto ra") && default.contains("metric 20001001"), "{default}");
+    wait_for_route(&stage, OURS, "2001:db8:77::/48 via fe80::1");
 }
 
 #[test]

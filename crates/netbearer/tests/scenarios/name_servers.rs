@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, process::Command};
 use netbearer::{LookupError, NameError, NamePlaces, Profile, Verdict, blocking::Manager};
 use netbearer_lab::{AccessPointPlan, BUS_RELAY, Daemon, Dhcp, HERE, INTERNET, NOWHERE, openresolv};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Stage, Watched, wait_until_told};
 
 const AP1: &str = "ap1";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -99,13 +99,6 @@ impl Machine {
     }
 }
 
-fn opened(manager: &Manager, access_point: &str) -> Watched {
-    let mut session = Watched::on(manager, access_point);
-    session.open();
-    session.expect_last("Opened");
-    session
-}
-
 fn close(session: &mut Watched) {
     session.close();
     session.expect_last("Disconnected");
@@ -137,11 +130,11 @@ fn programs_ask_the_servers_of_open_sessions_and_the_file_is_as_before_after_the
     let manager = machine.manager(machine.places(), preferred());
     assert_eq!(machine.answer(HERE), None);
     for _ in 0..2 {
-        let mut first = opened(&manager, AP0);
+        let mut first = Watched::opened_on(&manager, AP0);
         machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
         assert_eq!(machine.answer(HERE), Some(machine.server(AP0)));
 
-        let mut second = opened(&manager, AP1);
+        let mut second = Watched::opened_on(&manager, AP1);
         machine.wait_for_servers(RESOLV_CONF, &[AP1, AP0].map(|name| machine.server(name)));
         for name in [HERE, IN_SHORT] {
             assert_eq!(machine.answer(name), Some(machine.server(AP1)), "it is preferred: {name}");
@@ -157,7 +150,7 @@ fn programs_ask_the_servers_of_open_sessions_and_the_file_is_as_before_after_the
     }
     assert!(is_told(&manager, "resolv.conf"));
     // Whoever ends without closing has closed.
-    let _left_open = opened(&manager, AP0);
+    let _left_open = Watched::opened_on(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     manager.shutdown();
     assert_eq!((machine.text().as_str(), identity()), (BEFORE, before));
@@ -168,7 +161,7 @@ fn a_missing_file_is_missing_again_after_the_last_close() {
     let machine = Machine::new();
     fs::remove_file(machine.stage.lab.machine().path(RESOLV_CONF)).unwrap();
     let manager = machine.manager(machine.places(), Profile::default());
-    let mut session = opened(&manager, AP0);
+    let mut session = Watched::opened_on(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     assert_eq!(machine.answer(HERE), Some(machine.server(AP0)));
     close(&mut session);
@@ -186,8 +179,8 @@ fn the_servers_of_adopted_links_and_of_links_without_default_route_are_not_for_a
     machine.stage.configure_by_hand();
     let aside = Profile { default_route: false, ..Profile::default() };
     let manager = machine.manager(machine.places(), aside);
-    let _adopted = opened(&manager, AP0);
-    let session = opened(&manager, AP1);
+    let _adopted = Watched::opened_on(&manager, AP0);
+    let session = Watched::opened_on(&manager, AP1);
     machine.assert_lookups(&[(&session, AP1)]);
     manager.shutdown();
     assert_eq!((machine.text().as_str(), written()), (BEFORE, before));
@@ -198,16 +191,15 @@ fn a_file_that_others_write_meanwhile_is_theirs_and_that_is_said() {
     const THEIRS: &str = "nameserver 198.51.100.1\n";
     let machine = Machine::new();
     let manager = machine.manager(machine.places(), Profile::default());
-    let mut first = opened(&manager, AP0);
+    let mut first = Watched::opened_on(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     machine.stage.lab.machine().write_file(RESOLV_CONF, THEIRS).unwrap();
     // Nobody else has to move for it to be noticed: what the file was is forgotten.
     let record = machine.stage.directory().join("state/resolv.conf.json");
     let forgotten = |text: Option<&str>| text.is_none();
     machine.stage.lab.machine().wait_for_file(record.to_str().unwrap(), DEADLINE, forgotten).unwrap();
-    let mut second = opened(&manager, AP1);
-    let said = || Ok(is_told(&manager, "was changed by another program").then_some(()));
-    machine.stage.lab.machine().wait_until("a warning", DEADLINE, said).unwrap();
+    let mut second = Watched::opened_on(&manager, AP1);
+    wait_until_told(&manager, "a warning", || is_told(&manager, "was changed by another program"));
     machine.assert_lookups(&[(&first, AP0), (&second, AP1)]);
     close(&mut second);
     close(&mut first);
@@ -227,12 +219,12 @@ fn resolvconf_is_told_of_the_servers_of_each_access_point_and_makes_the_file() {
     };
     let places = NamePlaces { resolvconf: vec![program.clone()], ..machine.places() };
     let manager = machine.manager(places, preferred());
-    let mut first = opened(&manager, AP0);
+    let mut first = Watched::opened_on(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     assert!(machine.text().starts_with("# Generated by resolvconf"));
     assert_eq!(machine.answer(HERE), Some(machine.server(AP0)));
 
-    let mut second = opened(&manager, AP1);
+    let mut second = Watched::opened_on(&manager, AP1);
     machine.wait_for_servers(RESOLV_CONF, &[AP1, AP0].map(|name| machine.server(name)));
     assert_eq!(machine.answer(HERE), Some(machine.server(AP1)), "it is preferred");
     assert!(listed().contains("ap0.netbearer") && listed().contains("ap1.netbearer"), "{}", listed());
@@ -243,7 +235,7 @@ fn resolvconf_is_told_of_the_servers_of_each_access_point_and_makes_the_file() {
     close(&mut first);
     machine.wait_for_original();
     assert!(is_told(&manager, "resolvconf"));
-    let _left_open = opened(&manager, AP0);
+    let _left_open = Watched::opened_on(&manager, AP0);
     machine.wait_for_servers(RESOLV_CONF, &[machine.server(AP0)]);
     manager.shutdown();
     assert_eq!((machine.text().as_str(), listed().as_str()), (BEFORE, ""));
@@ -262,10 +254,10 @@ fn systemd_resolved_knows_the_servers_of_each_link_and_is_told_again_when_it_sta
     assert!(stub.contains("127.0.0.53"), "{stub}");
     let aside = Profile { default_route: false, ..Profile::default() };
     let manager = machine.manager(places, aside);
-    let mut first = opened(&manager, AP0);
+    let mut first = Watched::opened_on(&manager, AP0);
     machine.wait_for_resolved(AP0, "yes");
     assert_eq!(machine.answer(HERE), Some(machine.server(AP0)));
-    let mut second = opened(&manager, AP1);
+    let mut second = Watched::opened_on(&manager, AP1);
     machine.wait_for_resolved(AP1, "no");
     assert_eq!(machine.answer(HERE), Some(machine.server(AP0)), "the other is not for all programs");
     machine.assert_lookups(&[(&first, AP0), (&second, AP1)]);
@@ -299,7 +291,7 @@ fn a_server_that_profiles_name_is_asked_by_each_session_through_its_own_access_p
     let manager = machine.stage.start(|embedded| {
         embedded.names(Some(machine.places())).profile(AP0, profile.clone()).profile(AP1, profile.clone())
     });
-    let sessions = [AP0, AP1].map(|name| opened(&manager, name));
+    let sessions = [AP0, AP1].map(|name| Watched::opened_on(&manager, name));
     machine.wait_for_servers(RESOLV_CONF, &[INTERNET.into()]);
     machine.assert_lookups(&[(&sessions[0], AP0), (&sessions[1], AP1)]);
     assert!(machine.answer(HERE).is_some());

@@ -59,6 +59,41 @@ fn change_ap0(stage: &Stage, manager: &Manager, change: impl FnOnce()) -> String
     edited.inputs.iter().map(|input| format!("{}: {}\n", input.name, input.value)).collect()
 }
 
+/// A profile by name covers an interface that gets the name; what is up stays as it is (§3, "addressing at the next bring-up").
+#[test]
+fn a_renamed_interface_has_the_profile_of_its_new_name_and_keeps_its_link_until_the_next_bring_up() {
+    let stage = Stage::with_dnsmasq();
+    let named = "[match]\ninterface = \"uplink0\"\n\n[access_point]\nname = \"Office\"\nmtu = 1400\n";
+    stage.write_configuration("profiles.d/office.toml", named);
+    let manager = stage.manager();
+    let mut events = manager.events();
+    let mut session = Watched::opened(&manager);
+    let (mut conversation, address) = (session.assert_up(), stage.address_of(AP0));
+    let mut rename = |from, to, name| {
+        stage.ip(&format!("link set {from} name {to}"));
+        loop {
+            match events.next_within(DEADLINE).expect("it comes in time") {
+                ManagerEvent::ConfigurationChanged { configuration } if configuration.name == name => return,
+                _ => {}
+            }
+        }
+    };
+    let mtu = |name| stage.lab.machine().ip_json(&["link", "show", "dev", name]).unwrap()[0]["mtu"].as_u64();
+    rename(AP0, "uplink0", "Office");
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("uplink0"), "{event}");
+    assert_eq!((stage.address_of("uplink0"), mtu("uplink0")), (address, Some(1_500)));
+    crate::stage::assert_alive(&mut conversation);
+    session.close();
+    session.expect_last("Disconnected");
+    session.bring_up();
+    assert_eq!(mtu("uplink0"), Some(1_400));
+    session.close();
+    session.expect_last("Disconnected");
+    rename("uplink0", AP0, AP0);
+    stage.assert_as_before();
+}
+
 /// A default route of the main table.
 fn is_default_of_everybody(route: &str) -> bool {
     route.starts_with("default ") && !route.contains(" table ")
@@ -71,8 +106,7 @@ fn a_deleted_service_network_ends_its_sessions_and_works_anew_when_it_is_added_a
     let manager = stage.manager();
     let (mut watched, mut watcher) = (Watched::on(&manager, NETWORK), Watched::on(&manager, NETWORK));
     let mut member = Watched::on(&manager, "lan");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     watcher.expect(&["Connecting", "Connected"]);
     member.expect(&["Connecting", "Connected"]);
 
@@ -99,8 +133,7 @@ fn a_deleted_service_network_ends_its_sessions_and_works_anew_when_it_is_added_a
     write_network(&stage, r#"["lte", "lan"]"#);
     wait_for_network(&mut events, NETWORK);
     let mut again = Watched::on(&manager, NETWORK);
-    again.open();
-    again.expect(&["Connecting", "Connected", "Opened"]);
+    again.bring_up();
     assert_eq!(again.session.interface().map(|interface| interface.name).as_deref(), Some("lte"));
     drop((watched, watcher, member, again, manager));
     stage.assert_as_before();
@@ -137,8 +170,7 @@ fn a_session_loses_a_member_that_is_edited_out_of_its_service_network() {
     watched.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
     let failure = watched.session.error().expect("it has ended");
     assert!(failure.message.contains("is no member of Uplink any more"), "{failure}");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(watched.session.interface().map(|interface| interface.name).as_deref(), Some("lte"));
     drop((watched, manager));
     stage.assert_as_before();
@@ -177,8 +209,7 @@ fn an_edited_linger_counts_at_the_next_close_and_the_rest_at_the_next_bring_up()
     watched.close();
     watched.expect(&["Closed", "Closing", "Disconnected"]);
 
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(default_routes(), 0, "it was brought up as the file says now");
     drop((watched, manager));
     stage.assert_as_before();

@@ -3,7 +3,7 @@
 use std::{net::Ipv6Addr, time::Instant};
 
 use netbearer::{
-    Addressing, HostName, ManagerEvent, Profile, Proxy, Purpose,
+    Addressing, HostName, ManagerEvent, Profile, PropertyKey, PropertyValue, Proxy, Purpose,
     blocking::{Events, Manager},
 };
 use netbearer_lab::{AccessPointPlan, Conversation, Dhcp};
@@ -132,6 +132,41 @@ fn the_mtu_of_a_profile_holds_while_it_is_open_and_the_old_one_after() {
     stage.assert_as_before();
 }
 
+/// No interface takes so much. What could not be set is not taken for set by the next try, before which nothing is undone.
+#[test]
+fn an_mtu_that_the_kernel_refuses_fails_each_try_and_leaves_nothing() {
+    let stage = silent();
+    let subnet = stage.ap0().subnet();
+    let addresses = fixed(&[format!("{}/24", subnet.host(77))], &[subnet.gateway().to_string()]);
+    let manager = stage.manager_with(Profile { mtu: Some(70_000), ..addresses });
+    let mut session = Watched::new(&manager);
+    session.open();
+    session.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
+    let failure = session.session.error().unwrap();
+    assert!(failure.message.contains("MTU"), "{failure}");
+    session.session.set_property(PropertyKey::Reconnect, Some(PropertyValue::Boolean(true))).unwrap();
+    session.open();
+    session.expect(&["Connecting", "Disconnected", "Connecting", "Disconnected"]);
+    session.close();
+    session.expect(&["Closed"]);
+    manager.shutdown();
+    stage.assert_as_before();
+}
+
+#[test]
+fn a_static_link_has_the_mtu_of_its_profile() {
+    let stage = silent();
+    let subnet = stage.ap0().subnet();
+    let addresses = fixed(&[format!("{}/24", subnet.host(77))], &[subnet.gateway().to_string()]);
+    let manager = stage.manager_with(Profile { mtu: Some(1_400), ..addresses });
+    let mut session = Watched::opened(&manager);
+    assert_eq!((&link(&stage)["mtu"], session.session.interface().unwrap().mtu), (&1_400.into(), 1_400));
+    session.assert_up();
+    session.close();
+    session.expect_last("Disconnected");
+    stage.assert_as_before();
+}
+
 /// What somebody else sets meanwhile is his.
 #[test]
 fn an_mtu_that_somebody_else_sets_meanwhile_stays() {
@@ -139,8 +174,8 @@ fn an_mtu_that_somebody_else_sets_meanwhile_stays() {
     let manager = stage.manager_with(Profile { mtu: Some(1_400), ..Profile::default() });
     let mut session = Watched::opened(&manager);
     stage.ip("link set ap0 mtu 1350");
-    let is_seen = || Ok((session.session.interface().map(|interface| interface.mtu) == Some(1_350)).then_some(()));
-    stage.lab.machine().wait_until("it is seen", DEADLINE, is_seen).unwrap();
+    let event = session.next();
+    assert!(event.contains("InterfaceChanged") && event.contains("mtu: 1350"), "{event}");
     session.close();
     session.expect_last("Disconnected");
     assert_eq!(link(&stage)["mtu"], 1_350);

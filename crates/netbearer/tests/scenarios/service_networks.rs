@@ -63,8 +63,7 @@ fn the_most_preferred_member_is_brought_up_and_taken_down_again() {
     let network = watched.session.configuration();
     assert_eq!((network.kind, network.state_flags), (Kind::ServiceNetwork, StateFlags::Discovered));
     assert!(network.is_roaming_available());
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(watched.active_configuration(), identifier(&manager, "lan"));
     assert_eq!(reached_by(&watched), "lan");
     watched.close();
@@ -79,8 +78,7 @@ fn open_ends_on_the_next_member_when_the_first_gets_no_lease() {
     let stage = stage(Dhcp::None, Dhcp::Dnsmasq);
     let manager = manager(&stage);
     let mut watched = Watched::on(&manager, NETWORK);
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(watched.active_configuration(), identifier(&manager, "lte"));
     assert_eq!(reached_by(&watched), "lte");
     drop((watched, manager));
@@ -96,8 +94,8 @@ fn one_error_names_both_members_when_neither_gets_a_lease() {
     watched.open();
     watched.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
     let failure = watched.session.error().expect("it failed");
-    for member in ["lan", "lte"] {
-        assert!(failure.message.contains(&format!("{}: ", identifier(&manager, member))), "{failure}");
+    for cause in ["(1) lan could not be brought up", "(2) lte could not be brought up"] {
+        assert!(failure.message.contains(cause), "{failure}");
     }
     watched.expect_silence();
     drop((watched, manager));
@@ -111,8 +109,7 @@ fn the_end_of_the_own_member_shows_and_then_the_one_that_others_keep_up() {
     for end in ["close", "stop", "cable"] {
         let manager = manager(&stage);
         let (mut watched, mut watcher) = (Watched::on(&manager, NETWORK), Watched::on(&manager, NETWORK));
-        watched.open();
-        watched.expect(&["Connecting", "Connected", "Opened"]);
+        watched.bring_up();
         watcher.expect(&["Connecting", "Connected"]);
         let mut b = Watched::on(&manager, "lte");
         stage.configure_link_by_hand("lte", 900);
@@ -136,6 +133,8 @@ fn the_end_of_the_own_member_shows_and_then_the_one_that_others_keep_up() {
                 stage.lab.access_point("lan").expect("it is there").restore().expect("the cable is back");
             }
         }
+        let event = watcher.next();
+        assert!(event.contains("InterfaceChanged") && event.contains("name: \"lte\""), "{event}");
         watcher.expect_silence();
         assert_eq!(watcher.session.state(), SessionState::Connected);
         drop((watched, watcher, b, manager));
@@ -153,8 +152,7 @@ fn a_member_that_never_starts_is_tried_once_an_opening() {
     let manager = manager(&stage);
     let mut watched = Watched::on(&manager, NETWORK);
     let mut a = Watched::on(&manager, "lan");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     a.expect(&["Connecting", "Disconnected"]);
     a.expect_silence_for(Duration::from_secs(3));
     assert_eq!(watched.active_configuration(), identifier(&manager, "lte"));
@@ -167,9 +165,7 @@ fn an_unused_member_shows_its_carrier_while_the_network_is_open() {
     let a = stage.lab.access_point("lan").expect("it is there");
     a.cut().expect("the cable is cut");
     let manager = manager(&stage);
-    let mut watched = Watched::on(&manager, "lte");
-    watched.open();
-    watched.expect_last("Opened");
+    let mut watched = Watched::opened_on(&manager, "lte");
     let mut network = Watched::on(&manager, NETWORK);
     network.open();
     network.expect(&["Opened"]);
@@ -230,8 +226,7 @@ fn a_user_choice_asks_once_and_tells_what_it_came_to() {
 
     let yes = Some(PropertyValue::Boolean(true));
     watched.session.set_property(PropertyKey::ConnectInBackground, yes).expect("it takes a truth value");
-    watched.open();
-    watched.expect(&["Connecting", "Connected", "Opened"]);
+    watched.bring_up();
     assert_eq!(text(&watched, PropertyKey::UserChoiceConfiguration), b);
     let nothing = manager.wait_for(async |_| futures_util::FutureExt::now_or_never(chooser.next()));
     assert!(nothing.is_none(), "never asked: {nothing:?}");

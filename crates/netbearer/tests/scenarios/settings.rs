@@ -9,8 +9,7 @@ fn assert_settings(stage: &Stage, expected: &[(&str, &str)]) {
     let machine = stage.lab.machine();
     for (setting, value) in expected {
         let path = setting.replacen('/', "/conf/ap0/", 1);
-        let is_so = || Ok((machine.sysctl(&format!("net/{path}"))? == *value).then_some(()));
-        machine.wait_until(&format!("{setting} = {value}"), DEADLINE, is_so).unwrap();
+        machine.wait_for_sysctl(&format!("net/{path}"), value, DEADLINE).unwrap();
     }
 }
 

@@ -185,6 +185,14 @@ pub(crate) struct Watched {
     events: Events<SessionEvent>,
 }
 
+/// Waits until what the service says is so, whatever has to happen for that.
+pub(crate) fn wait_until_told(manager: &Manager, what: &str, is_so: impl Fn() -> bool) {
+    let mut news = manager.news();
+    while !is_so() {
+        assert!(news.changed_within(DEADLINE).expect("the service runs"), "{what}: not told in time");
+    }
+}
+
 impl Watched {
     pub(crate) fn new(manager: &Manager) -> Self {
         Self::on(manager, AP0)
@@ -211,10 +219,21 @@ impl Watched {
 
     /// A session that is open, with what it was told so far read.
     pub(crate) fn opened(manager: &Manager) -> Self {
-        let mut watched = Self::new(manager);
+        Self::opened_on(manager, AP0)
+    }
+
+    /// The same on what has this name.
+    pub(crate) fn opened_on(manager: &Manager, name: &str) -> Self {
+        let mut watched = Self::on(manager, name);
         watched.open();
         watched.expect_last("Opened");
         watched
+    }
+
+    /// Opens what is down now.
+    pub(crate) fn bring_up(&mut self) {
+        self.open();
+        self.expect(&["Connecting", "Connected", "Opened"]);
     }
 
     pub(crate) fn open(&self) {

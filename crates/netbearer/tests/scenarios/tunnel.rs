@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server, wait_for_way},
-    stage::{AP0, DEADLINE, Stage, Watched, server},
+    stage::{AP0, DEADLINE, Stage, Watched, server, wait_until_told},
 };
 
 const TUNNEL: &str = "wg0";
@@ -262,13 +262,13 @@ fn a_vpn_whose_rules_leave_no_room_before_them_is_warned_about() {
     let warnings = || steering(&manager, &session.session).warnings;
     let _vpn = Vpn::start(&stage, Manner::Rules);
     stage.ip("rule add priority 21 not fwmark 51820 table 51820");
-    let is_named = || Ok(warnings().iter().any(|warning| warning.contains("priority 21")).then_some(()));
-    machine.wait_until("a warning", DEADLINE, is_named).unwrap();
+    let is_named = || warnings().iter().any(|warning| warning.contains("priority 21"));
+    wait_until_told(&manager, "a warning", is_named);
     let are_so = || Ok((ways(&session.session) == [TUNNEL, AP0, TUNNEL, TUNNEL]).then_some(()));
     machine.wait_until("what the warning says", DEADLINE, are_so).unwrap();
     stage.ip("rule add priority 22 not fwmark 51820 table 51820");
     stage.ip("rule delete priority 21");
-    machine.wait_until("no warning", DEADLINE, || Ok(warnings().is_empty().then_some(()))).unwrap();
+    wait_until_told(&manager, "no warning", || warnings().is_empty());
     let are_so = || Ok((ways(&session.session) == expected(BypassVpn::Group, AP0)).then_some(()));
     machine.wait_until("the ways the profile names", DEADLINE, are_so).unwrap();
 }
