@@ -236,7 +236,7 @@ impl Worker {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.drop_lease().await;
         self.installation.follow_ipv6(&self.context.requests, Vec::new(), Vec::new()).await;
-        let link = self.prepare().await?;
+        let link = self.prepare(order).await?;
         // Addresses on a link that was up are others' or the kernel's for them.
         if self.found.as_ref().is_some_and(|found| !found.administratively_up) {
             self.adjust_at_once(&link, &settings::while_sensed());
@@ -249,7 +249,7 @@ impl Worker {
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.resumptions = self.context.clock.resumptions();
-        let mut link = self.prepare().await?;
+        let mut link = self.prepare(order).await?;
         self.follow_mtu(order, &link).await?;
         self.end_sensing(&link);
         self.set_up(&link).await?;
@@ -548,7 +548,7 @@ impl Worker {
     }
 
     /// Takes the lock and notes how the interface was found, before the first change.
-    async fn prepare(&mut self) -> Result<LinkView, WorkError> {
+    async fn prepare(&mut self, order: &Order) -> Result<LinkView, WorkError> {
         self.claim().await?;
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone().ok_or(WorkError::Gone)?;
