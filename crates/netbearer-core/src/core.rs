@@ -349,6 +349,12 @@ impl Core {
         self.actions.pop_front()
     }
 
+    /// The next thing that an engine or a session waits for. What everybody is told of configurations follows by
+    /// [`Core::poll_action`], and can wait until the engine has begun.
+    pub fn poll_urgent_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {

@@ -141,6 +141,8 @@ pub struct NativeEngine {
 struct Entry {
     /// Its interface; none while that is gone.
     index: Option<u32>,
+    /// That as it was when it was last looked at.
+    seen: Option<Arc<Link>>,
     bearer_type: BearerType,
     hardware: Hardware,
     /// Only its own program can start it.
@@ -294,7 +296,8 @@ impl NativeEngine {
                 self.context.addresses.note(index, addresses);
             }
             self.context.addresses.note_hardware(index, cache.link(index).map(|link| &link.hardware_address));
-            match cache.link(index).cloned() {
+            match cache.link(index).map(Arc::clone) {
+                Some(link) if extent == Extent::Link && self.follow_lost_carrier(&link) => {}
                 Some(link) => self.look_at(&link, extent),
                 None => self.notice_absence(index),
             }
@@ -302,7 +305,32 @@ impl NativeEngine {
         self.suspects_are_old = true;
     }
 
-    fn look_at(&mut self, link: &Link, extent: Extent) {
+    /// The short way of what sessions wait for most: a carrier that is lost. False if the link has changed otherwise, too.
+    fn follow_lost_carrier(&mut self, link: &Arc<Link>) -> bool {
+        let mut entries = self.access_points.values_mut();
+        let Some(entry) = entries.find(|entry| entry.index == Some(link.index)) else { return false };
+        let is_all = entry.seen.as_ref().is_some_and(|seen| link.has_only_lost_carrier(seen));
+        if !is_all || entry.departing || entry.tunnel {
+            return false;
+        }
+        let Some(report) = &mut entry.reported else { return false };
+        let Level::Present(level) = &mut report.level else { return false };
+        level.carrier = false;
+        level.carrier_losses = link.carrier_losses;
+        report.progress.clone_from(&entry.progress);
+        self.events.push_back(EngineEvent::Report(Box::new(report.clone())));
+        entry.seen = Some(Arc::clone(link));
+        entry.link.send_modify(|view| {
+            if let Some(view) = view {
+                view.carrier = false;
+                view.carrier_losses = link.carrier_losses;
+            }
+        });
+        self.workers_have_news |= entry.worker.is_some();
+        true
+    }
+
+    fn look_at(&mut self, link: &Arc<Link>, extent: Extent) {
         let known = self.identifier_of(link.index);
         let device = self.devices.entry(link.index).or_insert_with(|| Device::of(link));
         match classify(link, device.kind.as_deref()) {
@@ -319,18 +347,29 @@ impl NativeEngine {
         }
     }
 
-    fn meet(&mut self, link: &Link, known: Option<Identifier>, bearer_type: BearerType, tunnel: bool, extent: Extent) {
+    fn meet(
+        &mut self,
+        link: &Arc<Link>,
+        known: Option<Identifier>,
+        bearer_type: BearerType,
+        tunnel: bool,
+        extent: Extent,
+    ) {
         self.ignored.remove(&link.index);
         let identifier = known.unwrap_or_else(|| self.name_access_point(link));
         let entry = self.access_points.entry(identifier.clone()).or_insert_with(|| Entry::new(link));
         if entry.departing {
             return;
         }
+        let is_as_seen = entry.seen.as_ref().is_some_and(|seen| is_same_device(seen, link));
+        if !is_as_seen {
+            entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
+            entry.name.clone_from(&link.name);
+        }
+        entry.seen = Some(Arc::clone(link));
         entry.index = Some(link.index);
         entry.bearer_type = bearer_type;
-        entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
         entry.tunnel = tunnel;
-        entry.name.clone_from(&link.name);
         entry.forgotten = false;
         let surroundings = self.surroundings.of(link.index, &self.context.addresses);
         let view = LinkView {
@@ -568,6 +607,7 @@ impl NativeEngine {
         while let Ok(more) = self.news.try_recv() {
             self.unread_news.push(more);
         }
+        self.watcher.look_up();
         let changes = match self.watcher.changed().now_or_never() {
             Some(Ok(changes)) => changes,
             Some(Err(error)) => {
@@ -628,6 +668,12 @@ impl NativeEngine {
 
     fn note(&mut self, news: News) {
         let News { identifier, topic } = news;
+        if let Topic::Clear(cleared) = topic {
+            self.clear_leftovers();
+            // A worker that was overtaken does not want the answer.
+            let _ = cleared.send(());
+            return;
+        }
         let Some(entry) = self.access_points.get_mut(&identifier) else { return };
         match topic {
             Topic::Progress(number, stage) => {
@@ -638,6 +684,7 @@ impl NativeEngine {
                 }
             }
             Topic::Look => entry.looks += 1,
+            Topic::Clear(_) => {}
             Topic::Obstacle(obstacle) => {
                 if let Some(progress) = &mut entry.progress {
                     progress.obstacle = Some(obstacle);
@@ -646,6 +693,20 @@ impl NativeEngine {
             Topic::Standing(standing) => entry.standing = standing,
             Topic::Names(names) => entry.names = names,
         }
+    }
+
+    /// Clears what a killed process has left, unless that was done since the lock was taken. By one alone: what several
+    /// workers found could be what the first of them has made.
+    fn clear_leftovers(&self) {
+        let Context { ownership, notes, boot, requests, .. } = &*self.context;
+        if !ownership.owes_clearing() {
+            return;
+        }
+        let leftovers = Leftovers::noted(self.watcher.cache(), notes, boot, &self.managers);
+        if leftovers.are_noted() {
+            leftovers.clear_at_once(requests, notes);
+        }
+        ownership.cleared();
     }
 
     fn failed(error: WatchError) -> EngineError {
@@ -659,19 +720,7 @@ impl Engine for NativeEngine {
         // From now on it is not left to others.
         self.let_go_beside(&identifier);
         let cache = self.watcher.cache();
-        // As long as nobody else has had the lock, what carries our tag is our own.
-        let leftovers = if self.context.ownership.is_undisputed() {
-            Leftovers::default()
-        } else {
-            Leftovers::noted(cache, &self.context.notes, &self.context.boot, &self.managers)
-        };
-        let order = Order {
-            number: Some(number),
-            target,
-            profile,
-            tables_in_use: tables_in_use(cache),
-            leftovers: Arc::new(leftovers),
-        };
+        let order = Order { number: Some(number), target, profile, tables_in_use: tables_in_use(cache) };
 
         let Some(entry) = self.access_points.get_mut(&identifier).filter(|entry| !entry.departing) else { return };
         let is_free = !entry.has_something_of_ours();
@@ -767,6 +816,7 @@ impl Entry {
     fn new(link: &Link) -> Self {
         Self {
             index: Some(link.index),
+            seen: None,
             bearer_type: BearerType::Unknown,
             hardware: Hardware::default(),
             tunnel: false,
@@ -841,6 +891,14 @@ impl LinkView {
             surroundings,
         }
     }
+}
+
+/// The interface is known by the same name and the same addresses.
+fn is_same_device(one: &Link, other: &Link) -> bool {
+    one.index == other.index
+        && one.name == other.name
+        && one.hardware_address == other.hardware_address
+        && one.permanent_hardware_address == other.permanent_hardware_address
 }
 
 async fn sleep_until(clock: &BootClock, deadline: Option<Moment>) {

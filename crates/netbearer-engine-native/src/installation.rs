@@ -1,20 +1,18 @@
 //! What of ours is on one interface, and how it gets there and away again.
 
-use std::{collections::BTreeSet, net::IpAddr, pin::Pin};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::future::join_all;
-use netbearer_kernel::{AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
+use netbearer_kernel::{Addition, AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
 
 use crate::followed::Followed;
-
-type Answer = Pin<Box<dyn Future<Output = Result<(), RequestError>> + Send>>;
 
 /// Everything of ours on one interface. What somebody else had made before is not ours, though it be the same.
 #[derive(Default)]
 pub(crate) struct Installation {
     rules: Vec<RuleSpec>,
     /// What the kernel says to the rules, as long as nobody has heard it.
-    ruled: Option<Answer>,
+    ruled: Option<Result<(), RequestError>>,
     routes: Vec<RouteSpec>,
     source_rules: Vec<RuleSpec>,
     addresses: Vec<AddressSpec>,
@@ -26,9 +24,10 @@ impl Installation {
     /// Asks for the rules that need no address. Nobody waits for them before there is one; then [`Installation::add`]
     /// does. A family that the kernel does not have needs none.
     pub(crate) fn ask_for_standing_rules(&mut self, requests: &Requests, rules: Vec<RuleSpec>) {
-        let asked: Vec<_> = rules.iter().map(|rule| requests.add_rule(rule)).collect();
+        let additions: Vec<Addition<'_>> = rules.iter().map(Addition::Rule).collect();
+        let answers = requests.add_together(&additions);
         self.rules = rules;
-        self.ruled = Some(Box::pin(async { join_all(asked).await.into_iter().find(is_unexpected).unwrap_or(Ok(())) }));
+        self.ruled = Some(answers.into_iter().find(is_unexpected).unwrap_or(Ok(())));
     }
 
     /// True once rules that need no address were asked for.
@@ -53,34 +52,53 @@ impl Installation {
                 _ => {}
             }
         }
-        self.hear_rules().await
+        self.hear_rules()
     }
 
     /// Adds addresses and what they bring, or prolongs them. Routes there are besides these are no longer ours.
     pub(crate) async fn add(&mut self, requests: &Requests, wanted: Parts) -> Result<(), RequestError> {
         let Parts { addresses, routes, source_rules } = wanted;
-        for address in addresses {
-            let renewed = self.addresses.iter().position(|ours| key(ours) == key(&address));
-            let added = match renewed {
-                Some(_) => requests.replace_address(&address).await,
-                None => requests.add_address(&address).await,
-            };
-            match added {
-                Ok(()) => {
-                    renewed.map(|position| self.addresses.swap_remove(position));
-                    self.addresses.push(address);
-                }
+        let is_ours = |address: &AddressSpec| self.addresses.iter().position(|ours| key(ours) == key(address));
+        let renewed: Vec<Option<usize>> = addresses.iter().map(is_ours).collect();
+        let new_rules: Vec<RuleSpec> =
+            source_rules.iter().filter(|rule| !self.source_rules.contains(rule)).cloned().collect();
+        let wanted_addresses = addresses.iter().zip(&renewed).map(|(address, renewed)| match renewed {
+            Some(_) => Addition::RenewedAddress(address),
+            None => Addition::Address(address),
+        });
+        // Together, as somebody waits for the last of them.
+        let additions: Vec<Addition<'_>> = wanted_addresses
+            .chain(new_rules.iter().map(Addition::Rule))
+            .chain(routes.iter().map(addition_of_route))
+            .collect();
+        let mut answers = requests.add_together(&additions).into_iter();
+        let mut outcome = Ok(());
+        // What is there is recorded whatever became of the rest.
+        for (address, renewed) in addresses.into_iter().zip(renewed) {
+            match (answers.next().unwrap_or(Ok(())), renewed.and_then(|position| self.addresses.get_mut(position))) {
+                (Ok(()), Some(former)) => *former = address,
+                (Ok(()), None) => self.addresses.push(address),
                 // Put there by somebody, who may want it longer than we do.
-                Err(error) if error.is_exists() => tracing::info!("{error}: it is there already, and left as it is"),
-                Err(error) => return Err(error),
+                (Err(error), _) if error.is_exists() => {
+                    tracing::info!("{error}: it is there already, and left as it is");
+                }
+                (Err(error), _) => outcome = outcome.and(Err(error)),
             }
         }
-        self.hear_rules().await?;
-        self.follow_source_rules(requests, source_rules).await?;
-        let asked: Vec<_> = routes.iter().map(|route| self.ask_for_route(requests, route)).collect();
-        // Recorded whatever comes of them: only what carries our tag is ever removed.
+        outcome = outcome.and(self.hear_rules());
+        for (rule, answer) in new_rules.into_iter().zip(answers.by_ref()) {
+            match answer.or_else(unless_exists) {
+                Ok(()) => self.source_rules.push(rule),
+                refused => outcome = outcome.and(refused),
+            }
+        }
+        // Only what carries our tag is ever removed.
         self.routes = routes;
-        join_all(asked).await.into_iter().collect()
+        for (route, answer) in self.routes.iter().zip(answers) {
+            outcome = outcome.and(unless_others_route(route, answer));
+        }
+        outcome?;
+        self.follow_source_rules(requests, source_rules).await
     }
 
     /// Makes the rules for traffic from our addresses these.
@@ -113,7 +131,10 @@ impl Installation {
         for answer in join_all(rules).await {
             answer.or_else(unless_exists)?;
         }
-        join_all(self.all_routes().map(|route| self.ask_for_route(requests, route))).await.into_iter().collect()
+        let routes: Vec<&RouteSpec> = self.all_routes().collect();
+        let additions: Vec<Addition<'_>> = routes.iter().copied().map(addition_of_route).collect();
+        let answers = requests.add_together(&additions);
+        routes.into_iter().zip(answers).try_for_each(|(route, answer)| unless_others_route(route, answer))
     }
 
     /// Makes the rules and routes for IPv6 these.
@@ -139,21 +160,8 @@ impl Installation {
         self.routes.iter().chain(&self.ipv6.routes)
     }
 
-    /// In the main table a route of somebody else may have the same destination and metric: that stays.
-    fn ask_for_route(&self, requests: &Requests, route: &RouteSpec) -> Answer {
-        if route.table == RouteSpec::MAIN_TABLE {
-            let asked = requests.add_route(route);
-            Box::pin(async { asked.await.or_else(unless_exists) })
-        } else {
-            Box::pin(requests.replace_route(route))
-        }
-    }
-
-    async fn hear_rules(&mut self) -> Result<(), RequestError> {
-        match self.ruled.take() {
-            Some(answer) => answer.await,
-            None => Ok(()),
-        }
+    fn hear_rules(&mut self) -> Result<(), RequestError> {
+        self.ruled.take().unwrap_or(Ok(()))
     }
 
     /// Takes everything away that [`Installation::add`] added; collects what the kernel refused, and goes on.
@@ -219,6 +227,15 @@ impl Standing {
         let rules: Vec<RuleSpec> = cache.our_rules().map(RuleSpec::from).collect();
         self.rules.iter().all(|rule| rules.contains(rule)) && self.routes.iter().all(is_there)
     }
+}
+
+/// In the main table a route of somebody else may have the same destination and metric: that stays.
+fn addition_of_route(route: &RouteSpec) -> Addition<'_> {
+    if route.table == RouteSpec::MAIN_TABLE { Addition::Route(route) } else { Addition::ReplacingRoute(route) }
+}
+
+fn unless_others_route(route: &RouteSpec, answer: Result<(), RequestError>) -> Result<(), RequestError> {
+    answer.or_else(|error| unless(route.table == RouteSpec::MAIN_TABLE && error.is_exists(), error))
 }
 
 fn key(address: &AddressSpec) -> AddressKey {

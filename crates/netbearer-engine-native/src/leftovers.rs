@@ -93,6 +93,7 @@ pub(crate) async fn clear_at_start(
     // Somebody who is alive keeps the ledger: then they are no leftovers.
     let Ok(_claim) = place.ownership.claim() else { return Ok(()) };
     leftovers.clear(requests, &place.notes).await;
+    place.ownership.cleared();
     watcher.resync().await.map(|_| ())
 }
 

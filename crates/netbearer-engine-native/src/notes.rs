@@ -3,9 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{self, ChangedSetting};
@@ -44,11 +47,40 @@ pub(crate) struct ChangedMtu {
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
     directory: PathBuf,
+    draft: Arc<Mutex<Draft>>,
+}
+
+/// The note that was begun last, written once more before it is wanted: who opens an access point often waits for a name
+/// only, not for a file. It has no name until then (`O_TMPFILE` of `open(2)`), so nobody finds it.
+#[derive(Debug, Default)]
+struct Draft {
+    text: Vec<u8>,
+    file: Option<File>,
+}
+
+impl Draft {
+    /// Gives it its name if it says this; false if that cannot be had.
+    fn name(&mut self, path: &Path, text: &[u8]) -> bool {
+        let file = self.file.take_if(|_| self.text == text);
+        file.is_some_and(|file| linkat(file, "", CWD, path, AtFlags::EMPTY_PATH).is_ok())
+    }
+
+    fn write(&mut self, directory: &Path) {
+        let open = || {
+            let unnamed = OFlags::TMPFILE.bits().cast_signed();
+            let mut file = File::options().write(true).custom_flags(unnamed).open(directory)?;
+            file.write_all(&self.text).map(|()| file)
+        };
+        if self.file.is_none() && !self.text.is_empty() {
+            // Not every file system can; then the next one is written when it is wanted.
+            self.file = open().ok();
+        }
+    }
 }
 
 impl Notes {
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, draft: Arc::default() }
     }
 
     /// Writes a note, unless there is one already: the first one tells how the interface was found, and only settings are
@@ -56,6 +88,13 @@ impl Notes {
     pub(crate) fn write(&self, note: Note) -> io::Result<Note> {
         let path = self.path(note.index);
         let text = serde_json::to_vec(&note)?;
+        let mut draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
+        if draft.name(&path, &text) {
+            return Ok(note);
+        }
+        draft.file = None;
+        draft.text.clone_from(&text);
+        drop(draft);
         // Written in one piece, and before anything is changed: a process killed on the way leaves a note of nothing.
         let write = |mut file: File| {
             // Half a note is none.
@@ -91,6 +130,7 @@ impl Notes {
     /// Their directory stays: the next one is written sooner.
     pub(crate) fn remove(&self, index: u32) {
         remove_file(&self.path(index));
+        self.draft.lock().unwrap_or_else(PoisonError::into_inner).write(&self.directory);
     }
 
     /// Removes files told by [`Notes::all`], and their directory.
@@ -157,6 +197,25 @@ mod tests {
         assert_eq!(read_all(&notes), [Some(first)]);
         notes.remove(3);
         assert!(notes.all().is_empty());
+    }
+
+    #[test]
+    fn a_note_that_is_written_again_is_as_new() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes = Notes::new(directory.path().to_owned());
+        for _ in 0..3 {
+            notes.write(note(3, false)).unwrap();
+            assert_eq!(read_all(&notes), [Some(note(3, false))]);
+            notes.rewrite(&note(3, true)).unwrap();
+            notes.remove(3);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "what is written in advance has no name");
+        }
+        notes.write(note(4, false)).unwrap();
+        assert_eq!(read_all(&notes), [Some(note(4, false))]);
+        notes.remove(4);
+        fs::write(notes.path(4), "{").unwrap();
+        notes.write(note(4, false)).unwrap();
+        assert_eq!(read_all(&notes), [Some(note(4, false))], "its place was taken");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+/// A process number of eleven octets, a random number of twenty, the end of a line.
+const SIGNATURE_LENGTH: usize = 32;
 /// How often a lock is taken again whose file was removed in that moment.
 const ATTEMPTS: u32 = 8;
 
@@ -51,10 +53,27 @@ pub(crate) struct Ownership {
 #[derive(Debug, Default)]
 struct Held {
     /// Stays open once it was: opening it again takes longer than locking it.
-    file: Option<File>,
+    file: Option<LockFile>,
     claims: usize,
     /// How often this process has taken the lock from another.
     takes: u64,
+    /// Which of these times what others had left was cleared last.
+    cleared: u64,
+}
+
+/// The lock's file, which others may remove or put another in the place of.
+#[derive(Debug)]
+struct LockFile {
+    file: File,
+    identity: (u64, u64),
+}
+
+impl LockFile {
+    /// True if whoever has this signature was the last to sign it.
+    fn is_signed(&self, signature: &str) -> bool {
+        let mut found = [0; SIGNATURE_LENGTH];
+        self.file.read_exact_at(&mut found, 0).is_ok() && found == *signature.as_bytes()
+    }
 }
 
 /// The right to change the namespace, while it lives.
@@ -62,17 +81,10 @@ struct Held {
 #[must_use = "the lock is given back at once"]
 pub(crate) struct Claim {
     held: Arc<Mutex<Held>>,
-    took_the_lock: bool,
     takes: u64,
 }
 
 impl Claim {
-    /// True if the lock was free before, and somebody else may have had it last: whatever of ours is in the kernel was left
-    /// by a process that is gone.
-    pub(crate) const fn took_the_lock(&self) -> bool {
-        self.took_the_lock
-    }
-
     /// How often this process had taken the lock from others by then: what was seen with another number, somebody else may
     /// have changed since.
     pub(crate) const fn takes(&self) -> u64 {
@@ -91,61 +103,60 @@ impl Ownership {
     /// Takes the lock, unless this process has it already.
     pub(crate) fn claim(&self) -> Result<Claim, OwnershipError> {
         let mut held = lock(&self.held);
-        let mut took_the_lock = false;
         if held.claims == 0 {
-            let file = self.take(held.file.take())?;
-            took_the_lock = !self.is_signed(&file);
-            // Always the same length: cutting a file off takes some disks a third of a millisecond.
-            if took_the_lock && let Err(error) = file.write_all_at(self.signature.as_bytes(), 0) {
-                tracing::debug!("the lock could not be signed: {error}");
+            let lock = self.take(held.file.take())?;
+            if !lock.is_signed(&self.signature) {
+                held.takes += 1;
+                // Always the same length: cutting a file off takes some disks a third of a millisecond.
+                if let Err(error) = lock.file.write_all_at(self.signature.as_bytes(), 0) {
+                    tracing::debug!("the lock could not be signed: {error}");
+                }
             }
-            held.file = Some(file);
-            held.takes += u64::from(took_the_lock);
+            held.file = Some(lock);
         }
         held.claims += 1;
-        Ok(Claim { held: Arc::clone(&self.held), took_the_lock, takes: held.takes })
+        Ok(Claim { held: Arc::clone(&self.held), takes: held.takes })
     }
 
-    /// True if nobody else can have had the lock since this process took it first: whatever of ours is in the kernel is its
-    /// own.
-    pub(crate) fn is_undisputed(&self) -> bool {
+    /// True if somebody else may have had the lock before this process took it, and nobody has [cleared](Self::cleared) since
+    /// what carries our tag: it was left by a process that is gone. For who has a claim.
+    pub(crate) fn owes_clearing(&self) -> bool {
         let held = lock(&self.held);
-        held.claims > 0 || held.file.as_ref().is_some_and(|file| self.is_signed(file))
+        held.cleared != held.takes
     }
 
-    /// True if this one was the last to sign the lock, and it is still there: where somebody has removed it, whoever comes
-    /// next takes another one.
-    fn is_signed(&self, file: &File) -> bool {
-        let mut found = vec![0; self.signature.len()];
-        file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
-            && file.read_exact_at(&mut found, 0).is_ok()
-            && found == self.signature.as_bytes()
+    /// What others had left has been cleared. For who has a claim.
+    pub(crate) fn cleared(&self) {
+        let mut held = lock(&self.held);
+        held.cleared = held.takes;
     }
 
-    fn open(&self) -> io::Result<File> {
+    fn open(&self) -> io::Result<LockFile> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         // The runtime directory may be writable by others, who must not choose which file we write to.
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        match (options.open(&self.path), self.path.parent()) {
+        let file = match (options.open(&self.path), self.path.parent()) {
             (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(directory)?;
                 options.open(&self.path)
             }
             (opened, _) => opened,
-        }
+        }?;
+        let identity = identity(&file.metadata()?);
+        Ok(LockFile { file, identity })
     }
 
-    fn take(&self, mut opened: Option<File>) -> Result<File, OwnershipError> {
+    fn take(&self, mut opened: Option<LockFile>) -> Result<LockFile, OwnershipError> {
         let unwritable = |source| OwnershipError::Unwritable { path: self.path.clone(), source };
         for _ in 0..ATTEMPTS {
-            let file = opened.take().map_or_else(|| self.open(), Ok).map_err(unwritable)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) if self.is_in_place(&file).map_err(unwritable)? => return Ok(file),
+            let lock = opened.take().map_or_else(|| self.open(), Ok).map_err(unwritable)?;
+            match flock(&lock.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if self.is_in_place(&lock).map_err(unwritable)? => return Ok(lock),
                 // Somebody has removed it meanwhile, and whoever comes next takes another one.
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(OwnershipError::Owned { process: read_process(&file) });
+                    return Err(OwnershipError::Owned { process: read_process(&lock.file) });
                 }
                 Err(error) => return Err(unwritable(error.into())),
             }
@@ -154,10 +165,9 @@ impl Ownership {
     }
 
     /// True if it is this file that others find there.
-    fn is_in_place(&self, file: &File) -> io::Result<bool> {
-        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    fn is_in_place(&self, lock: &LockFile) -> io::Result<bool> {
         match fs::symlink_metadata(&self.path) {
-            Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+            Ok(there) => Ok(identity(&there) == lock.identity),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -171,13 +181,18 @@ impl Drop for Claim {
         if held.claims > 0 {
             return;
         }
-        if let Some(file) = &held.file {
+        if let Some(lock) = &held.file {
             // Closing it would not do either: a child that was forked just now has it open until it executes its program.
-            if let Err(error) = flock(file, FlockOperation::Unlock) {
+            if let Err(error) = flock(&lock.file, FlockOperation::Unlock) {
                 tracing::warn!("the lock of the network namespace could not be given back: {error}");
             }
         }
     }
+}
+
+/// Device and file: what a file is known by, whatever its name.
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn read_process(file: &File) -> Option<u32> {
@@ -212,35 +227,33 @@ mod tests {
         let path = directory.path().join("netns-1.lock");
         let (first, second) = (Ownership::new(path.clone()), Ownership::new(path));
         let claim = first.claim().unwrap();
-        let copy = lock(&first.held).file.as_ref().unwrap().try_clone().unwrap();
+        let copy = lock(&first.held).file.as_ref().unwrap().file.try_clone().unwrap();
         drop(claim);
         assert!(second.claim().is_ok());
         drop(copy);
     }
 
     #[test]
-    fn only_the_claim_that_takes_the_lock_from_others_says_so() {
+    fn whoever_takes_the_lock_from_others_owes_clearing_until_it_is_done() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("netns-1.lock");
         let (ownership, other) = (Ownership::new(path.clone()), Ownership::new(path.clone()));
-        assert!(!ownership.is_undisputed());
         let claims = [ownership.claim().unwrap(), ownership.claim().unwrap()];
-        assert_eq!(
-            [claims[0].took_the_lock(), claims[1].took_the_lock(), ownership.is_undisputed()],
-            [true, false, true]
-        );
         assert_eq!([claims[0].takes(), claims[1].takes()], [1, 1]);
         drop(claims);
-        assert!(ownership.is_undisputed(), "nobody else has had it since");
-        assert!(!ownership.claim().unwrap().took_the_lock());
-        assert!(other.claim().unwrap().took_the_lock());
-        assert!(!ownership.is_undisputed());
+        drop(ownership.claim().unwrap());
+        assert!(ownership.owes_clearing(), "whoever began it may have been overtaken");
+        ownership.cleared();
+        drop(ownership.claim().unwrap());
+        assert!(!ownership.owes_clearing(), "nobody else has had it since");
+        drop(other.claim().unwrap());
         let claim = ownership.claim().unwrap();
-        assert_eq!((claim.took_the_lock(), claim.takes()), (true, 2));
+        assert!(ownership.owes_clearing() && claim.takes() == 2);
+        ownership.cleared();
         drop(claim);
         fs::remove_file(path).unwrap();
-        assert!(!ownership.is_undisputed(), "the next one takes another file");
-        assert!(ownership.claim().unwrap().took_the_lock());
+        drop(ownership.claim().unwrap());
+        assert!(ownership.owes_clearing(), "whoever came meanwhile had another file");
     }
 
     #[test]

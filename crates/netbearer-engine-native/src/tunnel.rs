@@ -62,7 +62,12 @@ impl Tunnel {
 }
 
 fn is_tunnel(link: &Link) -> bool {
-    link.administratively_up && link.kind.as_deref().is_some_and(|kind| KINDS.contains(&kind))
+    link.administratively_up && is_of_such_a_kind(link)
+}
+
+/// It may be one while it is up.
+pub(crate) fn is_of_such_a_kind(link: &Link) -> bool {
+    link.kind.as_deref().is_some_and(|kind| KINDS.contains(&kind))
 }
 
 /// The tables by which everything goes into the tunnel.

@@ -15,7 +15,7 @@ use netbearer_types::{
     Addressing, BearerFamily, CommandNumber, FailureReason, Family, Identifier, Profile, Stage, Step, Target,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -27,7 +27,6 @@ use crate::{
     kept::KeptAddresses,
     learnt::Learnt,
     lease::LeaseKeeper,
-    leftovers::Leftovers,
     notes::{ChangedMtu, Note, Notes},
     ownership::{Claim, Ownership, OwnershipError},
     remembered::{LeaseOwner, Memory, RememberedLeases},
@@ -59,8 +58,6 @@ pub(crate) struct Order {
     pub(crate) target: Target,
     pub(crate) profile: Profile,
     pub(crate) tables_in_use: BTreeSet<u32>,
-    /// What is to be cleared if the lock turns out to be free.
-    pub(crate) leftovers: Arc<Leftovers>,
 }
 
 /// What a worker sees of its link; none while the interface is gone.
@@ -95,6 +92,8 @@ pub(crate) enum Topic {
     Progress(Option<CommandNumber>, Stage),
     /// The link is to be seen as it is now: see [`LinkView::looks`].
     Look,
+    /// What others have left is to be cleared, and then to be said so.
+    Clear(oneshot::Sender<()>),
     /// What stands in the way of going further than was told last.
     Obstacle(String),
     /// What of ours stands in the kernel from now on; none while that changes.
@@ -550,7 +549,7 @@ impl Worker {
 
     /// Takes the lock and notes how the interface was found, before the first change.
     async fn prepare(&mut self, order: &Order) -> Result<LinkView, WorkError> {
-        self.claim(order).await?;
+        self.claim().await?;
         self.hear_settings().await;
         let link = self.link.borrow_and_update().clone().ok_or(WorkError::Gone)?;
         let mut wanted = settings::before_the_link_goes_up();
@@ -666,14 +665,17 @@ impl Worker {
         }
     }
 
-    /// Takes the lock, unless it is there. Who takes it anew clears what a process that was killed has left.
-    async fn claim(&mut self, order: &Order) -> Result<(), WorkError> {
+    /// Takes the lock, unless it is there. Whoever takes it anew has what a process that was killed has left cleared.
+    async fn claim(&mut self) -> Result<(), WorkError> {
         if self.claim.is_some() {
             return Ok(());
         }
         let claim = self.context.ownership.claim()?;
-        if claim.took_the_lock() && order.leftovers.are_noted() {
-            order.leftovers.clear(&self.context.requests, &self.context.notes).await;
+        // As long as nobody else has had the lock, what carries our tag is our own.
+        if self.context.ownership.owes_clearing() {
+            let (cleared, is_cleared) = oneshot::channel();
+            self.say(Topic::Clear(cleared));
+            is_cleared.await.map_err(|_| WorkError::Gone)?;
         }
         if self.looked_at != claim.takes() {
             // How the interface is found is how it is now, not as whoever had the lock had it. Who has taken it from them
@@ -769,7 +771,7 @@ impl Worker {
     /// Collects errors and goes on.
     async fn release(&mut self, order: &Order) -> Result<(), WorkError> {
         if order.target == Target::Stopped {
-            self.claim(order).await?;
+            self.claim().await?;
         }
         self.say(Topic::Standing(None));
         let lease = self.lease.take();
@@ -998,13 +1000,6 @@ mod tests {
     async fn every_worker_looks_anew_after_the_lock_was_taken_from_another_process() {
         let directory = tempfile::tempdir().unwrap();
         let context = context(directory.path());
-        let order = Order {
-            number: None,
-            target: Target::Configured,
-            profile: Profile::default(),
-            tables_in_use: BTreeSet::new(),
-            leftovers: Arc::default(),
-        };
         let view = LinkView {
             index: 3,
             name: "ap0".to_owned(),
@@ -1019,7 +1014,13 @@ mod tests {
             surroundings: Surroundings::default(),
         };
         let link = watch::Sender::new(Some(view));
-        let (_orders, orders) = watch::channel(order.clone());
+        let order = Order {
+            number: None,
+            target: Target::Configured,
+            profile: Profile::default(),
+            tables_in_use: BTreeSet::new(),
+        };
+        let (_orders, orders) = watch::channel(order);
         let (_learnt, learnt) = watch::channel(Learnt::default());
         let (news, mut told) = mpsc::unbounded_channel();
         let mut workers = ["ap0", "ap1"].map(|name| {
@@ -1027,28 +1028,37 @@ mod tests {
             let identifier = Identifier::new(name.to_owned());
             Worker::new(Arc::clone(&context), identifier, orders, link.subscribe(), learnt, news.clone())
         });
-        let mut asks = || matches!(told.try_recv(), Ok(News { topic: Topic::Look, .. }));
+        type Told = mpsc::UnboundedReceiver<News>;
+        let is_clearing = |told: &mut Told| matches!(told.try_recv(), Ok(News { topic: Topic::Clear(_), .. }));
+        let is_looking = |told: &mut Told| matches!(told.try_recv(), Ok(News { topic: Topic::Look, .. }));
         let answer = || link.send_modify(|link| link.as_mut().unwrap().looks += 1);
 
-        // Its order is overtaken before it has been answered.
-        assert!(workers[0].claim(&order).now_or_never().is_none() && asks());
+        // Its order is overtaken before it has been answered, and later once more.
+        for _ in 0..2 {
+            assert!(workers[0].claim().now_or_never().is_none() && is_clearing(&mut told));
+        }
+        context.ownership.cleared();
+        assert!(workers[0].claim().now_or_never().is_none() && is_looking(&mut told));
         for worker in &mut workers {
-            let mut claiming = Box::pin(worker.claim(&order));
-            assert!((&mut claiming).now_or_never().is_none() && asks(), "it has not looked yet");
+            let mut claiming = Box::pin(worker.claim());
+            assert!((&mut claiming).now_or_never().is_none() && is_looking(&mut told), "it has not looked yet");
             answer();
             claiming.await.unwrap();
         }
         for worker in &mut workers {
             worker.claim = None;
         }
-        assert!(workers[0].claim(&order).now_or_never().unwrap().is_ok() && !asks(), "nobody else has had it since");
+        assert!(workers[0].claim().now_or_never().unwrap().is_ok(), "nobody else has had it since");
+        assert!(told.try_recv().is_err());
 
         workers[0].claim = None;
         drop(Ownership::new(directory.path().join("netns-1.lock")).claim().unwrap());
         // As for a link of others, beside which something of ours stands.
         let _taken = context.ownership.claim().unwrap();
+        assert!(workers[0].claim().now_or_never().is_none() && is_clearing(&mut told), "another process has had it");
+        context.ownership.cleared();
         for worker in &mut workers {
-            assert!(worker.claim(&order).now_or_never().is_none() && asks(), "another process has had it");
+            assert!(worker.claim().now_or_never().is_none() && is_looking(&mut told), "what it saw is out of date");
         }
     }
 }

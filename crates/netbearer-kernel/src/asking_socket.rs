@@ -20,6 +20,7 @@ const BUFFER_LENGTH: usize = 64 * 1024;
 pub(crate) struct AskingSocket {
     socket: Socket,
     sequence: u32,
+    buffer: Box<[u8]>,
 }
 
 impl AskingSocket {
@@ -28,7 +29,7 @@ impl AskingSocket {
         let mut socket = Socket::new(protocol)?;
         socket.set_non_blocking(true)?;
         socket.bind_auto()?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_LENGTH].into_boxed_slice() })
     }
 
     /// Sends a message with this content.
@@ -45,16 +46,15 @@ impl AskingSocket {
     }
 
     /// A datagram of the answer to what was sent last.
-    pub(crate) fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; BUFFER_LENGTH];
-        loop {
-            let (length, sender) = self.socket.recv_from(&mut &mut buffer[..], 0)?;
+    pub(crate) fn receive(&mut self) -> io::Result<&[u8]> {
+        let length = loop {
+            let (length, sender) = self.socket.recv_from(&mut &mut self.buffer[..], 0)?;
             // What was left unread by a call that failed half-way is no answer. Only the kernel has port 0.
-            if sender.port_number() == 0 && sequence(&buffer) == Some(self.sequence) {
-                buffer.truncate(length);
-                return Ok(buffer);
+            if sender.port_number() == 0 && sequence(&self.buffer) == Some(self.sequence) {
+                break length;
             }
-        }
+        };
+        Ok(self.buffer.get(..length).unwrap_or_default())
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ const ANNOUNCEMENTS: usize = 64;
 /// have been missed: soliciting the routers there brings it ([`solicit_routers`](crate::solicit_routers)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cache {
-    links: BTreeMap<u32, Link>,
+    links: BTreeMap<u32, Arc<Link>>,
     addresses: BTreeMap<AddressKey, Address>,
     routes: BTreeMap<RouteKey, BTreeSet<Route>>,
     rules: BTreeSet<Rule>,
@@ -34,20 +35,20 @@ pub struct Cache {
 impl Cache {
     /// All links, by index.
     #[must_use]
-    pub fn links(&self) -> &BTreeMap<u32, Link> {
+    pub fn links(&self) -> &BTreeMap<u32, Arc<Link>> {
         &self.links
     }
 
     /// The link with this index.
     #[must_use]
-    pub fn link(&self, index: u32) -> Option<&Link> {
+    pub fn link(&self, index: u32) -> Option<&Arc<Link>> {
         self.links.get(&index)
     }
 
     /// The link with this name.
     #[must_use]
     pub fn link_named(&self, name: &str) -> Option<&Link> {
-        self.links.values().find(|link| link.name == name)
+        self.links.values().find(|link| link.name == name).map(Arc::as_ref)
     }
 
     /// All addresses, in the order of their interfaces.
@@ -185,11 +186,11 @@ impl Cache {
         let mut changes = Changes::default();
         match dump {
             Dump::Links(fresh) => {
-                changes.links = different_keys(&self.links, &fresh, Link::eq).collect();
+                changes.links = different_keys(&self.links, &fresh, Arc::eq).collect();
                 let known = std::mem::replace(&mut self.links, fresh);
                 for index in changes.links.clone() {
                     match self.links.get(&index).cloned() {
-                        Some(link) => changes += self.hear_anew(known.get(&index), &link, true),
+                        Some(link) => changes += self.hear_anew(known.get(&index).map(Arc::as_ref), &link, true),
                         None => changes += self.forget_announcements(index),
                     }
                 }
@@ -228,11 +229,12 @@ impl Cache {
 
     fn apply_link(&mut self, link: Link) -> Changes {
         let index = link.index;
-        let before = self.links.insert(index, link.clone());
+        let link = Arc::new(link);
+        let before = self.links.insert(index, Arc::clone(&link));
         if !link.administratively_up && before.as_ref().is_some_and(|before| before.administratively_up) {
             self.doubt_routes(|route| route.uses(index));
         }
-        let mut changes = self.hear_anew(before.as_ref(), &link, false);
+        let mut changes = self.hear_anew(before.as_deref(), &link, false);
         changes.links.extend((before.as_ref() != Some(&link)).then_some(index));
         changes
     }
@@ -259,7 +261,7 @@ impl Cache {
     fn apply_announcement(&mut self, announcement: RouterAnnouncement, now: Moment) -> Changes {
         let RouterAnnouncement { interface, router, options } = announcement;
         // The link went away or lost its carrier while this was on its way.
-        if !self.links.get(&interface).is_some_and(hears) {
+        if !self.links.get(&interface).is_some_and(|link| hears(link)) {
             return Changes::default();
         }
         let known = self.announcements.entry(interface).or_default();
@@ -653,7 +655,7 @@ mod tests {
         assert_eq!(*cache.unheard(), BTreeSet::from([1]));
         cache.solicited(1);
         assert!(cache.unheard().is_empty());
-        cache.update(Dump::Links([1, 3].map(|index| (index, hearing(index))).into()));
+        cache.update(Dump::Links([1, 3].map(|index| (index, Arc::new(hearing(index)))).into()));
         assert_eq!(*cache.unheard(), BTreeSet::from([3]), "nobody told of its beginning");
     }
 

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use netbearer_types::Family;
 
@@ -8,7 +11,7 @@ use crate::{Address, AddressKey, Change, Link, Part, Route, Rule};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dump {
     /// The links, by index.
-    Links(BTreeMap<u32, Link>),
+    Links(BTreeMap<u32, Arc<Link>>),
     /// The addresses of a family.
     Addresses(Family, BTreeMap<AddressKey, Address>),
     /// The routes of a family, in all tables but the local one.
@@ -45,7 +48,7 @@ impl Dump {
     pub fn add(&mut self, change: Change) {
         match (self, change) {
             (Self::Links(links), Change::Link(link)) => {
-                links.insert(link.index, link);
+                links.insert(link.index, Arc::new(link));
             }
             (Self::Addresses(family, addresses), Change::Address(address))
                 if Family::of(address.address) == *family =>

@@ -58,7 +58,7 @@ pub use netlink_socket::changes_in;
 pub use packet_socket::{PacketSocket, UnboundPacketSocket};
 pub use privilege::missing_privileges;
 pub use request_error::RequestError;
-pub use requests::{AddressGeneration, Requests};
+pub use requests::{Addition, AddressGeneration, Requests};
 pub use route::{NextHop, Route, RouteKind, RouteSpec, RouterPreference};
 pub use router_announcement::{Announcement, RouterAnnouncement};
 pub use router_option::{AnnouncedOption, RouterOption};

@@ -68,6 +68,13 @@ impl Link {
         (!link.name.is_empty()).then_some(link)
     }
 
+    /// True if this is that link without its carrier, and nothing else is different.
+    #[must_use]
+    pub fn has_only_lost_carrier(&self, before: &Self) -> bool {
+        let Self { running, carrier_losses, .. } = *before;
+        before.carrier && !self.carrier && *before == Self { carrier: true, running, carrier_losses, ..self.clone() }
+    }
+
     fn take(&mut self, attribute: &NlaBuffer<&[u8]>) -> Result<(), rtnetlink::packet_core::DecodeError> {
         let value = attribute.value();
         match attribute.kind() {

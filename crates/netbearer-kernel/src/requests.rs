@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     future::{self, Future, Ready},
     io,
     net::IpAddr,
@@ -6,7 +7,9 @@ use std::{
 };
 
 use rtnetlink::{
-    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_core::{
+        ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    },
     packet_route::{
         RouteNetlinkMessage,
         address::AddressAttribute,
@@ -29,6 +32,8 @@ pub enum AddressGeneration {
 
 /// Larger than any acknowledgement: with `NETLINK_CAP_ACK` it does not repeat the request.
 const ACKNOWLEDGEMENT_CAPACITY: usize = 8 * 1024;
+/// `NLMSG_ALIGNTO` of `linux/netlink.h`, in octets.
+const MESSAGE_ALIGNMENT: usize = 4;
 
 /// Asks the kernel for changes, and hears what it says to each. Needs `CAP_NET_ADMIN`. Cheap to clone.
 ///
@@ -103,11 +108,7 @@ impl Requests {
 
     /// Adds an address; [`RequestError::is_exists`] if the interface has it.
     pub fn add_address(&self, address: &AddressSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
-        self.submit(
-            || format!("add address {}/{} to interface {}", address.address, address.prefix_length, address.index),
-            RouteNetlinkMessage::NewAddress(address.message()),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
+        self.add(Addition::Address(address))
     }
 
     /// Adds an address, or gives the one there is new lifetimes: renews it.
@@ -115,11 +116,7 @@ impl Requests {
         &self,
         address: &AddressSpec,
     ) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
-        self.submit(
-            || format!("set address {}/{} of interface {}", address.address, address.prefix_length, address.index),
-            RouteNetlinkMessage::NewAddress(address.message()),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
+        self.add(Addition::RenewedAddress(address))
     }
 
     /// Removes an address, whoever made it; [`RequestError::is_gone`] if it is not there.
@@ -137,21 +134,13 @@ impl Requests {
 
     /// Adds a route; [`RequestError::is_exists`] if the table has one to the same destination with the same metric.
     pub fn add_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
-        self.submit(
-            || format!("add {}", words(route)),
-            RouteNetlinkMessage::NewRoute(route.message()),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
+        self.add(Addition::Route(route))
     }
 
     /// Adds a route, or puts it in the place of the one to the same destination with the same metric, without a moment
     /// between. Whose that was is not asked: in tables that are not ours use [`Requests::add_route`].
     pub fn replace_route(&self, route: &RouteSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
-        self.submit(
-            || format!("set {}", words(route)),
-            RouteNetlinkMessage::NewRoute(route.message()),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
+        self.add(Addition::ReplacingRoute(route))
     }
 
     /// Removes a route of ours; [`RequestError::is_gone`] if there is none.
@@ -164,11 +153,7 @@ impl Requests {
 
     /// Adds a rule; [`RequestError::is_exists`] if the very same is there.
     pub fn add_rule(&self, rule: &RuleSpec) -> impl Future<Output = Result<(), RequestError>> + Send + use<> {
-        self.submit(
-            || format!("add {:?} rule {}", rule.family, rule.priority),
-            RouteNetlinkMessage::NewRule(rule.message()),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
+        self.add(Addition::Rule(rule))
     }
 
     /// Removes a rule of ours; [`RequestError::is_gone`] if there is none.
@@ -178,6 +163,27 @@ impl Requests {
             RouteNetlinkMessage::DelRule(rule.message()),
             0,
         )
+    }
+
+    /// Asks for all of these by one system call, in this order, and tells what the kernel said to each. One that is refused
+    /// does not keep the kernel from those after it.
+    #[must_use]
+    pub fn add_together(&self, additions: &[Addition<'_>]) -> Vec<Result<(), RequestError>> {
+        let messages = additions.iter().map(Addition::message).collect();
+        let refusals = self.socket.lock().unwrap_or_else(PoisonError::into_inner).ask_together(messages);
+        let told = |(position, addition): (usize, &Addition<'_>)| match &refusals {
+            Ok(refusals) => match refusals.get(&position) {
+                Some(refusal) => Err(RequestError::refused(addition.words(), refusal)),
+                None => Ok(()),
+            },
+            Err(error) => Err(RequestError::unheard(addition.words(), copy(error))),
+        };
+        additions.iter().enumerate().map(told).collect()
+    }
+
+    fn add(&self, addition: Addition<'_>) -> Ready<Result<(), RequestError>> {
+        let (message, flags) = addition.message();
+        self.submit(|| addition.words(), message, flags)
     }
 
     /// What is asked for is put into words only for an error.
@@ -196,28 +202,114 @@ impl Requests {
     }
 }
 
+/// Something to be added.
+#[derive(Clone, Copy, Debug)]
+pub enum Addition<'a> {
+    /// As [`Requests::add_address`].
+    Address(&'a AddressSpec),
+    /// As [`Requests::replace_address`].
+    RenewedAddress(&'a AddressSpec),
+    /// As [`Requests::add_rule`].
+    Rule(&'a RuleSpec),
+    /// As [`Requests::add_route`].
+    Route(&'a RouteSpec),
+    /// As [`Requests::replace_route`].
+    ReplacingRoute(&'a RouteSpec),
+}
+
+impl Addition<'_> {
+    fn message(&self) -> (RouteNetlinkMessage, u16) {
+        let (new, replacing) = (NLM_F_CREATE | NLM_F_EXCL, NLM_F_CREATE | NLM_F_REPLACE);
+        match self {
+            Self::Address(address) => (RouteNetlinkMessage::NewAddress(address.message()), new),
+            Self::RenewedAddress(address) => (RouteNetlinkMessage::NewAddress(address.message()), replacing),
+            Self::Rule(rule) => (RouteNetlinkMessage::NewRule(rule.message()), new),
+            Self::Route(route) => (RouteNetlinkMessage::NewRoute(route.message()), new),
+            Self::ReplacingRoute(route) => (RouteNetlinkMessage::NewRoute(route.message()), replacing),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Address(AddressSpec { address, prefix_length, index, .. }) => {
+                format!("add address {address}/{prefix_length} to interface {index}")
+            }
+            Self::RenewedAddress(AddressSpec { address, prefix_length, index, .. }) => {
+                format!("set address {address}/{prefix_length} of interface {index}")
+            }
+            Self::Rule(rule) => format!("add {:?} rule {}", rule.family, rule.priority),
+            Self::Route(route) => format!("add {}", words(route)),
+            Self::ReplacingRoute(route) => format!("set {}", words(route)),
+        }
+    }
+}
+
+/// For those that were asked together, and share it.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 impl RequestSocket {
     fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
+        let mut request = Vec::new();
+        self.append(&mut request, message, NLM_F_ACK | flags);
+        self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+        loop {
+            let (sequence, payload) = self.receive()?;
+            // One that was left unread by a call that failed half-way.
+            if sequence == self.sequence {
+                return Ok(payload);
+            }
+        }
+    }
+
+    /// What the kernel refused, by its place among these. Only the last one is acknowledged: it comes to that when it has
+    /// carried out the others, and it tells of each that it refuses.
+    fn ask_together(&mut self, messages: Vec<(RouteNetlinkMessage, u16)>) -> io::Result<BTreeMap<usize, ErrorMessage>> {
+        let mut refused = BTreeMap::new();
+        let Some(last) = messages.len().checked_sub(1) else { return Ok(refused) };
+        let first = self.sequence.wrapping_add(1);
+        let mut request = Vec::new();
+        for (position, (message, flags)) in messages.into_iter().enumerate() {
+            let acknowledgement = if position == last { NLM_F_ACK } else { 0 };
+            self.append(&mut request, message, acknowledgement | flags);
+        }
+        self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+        loop {
+            let (sequence, payload) = self.receive()?;
+            let position = usize::try_from(sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
+            if let NetlinkPayload::Error(error) = payload
+                && error.code.is_some()
+                && position <= last
+            {
+                refused.insert(position, error);
+            }
+            if position == last {
+                return Ok(refused);
+            }
+        }
+    }
+
+    fn append(&mut self, request: &mut Vec<u8>, message: RouteNetlinkMessage, flags: u16) {
         self.sequence = self.sequence.wrapping_add(1);
         let mut message = NetlinkMessage::from(message);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        message.header.flags = NLM_F_REQUEST | flags;
         message.header.sequence_number = self.sequence;
         message.finalize();
-        let mut request = vec![0; message.buffer_len()];
-        message.serialize(&mut request);
-        self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
+        let begin = request.len();
+        request.resize(begin + message.buffer_len().next_multiple_of(MESSAGE_ALIGNMENT), 0);
+        message.serialize(request.get_mut(begin..).unwrap_or_default());
+    }
+
+    fn receive(&self) -> io::Result<(u32, NetlinkPayload<RouteNetlinkMessage>)> {
         let mut buffer = [0; ACKNOWLEDGEMENT_CAPACITY];
         loop {
             let (length, sender) = self.socket.recv_from(&mut &mut buffer[..], 0)?;
             // Only the kernel has port 0.
-            if sender.port_number() != 0 {
-                continue;
-            }
-            let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            // One that was left unread by a call that failed half-way.
-            if answer.header.sequence_number == self.sequence {
-                return Ok(answer.payload);
+            if sender.port_number() == 0 {
+                let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                return Ok((answer.header.sequence_number, answer.payload));
             }
         }
     }

@@ -101,7 +101,7 @@ impl DiagnosticSocket {
         let mut identities = Vec::new();
         loop {
             let part = self.0.receive()?;
-            for (kind, content) in Messages(&part) {
+            for (kind, content) in Messages(part) {
                 match kind {
                     DONE => return Ok(identities),
                     ERROR => refusal(content)?,
@@ -116,8 +116,7 @@ impl DiagnosticSocket {
     fn destroy(&mut self, family: u8, identity: &SocketIdentity) -> io::Result<bool> {
         self.send(DESTROY, ACKNOWLEDGE, family, identity)?;
         let answer = self.0.receive()?;
-        let refused =
-            Messages(&answer).filter(|(kind, _)| *kind == ERROR).try_for_each(|(_, content)| refusal(content));
+        let refused = Messages(answer).filter(|(kind, _)| *kind == ERROR).try_for_each(|(_, content)| refusal(content));
         match refused {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),

@@ -42,12 +42,12 @@ impl TrafficMeter {
         content.extend(COUNTERS_ONLY.to_ne_bytes());
         self.0.send(ASK_FOR_STATISTICS, 0, &content)?;
         let answer = self.0.receive()?;
-        for (kind, content) in Messages(&answer) {
+        for (kind, content) in Messages(answer) {
             if kind == ERROR {
                 refusal(content)?;
             }
         }
-        let counters = traffic_in(&answer).into_iter().find(|(index, _)| *index == interface);
+        let counters = traffic_in(answer).into_iter().find(|(index, _)| *index == interface);
         counters.map(|(_, traffic)| traffic).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }

@@ -85,6 +85,8 @@ pub struct Watcher {
     watched: BTreeSet<u32>,
     last_link_event: Moment,
     next_poke: Option<Moment>,
+    /// Everything was read, and no more has been announced since.
+    all_read: bool,
     /// Dumps are put off until then.
     dump_pause: Option<Moment>,
     /// Messages were lost. The kernel drops more of them without a word until all that it has kept is read
@@ -122,6 +124,7 @@ impl Watcher {
             // Whether the kernel told something just before is not known.
             last_link_event: start,
             next_poke: None,
+            all_read: false,
             dump_pause: None,
             is_congested: false,
             behind_since: None,
@@ -176,6 +179,12 @@ impl Watcher {
         self.behind_since
     }
 
+    /// Has the next [`Watcher::changed`] read what the kernel has said by then, though nothing has announced it yet. What it said to a
+    /// request of the calling thread was said when the request returned.
+    pub fn look_up(&mut self) {
+        self.all_read = false;
+    }
+
     /// Waits until something has changed, and reads everything there is to read; or until it has caught up, perhaps without
     /// any change, if it [is behind](Watcher::is_behind). Dropping the future loses nothing.
     ///
@@ -209,6 +218,7 @@ impl Watcher {
         // The caller knows; to him it is no change.
         let _ = self.cache.doubt_announcements();
         self.dump_pause = None;
+        self.all_read = false;
         self.catch_up().await?;
         Ok(std::mem::take(&mut self.pending))
     }
@@ -219,7 +229,10 @@ impl Watcher {
         // Until the end of this, as the future may be dropped on the way.
         let now = self.clock.now();
         self.behind_since.get_or_insert(now);
-        let all_read = self.drain()?;
+        if !self.all_read {
+            self.all_read = self.drain()?;
+        }
+        let all_read = self.all_read;
         self.pending += self.cache.expire(now);
         if all_read && std::mem::take(&mut self.is_congested) {
             Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
@@ -328,6 +341,7 @@ impl Watcher {
         if let Either::Left((readable, _)) = select(std::pin::pin!(self.events.readable()), std::pin::pin!(timer)).await
         {
             readable.map_err(WatchError::Events)?;
+            self.all_read = false;
         }
         if next_poke.is_some_and(|due| self.clock.now() >= due) {
             self.poke()?;
@@ -341,6 +355,7 @@ impl Watcher {
         for interface in suspects.chain(&self.watched).collect::<BTreeSet<_>>() {
             self.events.ask_for_link(*interface).map_err(WatchError::Events)?;
         }
+        self.all_read = false;
         self.plan_poke();
         Ok(())
     }

@@ -11,7 +11,8 @@ use std::{
 
 use futures_util::future::join_all;
 use netbearer_kernel::{
-    AddressGeneration, AddressLifetime, AddressSpec, OUR_PROTOCOL, Requests, RouteKind, RouteSpec, RuleAction, RuleSpec,
+    Addition, AddressGeneration, AddressLifetime, AddressSpec, OUR_PROTOCOL, Requests, RouteKind, RouteSpec,
+    RuleAction, RuleSpec,
 };
 use netbearer_types::{AddressScope, Family};
 use serde_json::{Value, json};
@@ -262,6 +263,42 @@ fn requests_are_done_in_the_order_of_the_calls_whatever_the_order_of_waiting() {
         let default = requests.add_route(&RouteSpec::default_route(address("10.0.0.1"), AP0));
         default.await.expect("the address came first");
         on_link.await.expect("added");
+    });
+}
+
+#[test]
+fn of_several_asked_together_each_is_told_of_and_a_refused_one_stops_none() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        let requests = Requests::open().expect("requests");
+        let own = AddressSpec::new(AP0, address("10.0.0.5"), 24);
+        let rule = RuleSpec::new(Family::V4, 6_000, RuleAction::Table(TABLE));
+        let [default, nowhere] = ["10.0.0.1", "192.0.2.1"]
+            .map(|router| RouteSpec { table: TABLE, ..RouteSpec::default_route(address(router), AP0) });
+        let additions = [
+            Addition::Address(&own),
+            Addition::ReplacingRoute(&nowhere),
+            Addition::Rule(&rule),
+            Addition::Rule(&rule),
+            Addition::Route(&default),
+        ];
+        let [Ok(()), Err(refused), Ok(()), Err(exists), Ok(())] = &requests.add_together(&additions)[..] else {
+            panic!("the second and the fourth are refused");
+        };
+        assert_eq!(refused.errno, Some(libc::ENETUNREACH));
+        assert!(refused.to_string().starts_with("cannot set route 0.0.0.0/0 via 192.0.2.1"), "{refused}");
+        assert!(exists.is_exists() && exists.to_string().starts_with("cannot add V4 rule 6000"), "{exists}");
+        only(ip_json("rule show"), "priority", &json!(6_000));
+        assert_eq!(
+            only(ip_json(&format!("route show table {TABLE}")), "dst", &json!("default"))["gateway"],
+            "10.0.0.1"
+        );
+
+        let last = requests.add_together(&[Addition::Rule(&rule)]);
+        assert!(matches!(&last[..], [Err(error)] if error.is_exists()), "{last:?}");
+        assert!(requests.add_together(&[]).is_empty());
+        requests.delete_rule(&rule).await.expect("nothing of the answers is left over");
     });
 }
 

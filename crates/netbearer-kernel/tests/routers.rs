@@ -178,7 +178,7 @@ fn a_flap_that_was_over_before_it_was_seen_leaves_the_link_unheard() {
         wait_for_announced(&clock, &mut watcher, &[server("2001:db8::53")]).await;
         let clean = watcher.cache().clone();
         let link = clean.link(AP0).expect("the link").clone();
-        let flapped = netbearer_kernel::Link { carrier_losses: link.carrier_losses + 1, ..link };
+        let flapped = netbearer_kernel::Link { carrier_losses: link.carrier_losses + 1, ..(*link).clone() };
         let mut cache = clean;
         let changes = cache.apply(netbearer_kernel::Change::Link(flapped), clock.now());
         assert_eq!(cache.announcements_of(AP0, clock.now()).count(), 0, "it may be another network");

@@ -28,6 +28,8 @@ pub struct Service<E, N, C> {
     steps: watch::Sender<Steps>,
     news: watch::Sender<u64>,
     next_decision: u64,
+    /// The engine was told to do something, and has not begun.
+    has_commanded: bool,
 }
 
 /// What woke the service.
@@ -59,6 +61,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             steps,
             news,
             next_decision: 0,
+            has_commanded: false,
         };
         (service, ServiceHandle { requests: sender, steps: told_steps, news: told_news }, has_enumerated)
     }
@@ -97,6 +100,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Wake::Profiles(reading) => self.take_over(reading),
                 Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
+            }
+            self.carry_out_urgent();
+            if std::mem::take(&mut self.has_commanded) {
+                // Somebody waits for what the engine does; telling the rest of it can wait.
+                tokio::task::yield_now().await;
             }
             self.carry_out();
             if is_news {
@@ -161,7 +169,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             }
             Request::Call(call) => {
                 let answer = call(&mut self.core, self.clock.now());
-                self.carry_out();
+                self.carry_out_urgent();
                 answer();
             }
             Request::Traffic { session, answer } => {
@@ -194,7 +202,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 let (identifier, step) = (report.identifier.clone(), report.step());
                 self.core.handle_report(*report, now);
                 // Sessions are told first: somebody waits for that.
-                self.carry_out();
+                self.carry_out_urgent();
                 self.note_step(&identifier, step);
             }
             Ok(EngineEvent::Removed(identifier, reason)) => {
@@ -232,12 +240,24 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         });
     }
 
+    fn carry_out_urgent(&mut self) {
+        self.carry_out_while(Core::poll_urgent_action);
+    }
+
     fn carry_out(&mut self) {
+        self.carry_out_while(Core::poll_action);
+        self.log_decisions();
+    }
+
+    fn carry_out_while(&mut self, next: fn(&mut Core) -> Option<Action>) {
         // Nobody waits for these, and nobody can ask for what comes of them before this returns.
         let (mut uncounted, mut names) = (Vec::new(), None);
-        while let Some(action) = self.core.poll_action() {
+        while let Some(action) = next(&mut self.core) {
             match action {
-                Action::Command(command) => self.engine.command(command),
+                Action::Command(command) => {
+                    self.engine.command(command);
+                    self.has_commanded = true;
+                }
                 Action::Steer(access_points) => self.engine.steer(access_points),
                 // Before anybody is told that it is up, so that nothing of what follows is missed.
                 Action::Count { identifier, counting: true } => self.engine.count(&identifier, true),
@@ -278,7 +298,6 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         if let Some(links) = names {
             self.names.follow(links);
         }
-        self.log_decisions();
     }
 
     fn log_decisions(&mut self) {

@@ -8,11 +8,11 @@ use netbearer_types::{BypassVpn, Failure, FailureReason, Families, Family, Ident
 use super::{Entry, Extent, NativeEngine, not_supported};
 use crate::{
     beside::Beside,
-    leftovers::Leftovers,
     notes::Note,
     ownership::{Claim, OwnershipError},
     steering::{obstacle_before, tables_in_use},
     surroundings::Surroundings,
+    tunnel,
     worker::LinkView,
 };
 
@@ -23,11 +23,15 @@ impl NativeEngine {
     /// Looks whether others have a tunnel or marks that they had not before. True if something is otherwise, or was changed
     /// that is read when it is reported.
     pub(super) fn look_around(&mut self, changes: &Changes) -> bool {
-        if !changes.rules && changes.routes.is_empty() && changes.links.is_empty() {
+        let cache = self.watcher.cache();
+        let mut links = changes.links.iter();
+        let may_concern_tunnels =
+            links.any(|index| cache.link(*index).is_none_or(|link| tunnel::is_of_such_a_kind(link)));
+        if !changes.rules && changes.routes.is_empty() && !may_concern_tunnels {
             return changes.reverse_path_filters;
         }
-        let before = self.surroundings.clone();
-        self.surroundings = Surroundings::of_the_machine(self.watcher.cache(), &self.plan);
+        let surroundings = Surroundings::of_the_machine(cache, &self.plan);
+        let before = std::mem::replace(&mut self.surroundings, surroundings);
         if self.surroundings.mark_field != before.mark_field {
             self.say_which_mark();
         }
@@ -225,14 +229,8 @@ impl NativeEngine {
 
     /// Takes the lock, and clears what a killed process has left if it was free.
     fn claim(&self) -> Result<Claim, OwnershipError> {
-        let context = &self.context;
-        let claim = context.ownership.claim()?;
-        if claim.took_the_lock() {
-            let leftovers = Leftovers::noted(self.watcher.cache(), &context.notes, &context.boot, &self.managers);
-            if leftovers.are_noted() {
-                leftovers.clear_at_once(&context.requests, &context.notes);
-            }
-        }
+        let claim = self.context.ownership.claim()?;
+        self.clear_leftovers();
         Ok(claim)
     }
 }
