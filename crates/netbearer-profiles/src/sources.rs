@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::mistake::{MistakeKind, Place, ProfileMistake};
+use crate::{
+    mistake::{MistakeKind, Place, ProfileMistake},
+    text_file::{TextFileError, read_text},
+};
 
 const EXTENSION: &str = "toml";
 
@@ -68,15 +71,10 @@ pub(crate) fn stem(file: &Path) -> Option<String> {
 
 /// The text of a file.
 pub(crate) fn read(file: &Path, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
-    let complain = |error: io::Error| {
-        let (problem, suggestion) = if error.kind() == io::ErrorKind::InvalidData {
-            ("the file is no text in UTF-8".to_owned(), "save it as UTF-8")
-        } else {
-            (format!("the file cannot be read: {error}"), "look at it with `ls -l`")
-        };
-        mistakes.push(Place::whole(file).mistake(MistakeKind::Unreadable, problem, suggestion));
+    let complain = |error: TextFileError| {
+        mistakes.push(Place::whole(file).mistake(MistakeKind::Unreadable, error.to_string(), error.remedy()));
     };
-    fs::read_to_string(file).map_err(complain).ok()
+    read_text(file).map_err(complain).ok()
 }
 
 fn entries(directory: &Path, mistakes: &mut Vec<ProfileMistake>) -> Option<Vec<PathBuf>> {

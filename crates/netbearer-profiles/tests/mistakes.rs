@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::Path,
+};
 
 use netbearer_profiles::{MistakeKind, ProfileMistake, ProfileStore, Reading};
 use netbearer_types::{Hardware, Proxy};
+use rustix::fs::{FileType, Mode};
 
 /// A configuration directory.
 struct Scene {
@@ -188,12 +196,36 @@ fn what_cannot_be_read_is_named() {
     fs::create_dir_all(scene.path("profiles.d/a.toml")).unwrap();
     fs::write(scene.path("profiles.d/b.toml"), b"[match]\ninterface = \"\xff\"\n").unwrap();
     insta::assert_snapshot!(scene.told(), @r#"
-Unreadable profiles.d/a.toml: the file cannot be read: Is a directory (os error 21); look at it with `ls -l`
+Unreadable profiles.d/a.toml: this is a directory, and no file; remove it, or give it another name
 Unreadable profiles.d/b.toml: the file is no text in UTF-8; save it as UTF-8
 "#);
     fs::remove_dir_all(scene.path("profiles.d")).unwrap();
     fs::write(scene.path("profiles.d"), "no directory").unwrap();
     insta::assert_snapshot!(scene.told(), @"Unreadable profiles.d: the directory cannot be read: Not a directory (os error 20); look at it with `ls -ld`");
+}
+
+/// Reading it would wait for a writer, for ever.
+#[test]
+fn what_is_no_file_blocks_nobody_and_is_named() {
+    let mut scene = Scene::new(&[("profiles.d/good.toml", "[match]\ninterface = \"ap0\"\n")]);
+    for (name, kind) in [("fifo", FileType::Fifo), ("netbearer", FileType::Fifo)] {
+        let directory = if name == "netbearer" { "" } else { "profiles.d/" };
+        let path = scene.path(&format!("{directory}{name}.toml"));
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::RUSR, 0).unwrap();
+    }
+    let _socket = UnixListener::bind(scene.path("profiles.d/socket.toml")).unwrap();
+    symlink("/dev/zero", scene.path("profiles.d/device.toml")).unwrap();
+    fs::File::create(scene.path("profiles.d/long.toml")).unwrap().set_len(5 << 30).unwrap();
+    symlink("nowhere", scene.path("profiles.d/link.toml")).unwrap();
+    insta::assert_snapshot!(scene.told(), @"
+    Unreadable netbearer.toml: this is a FIFO, and no file; remove it, or give it another name
+    Unreadable profiles.d/device.toml: this is a device, and no file; remove it, or give it another name
+    Unreadable profiles.d/fifo.toml: this is a FIFO, and no file; remove it, or give it another name
+    Unreadable profiles.d/link.toml: the file cannot be read: No such file or directory (os error 2); look at it with `ls -l`
+    Unreadable profiles.d/long.toml: the file is longer than a megabyte; remove it, or give it another name, if it is not meant for NetBearer
+    Unreadable profiles.d/socket.toml: this is a socket, and no file; remove it, or give it another name
+    ");
+    assert_eq!(scene.read().profiles.by_file.len(), 1);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -11,6 +10,7 @@ use toml::Value;
 
 use crate::{
     import::key_file::{Setting, Syntax},
+    text_file::{TextFileError, read_text},
     words::Section,
 };
 
@@ -34,12 +34,12 @@ pub struct Imported {
 #[non_exhaustive]
 pub enum ImportError {
     /// It cannot be read.
-    #[error("{} could not be read", file.display())]
+    #[error("{} could not be imported", file.display())]
     Unreadable {
         /// Which one.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        source: TextFileError,
     },
     /// Its name tells of no manager whose files are known.
     #[error(
@@ -71,7 +71,7 @@ pub fn import_file(file: &Path) -> Result<Imported, ImportError> {
         Some("network") => (Syntax::Unit, networkd::translate),
         _ => return Err(ImportError::UnknownKind { file: file.to_owned() }),
     };
-    let text = fs::read_to_string(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
+    let text = read_text(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
     let mut draft = Draft::default();
     translate(&key_file::parse(&text, syntax), &mut draft)
         .map_err(|reason| ImportError::Unsuitable { file: file.to_owned(), reason })?;
