@@ -121,6 +121,49 @@ UnknownKey profiles.d/ap0.toml:5: there is no key `longer` in [access_point]; di
     insta::assert_snapshot!(told_of("name = \"one\"\nname = \"two\""), @"Duplicate profiles.d/ap0.toml:5: this stands in the file already; remove one of both, or put what differs into a drop-in");
 }
 
+/// Some people's scripts put their notes there.
+#[test]
+fn a_file_that_is_no_toml_at_all_is_not_told_line_by_line() {
+    let text = "This is a letter, and not a profile.\n".repeat(500);
+    insta::assert_snapshot!(told(&[("profiles.d/a.toml", &text)]), @"
+    Syntax profiles.d/a.toml:1: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:2: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:3: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:4: 497 more places from here on are no TOML; give the file another name if it is not meant for NetBearer
+    ");
+}
+
+#[test]
+fn a_key_in_another_case_is_known() {
+    insta::assert_snapshot!(told_of("MTU = 1400"), @"UnknownKey profiles.d/ap0.toml:4: there is no key `MTU` in [access_point]; did you mean `mtu`?");
+    insta::assert_snapshot!(told_of("purpose = \"Private\""), @r#"WrongValue profiles.d/ap0.toml:4: `purpose` cannot be "Private"; did you mean "private"?"#);
+    insta::assert_snapshot!(told_of("mtu = 576"), @"WrongValue profiles.d/ap0.toml:4: `mtu`: IPv6 needs 1280 bytes, and would be off on this link; write it as in `mtu = 1400`");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
+    for (line, reason) in [
+        ("name_servers = [\"192.0.2.53\", \"0.0.0.0\"]", "no name server has the address 0.0.0.0"),
+        ("name_servers = [\"::\"]", "no name server has the address ::"),
+        ("name_servers = [\"ff02::fb\"]", "no name server has the address ff02::fb"),
+        ("name_servers = [\"224.0.0.251\"]", "no name server has the address 224.0.0.251"),
+        ("name_servers = [\"255.255.255.255\"]", "no name server has the address 255.255.255.255"),
+        ("name = \"\"", "nothing can be called so"),
+        ("name = \"two\\nlines\"", "a name is one line of text"),
+        ("connect_timeout = \"0s\"", "it would be over before anything can happen"),
+        ("carrier_timeout = \"00 ms\"", "it would be over before anything can happen"),
+    ] {
+        let told = told_of(line);
+        assert!(told.contains(reason) && told.lines().count() == 1, "{line}: {told}");
+    }
+    assert_eq!(told_of("linger = \"0s\"\nconnect_timeout = \"10s\"\nname_servers = [\"127.0.0.1\"]"), "");
+    for name in ["eth0*", "en?", "eth[01]", ".", "..", "a:b", "a\\nb"] {
+        let told = told(&[("profiles.d/a.toml", &format!("[match]\ninterface = \"{name}\"\n"))]);
+        assert!(told.starts_with("WrongValue") && told.lines().count() == 1, "{name}: {told}");
+    }
+    insta::assert_snapshot!(told(&[("profiles.d/a.toml", "[match]\ndriver = \"e1000*\"\n")]), @r#"WrongValue profiles.d/a.toml:2: `driver`: patterns are not supported: the whole name is needed; write it as in `driver = "e1000e"`"#);
+}
+
 #[test]
 fn a_file_must_be_about_one_thing() {
     insta::assert_snapshot!(told(&[("profiles.d/a.toml", "")]), @"Incomplete profiles.d/a.toml: the file says nothing; write [match] and [access_point], or [service_network], or [user_choice], or remove it");
@@ -187,6 +230,10 @@ fn impossible_addresses_are_named() {
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.10\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.10 is an address of this host's own; name the router's address");
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\", \"192.0.2.10/25\"]"), @"ImpossibleAddress profiles.d/ap0.toml:5: 192.0.2.10 is there twice; remove one of both");
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"router\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:6: `gateways`: invalid IP address syntax; write it as in `gateways = ["192.0.2.1"]`"#);
+    insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.255\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.255 is its network's own or its broadcast address; name the router's address");
+    insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.0\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.0 is its network's own or its broadcast address; name the router's address");
+    insta::assert_snapshot!(fixed("addresses = [\"fe80::10/64\", \"169.254.1.1/16\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:5: a link-local address alone leads nowhere, so this would never be open; add an address of the network, for instance "2001:db8::10/64""#);
+    assert_eq!(fixed("addresses = [\"fe80::10/64\", \"192.0.2.10/31\"]\ngateways = [\"192.0.2.11\"]"), "");
     insta::assert_snapshot!(told_of("addresses = [\"192.0.2.10/24\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:4: `addresses` are those of static addressing, and this is by DHCP; add `addressing = "static"`, or remove them"#);
 }
 
