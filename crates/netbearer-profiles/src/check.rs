@@ -7,7 +7,7 @@ use std::{
 
 use netbearer_core::MatchedProfile;
 use netbearer_types::{
-    Addressing, Family, Matching, NetworkAddress, Profile, ServiceNetworkProfile, UserChoiceProfile,
+    Addressing, Family, Matching, NetworkAddress, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile,
 };
 use serde::de::DeserializeOwned;
 use toml::Value;
@@ -15,7 +15,7 @@ use toml::Value;
 use crate::{
     document::{Document, Table},
     mistake::{MistakeKind, Place, ProfileMistake, nearest},
-    words::{REQUIRE, Section, Word},
+    words::{DEFAULT, REQUIRE, Section, Word},
 };
 
 /// The smallest MTU of IPv4 (RFC 791 §3.2), and the largest that a link can have, in bytes.
@@ -68,6 +68,57 @@ pub(crate) fn check_words(document: &Document, mistakes: &mut Vec<ProfileMistake
             }
         }
     }
+}
+
+/// Complains of each word of a file without sections that is none of these, and of each value that does not fit its word.
+pub(crate) fn check_plain_words(document: &Document, words: &[Word], mistakes: &mut Vec<ProfileMistake>) {
+    let file = document.place.file.file_name().unwrap_or_default().display().to_string();
+    let find = |key: &str| words.iter().find(|word| word.key == key);
+    let wrong_type = |word: &Word, found: &str| {
+        let Word { key, example, .. } = word;
+        let expected = match example.chars().next() {
+            Some('[') => "a list",
+            Some('"') => "a string",
+            _ => "a number",
+        };
+        (
+            MistakeKind::WrongType,
+            format!("`{key}` has the wrong type: {found}, expected {expected}"),
+            format!("write it as in `{key} = {example}`"),
+        )
+    };
+    let unknown = |key: &str| {
+        let suggestion = match (nearest(key, words.iter().map(|word| word.key)), words) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, [only]) => format!("the only one is `{}`; profiles are files of profiles.d", only.key),
+            (None, words) => format!("there are {}", list(words.iter().map(|word| format!("`{}`", word.key)))),
+        };
+        (MistakeKind::UnknownKey, format!("there is no key `{key}` in {file}"), suggestion)
+    };
+    for (name, table) in &document.tables {
+        let (kind, problem, suggestion) = find(name).map_or_else(|| unknown(name), |word| wrong_type(word, "table"));
+        mistakes.push(table.place.mistake(kind, problem, suggestion));
+    }
+    for (key, entry) in &document.outside {
+        let alone = || toml::Table::from_iter([(key.clone(), entry.value.clone())]);
+        let wrong = match find(key) {
+            None => Some(unknown(key)),
+            Some(word) if !is_like_example(word, &entry.value) => Some(wrong_type(word, entry.value.type_str())),
+            Some(word) if word.key == DEFAULT => None,
+            Some(word) => convert::<SteeringPlan>(alone()).err().map(|message| {
+                let (problem, suggestion) = match message.split_once("; ") {
+                    Some((problem, suggestion)) => (problem, suggestion.to_owned()),
+                    None => (message.as_str(), format!("write it as in `{key} = {}`", word.example)),
+                };
+                (MistakeKind::WrongValue, format!("`{key}`: {problem}"), suggestion)
+            }),
+        };
+        mistakes.extend(wrong.map(|(kind, problem, suggestion)| entry.place.mistake(kind, problem, suggestion)));
+    }
+}
+
+fn is_like_example(word: &Word, value: &Value) -> bool {
+    word.example.parse::<Value>().is_ok_and(|example| example.same_type(value))
 }
 
 fn outside(key: &str) -> (String, String) {

@@ -13,6 +13,7 @@ use crate::{
     mistake::{MistakeKind, Place, ProfileMistake, nearest},
     secrets,
     sources::{self, Source},
+    words::{DEFAULT, MAIN, STEERING, Word},
 };
 
 /// Of service networks, before the name of the file.
@@ -21,7 +22,6 @@ const SERVICE: &str = "service-";
 const CHOICE: &str = "choice-";
 /// Of access points of the native engine. Which there are, only the engine knows.
 const NATIVE: &str = "native-";
-const DEFAULT: &str = "default";
 
 /// What files say, and what is wrong with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,15 @@ pub struct Reading {
     pub kept: Vec<PathBuf>,
     /// Broken files that never had one, so that nothing of them is in force.
     pub left_out: Vec<PathBuf>,
+}
+
+/// Where everything stands.
+#[derive(Clone, Debug)]
+struct Files {
+    /// Profiles by their names; none if they cannot be listed.
+    sources: Option<BTreeMap<String, Source>>,
+    main: PathBuf,
+    steering: PathBuf,
 }
 
 /// Reads the configuration directory, and remembers the last good version of each file.
@@ -75,26 +84,39 @@ impl ProfileStore {
         self.configuration_directory.join("netbearer.toml")
     }
 
+    pub(crate) fn steering_file(&self) -> PathBuf {
+        self.configuration_directory.join("steering.toml")
+    }
+
     /// Reads all files.
     pub fn read(&mut self) -> Reading {
         let mut mistakes = Vec::new();
-        let sources = sources::find(&self.profile_directory(), &mut mistakes);
-        let (chosen, reading) = self.read_sources(sources, mistakes);
+        let files = self.files(&mut mistakes);
+        let (chosen, reading) = self.read_files(&files, mistakes);
         self.good = chosen;
         self.good_default.clone_from(&reading.profiles.default_configuration);
         reading
     }
 
+    fn files(&self, mistakes: &mut Vec<ProfileMistake>) -> Files {
+        let sources = sources::find(&self.profile_directory(), mistakes);
+        Files { sources, main: self.main_file(), steering: self.steering_file() }
+    }
+
     /// The mistakes of these files, each as if it were in the profile directory under its own name, or where it is `named`
     /// under that. Drop-ins are those of the file there, else those beside it; one that is given stands for its file.
     #[must_use]
-    pub fn check(&self, files: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+    pub fn check(&self, given: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
         let mut mistakes = Vec::new();
-        let mut sources = sources::find(&self.profile_directory(), &mut Vec::new()).unwrap_or_default();
+        let mut files = self.files(&mut Vec::new());
+        let mut sources = files.sources.take().unwrap_or_default();
         let mut about = BTreeSet::new();
-        for (file, named) in files {
-            if file.file_name() == self.main_file().file_name() {
-                about.insert(self.main_file());
+        for (file, named) in given {
+            let other =
+                [&mut files.main, &mut files.steering].into_iter().find(|known| known.file_name() == file.file_name());
+            if let Some(other) = other {
+                other.clone_from(file);
+                about.insert(file.clone());
                 continue;
             }
             let file = sources::whole(file);
@@ -107,17 +129,15 @@ impl ProfileStore {
             }
             about.extend(source.drop_ins.iter().cloned().chain([file]));
         }
-        let (_, reading) = self.read_sources(Some(sources), mistakes);
+        files.sources = Some(sources);
+        let (_, reading) = self.read_files(&files, mistakes);
         reading.mistakes.into_iter().filter(|mistake| about.contains(&mistake.file)).collect()
     }
 
-    fn read_sources(
-        &self,
-        sources: Option<BTreeMap<String, Source>>,
-        mut mistakes: Vec<ProfileMistake>,
-    ) -> (BTreeMap<String, Checked>, Reading) {
-        let is_directory_readable = sources.is_some();
-        let sources = sources.unwrap_or_default();
+    fn read_files(&self, files: &Files, mut mistakes: Vec<ProfileMistake>) -> (BTreeMap<String, Checked>, Reading) {
+        let is_directory_readable = files.sources.is_some();
+        let none = BTreeMap::new();
+        let sources = files.sources.as_ref().unwrap_or(&none);
         let fresh: BTreeMap<&String, Option<Checked>> =
             sources.iter().map(|(stem, source)| (stem, read_source(source, &mut mistakes))).collect();
         let mut broken: BTreeSet<&String> = BTreeSet::new();
@@ -162,7 +182,9 @@ impl ProfileStore {
             reading.kept.push(self.profile_directory());
         }
         reading.profiles = self.profiles(&chosen);
-        reading.profiles.default_configuration = self.read_default(&known, &mut mistakes);
+        reading.profiles.default_configuration = self.read_default(&files.main, &known, &mut mistakes);
+        // What it says is read by whoever starts a service, which is refused with a mistake in it.
+        read_plain(&files.steering, STEERING, &mut mistakes);
         mistakes.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
         reading.mistakes = mistakes;
         (chosen, reading)
@@ -189,43 +211,29 @@ impl ProfileStore {
     }
 
     /// What `netbearer.toml` names as default.
-    fn read_default(&self, known: &Known<'_>, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
-        let file = self.main_file();
-        if !file.exists() {
-            return None;
-        }
-        let text = sources::read(&file, mistakes);
-        let Some(text) = text else { return self.good_default.clone() };
+    fn read_default(&self, file: &Path, known: &Known<'_>, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
         let before = mistakes.len();
-        let document = Document::parse(&file, &text, mistakes);
-        let tables = document.tables.iter().map(|(name, table)| (name, &table.place));
-        let keys = document.outside.iter().map(|(key, entry)| (key, &entry.place));
-        for (key, place) in tables.chain(keys).filter(|(key, _)| *key != DEFAULT) {
-            let suggestion = match nearest(key, [DEFAULT]) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "the only one is `default`; profiles are files of profiles.d".to_owned(),
-            };
-            let problem = format!("there is no key `{key}` in netbearer.toml");
-            mistakes.push(place.mistake(MistakeKind::UnknownKey, problem, suggestion));
-        }
-        let default = document.outside.get(DEFAULT);
-        if let Some(entry) = default.filter(|entry| entry.value.as_str().is_none()) {
-            let problem = format!("`default` has the wrong type: {}, expected a string", entry.value.type_str());
-            mistakes.push(entry.place.mistake(
-                MistakeKind::WrongType,
-                problem,
-                "write it as in `default = \"office\"`",
-            ));
-        }
+        let document = read_plain(file, MAIN, mistakes);
         if mistakes.len() > before {
             return self.good_default.clone();
         }
+        let default = document.as_ref().and_then(|document| document.outside.get(DEFAULT));
         let named = default?.value.as_str()?;
         if known.resolve(named).is_none() && !known.may_be_there(named) {
             mistakes.push(known.unknown(&default?.place, "the default", named));
         }
         Some(named.to_owned())
     }
+}
+
+/// A file without sections; none if there is none.
+fn read_plain(file: &Path, words: &[Word], mistakes: &mut Vec<ProfileMistake>) -> Option<Document> {
+    if !file.exists() {
+        return None;
+    }
+    let document = Document::parse(file, &sources::read(file, mistakes)?, mistakes);
+    check::check_plain_words(&document, words, mistakes);
+    Some(document)
 }
 
 /// The file with its drop-ins, if nothing is wrong with them.

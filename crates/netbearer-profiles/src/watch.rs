@@ -82,9 +82,10 @@ impl ProfileWatch {
 fn directories(store: &ProfileStore) -> Vec<(PathBuf, WatchedEntries)> {
     let profiles = store.profile_directory();
     let mut directories = vec![(profiles.clone(), WatchedEntries::All)];
-    let main = store.main_file();
-    if let (Some(directory), Some(name)) = (main.parent(), main.file_name()) {
-        directories.push((directory.to_owned(), WatchedEntries::only(name)));
+    for file in [store.main_file(), store.steering_file()] {
+        if let (Some(directory), Some(name)) = (file.parent(), file.file_name()) {
+            directories.push((directory.to_owned(), WatchedEntries::only(name)));
+        }
     }
     // Their own mistakes are told when they are read.
     let files = sources::find(&profiles, &mut Vec::new()).unwrap_or_default();

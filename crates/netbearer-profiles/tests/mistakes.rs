@@ -164,6 +164,35 @@ fn values_that_cannot_be_are_refused() {
     insta::assert_snapshot!(told(&[("profiles.d/a.toml", "[match]\ndriver = \"e1000*\"\n")]), @r#"WrongValue profiles.d/a.toml:2: `driver`: patterns are not supported: the whole name is needed; write it as in `driver = "e1000e"`"#);
 }
 
+/// A default that is not read would have another access point opened without a word.
+#[test]
+fn a_default_that_is_a_section_is_refused() {
+    insta::assert_snapshot!(told(&[("netbearer.toml", "[default]\nname = \"lo\"\n")]), @r#"WrongType netbearer.toml:1: `default` has the wrong type: table, expected a string; write it as in `default = "office"`"#);
+    insta::assert_snapshot!(told(&[("netbearer.toml", "[[default]]\nname = \"lo\"\n")]), @r#"WrongType netbearer.toml:1: `default` has the wrong type: array, expected a string; write it as in `default = "office"`"#);
+    insta::assert_snapshot!(told(&[("netbearer.toml", "colour = 1\n")]), @"UnknownKey netbearer.toml:1: there is no key `colour` in netbearer.toml; the only one is `default`; profiles are files of profiles.d");
+}
+
+/// With one no service starts.
+#[test]
+fn mistakes_of_the_plan_of_tables_and_marks_are_told_too() {
+    assert_eq!(told(&[("steering.toml", "first_table = 30000\nmark_fields = [\"0x7f\"]\n")]), "");
+    insta::assert_snapshot!(told(&[("steering.toml", "first_tabel = 1\nmark_fields = [\"0x0f\"]\n[first_table]\n")]), @r#"
+    UnknownKey steering.toml:1: there is no key `first_tabel` in steering.toml; did you mean `first_table`?
+    WrongValue steering.toml:2: `mark_fields`: `0x0f` is no field of a firewall mark; write seven or more bits in a row, as in "0x7f000000"
+    WrongType steering.toml:3: `first_table` has the wrong type: table, expected a number; write it as in `first_table = 21000`
+    "#);
+    insta::assert_snapshot!(told(&[("steering.toml", "first_table = 255\nmark_fields = \"0x7f\"\n")]), @r#"
+    WrongValue steering.toml:1: `first_table`: the tables from 255 on cannot be used; name a number from 256 to 4294967168
+    WrongType steering.toml:2: `mark_fields` has the wrong type: string, expected a list; write it as in `mark_fields = ["0x7f000000"]`
+    "#);
+    insta::assert_snapshot!(told(&[("steering.toml", "first_table\n")]), @"Syntax steering.toml:1: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets");
+    let scene = Scene::new(&[("new/steering.toml", "first_table = 1\n"), ("new/netbearer.toml", "default = 1\n")]);
+    for name in ["new/steering.toml", "new/netbearer.toml"] {
+        let mistakes = scene.store.check(&[(scene.path(name), None)]);
+        assert!(mistakes.len() == 1 && mistakes[0].file == scene.path(name), "{mistakes:?}");
+    }
+}
+
 #[test]
 fn a_file_must_be_about_one_thing() {
     insta::assert_snapshot!(told(&[("profiles.d/a.toml", "")]), @"Incomplete profiles.d/a.toml: the file says nothing; write [match] and [access_point], or [service_network], or [user_choice], or remove it");
