@@ -18,7 +18,16 @@ const EXTENSION: &str = "toml";
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) file: PathBuf,
+    /// What is to be taken for the file's text.
+    pub(crate) text: Option<String>,
     pub(crate) drop_ins: Vec<PathBuf>,
+}
+
+impl Source {
+    /// Without drop-ins.
+    pub(crate) fn alone(file: &Path) -> Self {
+        Self { file: file.to_owned(), text: None, drop_ins: Vec::new() }
+    }
 }
 
 /// The files of a directory by their names without `.toml`; none if it cannot be read. No directory means no files.
@@ -28,7 +37,7 @@ pub(crate) fn find(directory: &Path, mistakes: &mut Vec<ProfileMistake>) -> Opti
     for file in &files {
         if let Some(stem) = stem(file) {
             let drop_ins = drop_ins(file, mistakes);
-            sources.insert(stem, Source { file: file.clone(), drop_ins });
+            sources.insert(stem, Source { file: file.clone(), text: None, drop_ins });
         }
     }
     for path in files.iter().filter(|path| path.extension() == Some(OsStr::new("d"))) {

@@ -45,6 +45,39 @@ struct Files {
     steering: PathBuf,
 }
 
+/// Files that are to take others' places, and what would be wrong then.
+#[derive(Debug, Default)]
+struct Proposal {
+    /// What it is about, with drop-ins.
+    about: BTreeSet<PathBuf>,
+    /// Where each would be.
+    places: Vec<(PathBuf, PathBuf)>,
+    before: Vec<ProfileMistake>,
+    after: Vec<ProfileMistake>,
+}
+
+impl Proposal {
+    fn mistakes(&self) -> Vec<ProfileMistake> {
+        let wanted = |mistake: &&ProfileMistake| self.about.contains(&mistake.file) || self.is_new(mistake);
+        self.after.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Compares them as if all were in their places.
+    fn is_new(&self, mistake: &ProfileMistake) -> bool {
+        let mut known = mistake.clone();
+        for (file, place) in &self.places {
+            if known.file == *file {
+                known.file.clone_from(place);
+            }
+            known.problem = known.problem.replace(&*file.to_string_lossy(), &place.to_string_lossy());
+        }
+        let is_same = |before: &ProfileMistake| {
+            (&before.file, before.kind, &before.problem) == (&known.file, known.kind, &known.problem)
+        };
+        !self.before.iter().any(is_same)
+    }
+}
+
 /// Reads the configuration directory, and remembers the last good version of each file.
 #[derive(Debug, Default)]
 pub struct ProfileStore {
@@ -104,34 +137,66 @@ impl ProfileStore {
     }
 
     /// The mistakes of these files, each as if it were in the profile directory under its own name, or where it is `named`
-    /// under that. Drop-ins are those of the file there, else those beside it; one that is given stands for its file.
+    /// under that; and those that others would have because of them. Drop-ins are those of the file there, else those beside
+    /// it; one that is given stands for its file.
     #[must_use]
     pub fn check(&self, given: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+        self.propose(given).mistakes()
+    }
+
+    /// Those of [`Self::check`] that there are not already, in whatever line.
+    #[must_use]
+    pub fn added_mistakes(&self, given: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+        let proposal = self.propose(given);
+        proposal.mistakes().into_iter().filter(|mistake| proposal.is_new(mistake)).collect()
+    }
+
+    /// The mistakes of a profile of this name with this text, and those that others would have because of it.
+    #[must_use]
+    pub fn check_text(&self, name: &str, text: &str) -> Vec<ProfileMistake> {
+        let mut files = self.files(&mut Vec::new());
+        let file = self.file(name);
+        let sources = files.sources.get_or_insert_default();
+        let source = sources.entry(name.to_owned()).or_insert_with(|| Source::alone(&file));
+        source.text = Some(text.to_owned());
+        let mut proposal =
+            Proposal { before: self.mistakes_now(), about: BTreeSet::from([file]), ..Proposal::default() };
+        proposal.after = self.read_files(&files, Vec::new()).1.mistakes;
+        proposal.mistakes()
+    }
+
+    fn propose(&self, given: &[(PathBuf, Option<String>)]) -> Proposal {
+        let mut proposal = Proposal { before: self.mistakes_now(), ..Proposal::default() };
         let mut mistakes = Vec::new();
         let mut files = self.files(&mut Vec::new());
         let mut sources = files.sources.take().unwrap_or_default();
-        let mut about = BTreeSet::new();
         for (file, named) in given {
-            let other =
-                [&mut files.main, &mut files.steering].into_iter().find(|known| known.file_name() == file.file_name());
-            if let Some(other) = other {
+            let mut others = [&mut files.main, &mut files.steering].into_iter();
+            if let Some(other) = others.find(|known| known.file_name() == file.file_name()) {
                 other.clone_from(file);
-                about.insert(file.clone());
+                proposal.about.insert(file.clone());
                 continue;
             }
             let file = sources::whole(file);
             let own = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let Some(stem) = named.clone().or(own) else { continue };
-            let source = sources.entry(stem).or_insert_with(|| Source { file: file.clone(), drop_ins: Vec::new() });
+            proposal.places.push((file.clone(), self.file(&stem)));
+            let source = sources.entry(stem).or_insert_with(|| Source::alone(&file));
             source.file.clone_from(&file);
             if source.drop_ins.is_empty() {
                 source.drop_ins = sources::drop_ins(&file, &mut mistakes);
             }
-            about.extend(source.drop_ins.iter().cloned().chain([file]));
+            proposal.about.extend(source.drop_ins.iter().cloned().chain([file]));
         }
         files.sources = Some(sources);
-        let (_, reading) = self.read_files(&files, mistakes);
-        reading.mistakes.into_iter().filter(|mistake| about.contains(&mistake.file)).collect()
+        proposal.after = self.read_files(&files, mistakes).1.mistakes;
+        proposal
+    }
+
+    fn mistakes_now(&self) -> Vec<ProfileMistake> {
+        let mut mistakes = Vec::new();
+        let files = self.files(&mut mistakes);
+        self.read_files(&files, mistakes).1.mistakes
     }
 
     fn read_files(&self, files: &Files, mut mistakes: Vec<ProfileMistake>) -> (BTreeMap<String, Checked>, Reading) {
@@ -241,7 +306,8 @@ fn read_source(source: &Source, mistakes: &mut Vec<ProfileMistake>) -> Option<Ch
     let before = mistakes.len();
     let mut whole: Option<Document> = None;
     for file in [&source.file].into_iter().chain(&source.drop_ins) {
-        let Some(text) = sources::read(file, mistakes) else { continue };
+        let given = source.text.clone().filter(|_| *file == source.file);
+        let Some(text) = given.or_else(|| sources::read(file, mistakes)) else { continue };
         let document = Document::parse(file, &text, mistakes);
         check::check_words(&document, mistakes);
         secrets::check(&document, mistakes);

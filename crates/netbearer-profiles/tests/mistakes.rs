@@ -412,3 +412,28 @@ fn files_can_be_checked_before_they_are_in_their_place() {
     insta::assert_snapshot!(check("new/ap1.toml", None), @"Duplicate new/ap1.toml:2: profiles.d/ap0.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
     insta::assert_snapshot!(check("new/ap1.toml", Some("ap0")), @"");
 }
+
+/// The mistake is told of the other file, which comes second by its name.
+#[test]
+fn what_a_file_breaks_in_another_is_told_of_it() {
+    let scene = Scene::new(&[
+        ("profiles.d/b.toml", "[match]\ninterface = \"ap0\"\n"),
+        ("profiles.d/c.toml", "[match]\ninterface = \"ap2\"\n[access_point]\nlonger = \"2s\"\n"),
+        ("profiles.d/work.toml", "[service_network]\nmembers = [\"office\"]\n"),
+        ("profiles.d/office.toml", "[match]\ninterface = \"ap1\"\n"),
+        ("new/a.toml", "[match]\ninterface = \"ap0\"\n"),
+        ("new/office.toml", "[service_network]\nmembers = []\n"),
+    ]);
+    let said = |mistakes: &[ProfileMistake]| said(scene.directory.path(), mistakes);
+    let check = |name: &str| said(&scene.store.check(&[(scene.path(name), None)]));
+    insta::assert_snapshot!(check("new/a.toml"), @"Duplicate profiles.d/b.toml:2: new/a.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
+    insta::assert_snapshot!(check("new/office.toml"), @r#"Cycle profiles.d/work.toml:2: "office" is a service network, and only access points can be members of one; name its members instead"#);
+    assert_eq!(check("profiles.d/office.toml"), "");
+    assert_eq!(said(&scene.store.check_text("a", "[match]\ninterface = \"ap1\"\n")).lines().count(), 1);
+    // What is there already is told, but is not added.
+    let of_c = [(scene.path("profiles.d/c.toml"), None)];
+    assert_eq!((scene.store.check(&of_c).len(), scene.store.added_mistakes(&of_c).len()), (1, 0));
+    let candidate = scene.path("profiles.d/.c.1.toml");
+    fs::copy(scene.path("profiles.d/c.toml"), &candidate).unwrap();
+    assert_eq!(scene.store.added_mistakes(&[(candidate, Some("c".to_owned()))]), []);
+}
