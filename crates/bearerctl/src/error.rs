@@ -62,7 +62,7 @@ pub(crate) enum Error {
     Editor { editor: String, source: io::Error },
     #[error("the editor {0} failed, so nothing was changed")]
     EditorFailed(String),
-    #[error("{count} mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
+    #[error("{count} new mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
     EditedWithMistakes { count: usize, file: PathBuf },
     #[error("{0} mistake(s), so it was not written")]
     NotWritten(usize),

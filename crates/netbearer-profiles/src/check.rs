@@ -1,10 +1,13 @@
 //! What a file means, and what is wrong with it as far as it alone can tell.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::RangeInclusive,
+};
 
 use netbearer_core::MatchedProfile;
 use netbearer_types::{
-    Addressing, Family, Matching, NetworkAddress, Profile, ServiceNetworkProfile, UserChoiceProfile,
+    Addressing, Family, Matching, NetworkAddress, Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile,
 };
 use serde::de::DeserializeOwned;
 use toml::Value;
@@ -12,12 +15,13 @@ use toml::Value;
 use crate::{
     document::{Document, Table},
     mistake::{MistakeKind, Place, ProfileMistake, nearest},
-    words::{REQUIRE, Section, Word},
+    words::{DEFAULT, REQUIRE, Section, Word},
 };
 
-/// The smallest MTU of IPv6 (RFC 8200 §5), below which the kernel forgets all IPv6 settings of the interface, and the largest
-/// that a link can have, in bytes.
-const MTUS: std::ops::RangeInclusive<i64> = 1_280..=65_535;
+/// The smallest MTU of IPv4 (RFC 791 §3.2), and the largest that a link can have, in bytes.
+const MTUS: RangeInclusive<i64> = 68..=65_535;
+/// The smallest MTU of IPv6 (RFC 8200 §5), below which the kernel forgets all IPv6 settings of the interface.
+const SMALLEST_IPV6_MTU: i64 = 1_280;
 /// `IFNAMSIZ` of `linux/if.h` without the final zero.
 const LONGEST_INTERFACE_NAME: usize = 15;
 const PROXIES: [(&str, &str); 2] = [("proxy", "Manual"), ("proxy_auto_configuration", "AutoConfigurationUrl")];
@@ -64,6 +68,57 @@ pub(crate) fn check_words(document: &Document, mistakes: &mut Vec<ProfileMistake
             }
         }
     }
+}
+
+/// Complains of each word of a file without sections that is none of these, and of each value that does not fit its word.
+pub(crate) fn check_plain_words(document: &Document, words: &[Word], mistakes: &mut Vec<ProfileMistake>) {
+    let file = document.place.file.file_name().unwrap_or_default().display().to_string();
+    let find = |key: &str| words.iter().find(|word| word.key == key);
+    let wrong_type = |word: &Word, found: &str| {
+        let Word { key, example, .. } = word;
+        let expected = match example.chars().next() {
+            Some('[') => "a list",
+            Some('"') => "a string",
+            _ => "a number",
+        };
+        (
+            MistakeKind::WrongType,
+            format!("`{key}` has the wrong type: {found}, expected {expected}"),
+            format!("write it as in `{key} = {example}`"),
+        )
+    };
+    let unknown = |key: &str| {
+        let suggestion = match (nearest(key, words.iter().map(|word| word.key)), words) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, [only]) => format!("the only one is `{}`; profiles are files of profiles.d", only.key),
+            (None, words) => format!("there are {}", list(words.iter().map(|word| format!("`{}`", word.key)))),
+        };
+        (MistakeKind::UnknownKey, format!("there is no key `{key}` in {file}"), suggestion)
+    };
+    for (name, table) in &document.tables {
+        let (kind, problem, suggestion) = find(name).map_or_else(|| unknown(name), |word| wrong_type(word, "table"));
+        mistakes.push(table.place.mistake(kind, problem, suggestion));
+    }
+    for (key, entry) in &document.outside {
+        let alone = || toml::Table::from_iter([(key.clone(), entry.value.clone())]);
+        let wrong = match find(key) {
+            None => Some(unknown(key)),
+            Some(word) if !is_like_example(word, &entry.value) => Some(wrong_type(word, entry.value.type_str())),
+            Some(word) if word.key == DEFAULT => None,
+            Some(word) => convert::<SteeringPlan>(alone()).err().map(|message| {
+                let (problem, suggestion) = match message.split_once("; ") {
+                    Some((problem, suggestion)) => (problem, suggestion.to_owned()),
+                    None => (message.as_str(), format!("write it as in `{key} = {}`", word.example)),
+                };
+                (MistakeKind::WrongValue, format!("`{key}`: {problem}"), suggestion)
+            }),
+        };
+        mistakes.extend(wrong.map(|(kind, problem, suggestion)| entry.place.mistake(kind, problem, suggestion)));
+    }
+}
+
+fn is_like_example(word: &Word, value: &Value) -> bool {
+    word.example.parse::<Value>().is_ok_and(|example| example.same_type(value))
 }
 
 fn outside(key: &str) -> (String, String) {
@@ -133,11 +188,8 @@ fn check_value(section: Section, word: &Word, value: &Value) -> Result<(), Wrong
         };
         return Err((MistakeKind::WrongValue, format!("`{key}` cannot be \"{text}\""), suggestion));
     }
-    if key == "mtu"
-        && let Value::Integer(number) = value
-        && !MTUS.contains(number)
-    {
-        return Err(wrong(&format!("no link has an MTU of {number} bytes")));
+    if let Some(reason) = impossible(key, value) {
+        return Err(wrong(&reason));
     }
     let alone = toml::Table::from_iter([(key.to_owned(), value.clone())]);
     let refused = match section {
@@ -164,6 +216,36 @@ fn check_value(section: Section, word: &Word, value: &Value) -> Result<(), Wrong
     Err((kind, format!("`{key}`: {problem}"), suggestion))
 }
 
+/// Why a value that is fit for its type makes no sense.
+fn impossible(key: &str, value: &Value) -> Option<String> {
+    match (key, value) {
+        ("mtu", Value::Integer(number)) if !MTUS.contains(number) => {
+            Some(format!("no link has an MTU of {number} bytes"))
+        }
+        ("mtu", Value::Integer(number)) if *number < SMALLEST_IPV6_MTU => {
+            Some(format!("IPv6 needs {SMALLEST_IPV6_MTU} bytes, and would be off on this link"))
+        }
+        ("name", Value::String(name)) if name.trim().is_empty() => Some("nothing can be called so".to_owned()),
+        ("name", Value::String(name)) if name.contains(char::is_control) => {
+            Some("a name is one line of text".to_owned())
+        }
+        ("connect_timeout" | "carrier_timeout", Value::String(span))
+            if span.starts_with('0') && !span.contains(|digit: char| ('1'..='9').contains(&digit)) =>
+        {
+            Some("it would be over before anything can happen".to_owned())
+        }
+        ("name_servers", Value::Array(servers)) => {
+            let addresses = servers.iter().filter_map(|server| server.as_str()?.parse().ok());
+            let none = addresses.filter(|address: &IpAddr| {
+                let is_broadcast = *address == IpAddr::V4(Ipv4Addr::BROADCAST);
+                address.is_unspecified() || address.is_multicast() || is_broadcast
+            });
+            none.map(|address| format!("no name server has the address {address}")).next()
+        }
+        _ => None,
+    }
+}
+
 fn convert<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
     let refused = |error: toml::de::Error| error.message().lines().next().unwrap_or_default().to_owned();
     Value::Table(table).try_into().map_err(refused)
@@ -184,10 +266,13 @@ fn check_url(text: &str) -> Result<(), &'static str> {
 }
 
 fn check_match(key: &str, text: &str) -> Result<(), &'static str> {
+    // `dev_valid_name` of the kernel.
     let is_interface_name = text.len() <= LONGEST_INTERFACE_NAME
-        && !text.contains(|character: char| character == '/' || character.is_whitespace());
+        && ![".", ".."].contains(&text)
+        && !text.contains(|character: char| "/:".contains(character) || character.is_whitespace());
     match key {
-        _ if text.is_empty() => Err("nothing is called so"),
+        _ if text.is_empty() || text.contains(char::is_control) => Err("nothing is called so"),
+        _ if text.contains(['*', '?', '[']) => Err("patterns are not supported: the whole name is needed"),
         "interface" if !is_interface_name => Err("no interface can be called so"),
         "mac" if !is_hardware_address(text) => Err("this is no hardware address"),
         _ => Ok(()),
@@ -337,6 +422,10 @@ fn check_addresses(table: &Table, profile: &Profile, mistakes: &mut Vec<ProfileM
         let problem = "static addressing has no addresses".to_owned();
         return complain("addressing", problem, "add them, for instance `addresses = [\"192.0.2.10/24\"]`");
     }
+    if addresses.iter().all(|address| is_link_local(address.address())) {
+        let problem = "a link-local address alone leads nowhere, so this would never be open".to_owned();
+        complain("addresses", problem, "add an address of the network, for instance \"2001:db8::10/64\"");
+    }
     for (position, address) in addresses.iter().enumerate() {
         if addresses.iter().take(position).any(|before| before.address() == address.address()) {
             complain("addresses", format!("{} is there twice", address.address()), "remove one of both");
@@ -349,6 +438,9 @@ fn check_addresses(table: &Table, profile: &Profile, mistakes: &mut Vec<ProfileM
             complain("gateways", problem, "keep one of each family");
         } else if addresses.iter().any(|address| address.address() == *gateway) {
             let problem = format!("the gateway {gateway} is an address of this host's own");
+            complain("gateways", problem, "name the router's address");
+        } else if addresses.iter().any(|address| address.is_without_host(*gateway)) {
+            let problem = format!("the gateway {gateway} is its network's own or its broadcast address");
             complain("gateways", problem, "name the router's address");
         } else if !is_within_reach(*gateway, addresses) {
             let networks = list(addresses.iter().filter(|address| Family::of(address.address()) == family));
@@ -363,8 +455,15 @@ fn check_addresses(table: &Table, profile: &Profile, mistakes: &mut Vec<ProfileM
 
 /// A link-local address is in reach on every link.
 fn is_within_reach(gateway: IpAddr, addresses: &[NetworkAddress]) -> bool {
-    let is_link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
-    is_link_local || addresses.iter().any(|address| address.contains(gateway))
+    let is_on_every_link = gateway.is_ipv6() && is_link_local(gateway);
+    is_on_every_link || addresses.iter().any(|address| address.contains(gateway))
+}
+
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 fn list(items: impl IntoIterator<Item = impl ToString>) -> String {

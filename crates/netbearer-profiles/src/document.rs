@@ -9,6 +9,10 @@ use toml::{
 
 use crate::mistake::{MistakeKind, Place, ProfileMistake};
 
+/// With more errors than this a file is probably something else, and only the first few are worth telling.
+const MOST_ERRORS: usize = 5;
+const FIRST_ERRORS: usize = 3;
+
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -38,9 +42,15 @@ impl Document {
         let whole = Place::whole(file);
         let place = |span: Range<usize>| Place { file: Arc::clone(&whole.file), line: Some(line(text, span.start)) };
         let (root, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let at = error.span().map_or_else(|| whole.clone(), place);
-            mistakes.push(not_toml(&at, error.message()));
+        let told = if errors.len() > MOST_ERRORS { FIRST_ERRORS } else { errors.len() };
+        let at = |error: &toml::de::Error| error.span().map_or_else(|| whole.clone(), place);
+        for error in errors.iter().take(told) {
+            mistakes.push(not_toml(&at(error), error.message()));
+        }
+        if let Some(error) = errors.get(told) {
+            let problem = format!("{} more places from here on are no TOML", errors.len() - told);
+            let suggestion = "give the file another name if it is not meant for NetBearer";
+            mistakes.push(at(error).mistake(MistakeKind::Syntax, problem, suggestion));
         }
         let mut document = Self { place: whole.clone(), tables: BTreeMap::new(), outside: BTreeMap::new() };
         for (key, value) in root.get_ref() {

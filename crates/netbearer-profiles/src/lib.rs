@@ -14,10 +14,12 @@ mod secrets;
 mod sources;
 mod store;
 pub mod template;
+mod text_file;
 mod watch;
 mod words;
 
 pub use import::{ImportError, Imported, import_file};
 pub use mistake::{MistakeKind, ProfileMistake};
 pub use store::{ProfileStore, Reading};
+pub use text_file::{TextFileError, read_text};
 pub use watch::ProfileWatch;

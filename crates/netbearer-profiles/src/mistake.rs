@@ -98,9 +98,11 @@ impl Place {
     }
 }
 
-/// The one of them that was perhaps meant.
+/// The one of them that was perhaps meant, whatever its case.
 pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = known.into_iter().map(|known| (strsim::damerau_levenshtein(written, known), known));
+    let lower = written.to_lowercase();
+    let distance = |known: &str| strsim::damerau_levenshtein(&lower, &known.to_lowercase());
+    let distances = known.into_iter().map(|known| (distance(known), known));
     // Of a short word any other is a few letters away.
     let limit = (written.chars().count() / 2).min(3);
     distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, known)| known)

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::mistake::{MistakeKind, Place, ProfileMistake};
+use crate::{
+    mistake::{MistakeKind, Place, ProfileMistake},
+    text_file::{TextFileError, read_text},
+};
 
 const EXTENSION: &str = "toml";
 
@@ -15,7 +18,16 @@ const EXTENSION: &str = "toml";
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub(crate) file: PathBuf,
+    /// What is to be taken for the file's text.
+    pub(crate) text: Option<String>,
     pub(crate) drop_ins: Vec<PathBuf>,
+}
+
+impl Source {
+    /// Without drop-ins.
+    pub(crate) fn alone(file: &Path) -> Self {
+        Self { file: file.to_owned(), text: None, drop_ins: Vec::new() }
+    }
 }
 
 /// The files of a directory by their names without `.toml`; none if it cannot be read. No directory means no files.
@@ -25,7 +37,7 @@ pub(crate) fn find(directory: &Path, mistakes: &mut Vec<ProfileMistake>) -> Opti
     for file in &files {
         if let Some(stem) = stem(file) {
             let drop_ins = drop_ins(file, mistakes);
-            sources.insert(stem, Source { file: file.clone(), drop_ins });
+            sources.insert(stem, Source { file: file.clone(), text: None, drop_ins });
         }
     }
     for path in files.iter().filter(|path| path.extension() == Some(OsStr::new("d"))) {
@@ -68,15 +80,10 @@ pub(crate) fn stem(file: &Path) -> Option<String> {
 
 /// The text of a file.
 pub(crate) fn read(file: &Path, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
-    let complain = |error: io::Error| {
-        let (problem, suggestion) = if error.kind() == io::ErrorKind::InvalidData {
-            ("the file is no text in UTF-8".to_owned(), "save it as UTF-8")
-        } else {
-            (format!("the file cannot be read: {error}"), "look at it with `ls -l`")
-        };
-        mistakes.push(Place::whole(file).mistake(MistakeKind::Unreadable, problem, suggestion));
+    let complain = |error: TextFileError| {
+        mistakes.push(Place::whole(file).mistake(MistakeKind::Unreadable, error.to_string(), error.remedy()));
     };
-    fs::read_to_string(file).map_err(complain).ok()
+    read_text(file).map_err(complain).ok()
 }
 
 fn entries(directory: &Path, mistakes: &mut Vec<ProfileMistake>) -> Option<Vec<PathBuf>> {

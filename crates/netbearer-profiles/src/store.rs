@@ -13,6 +13,7 @@ use crate::{
     mistake::{MistakeKind, Place, ProfileMistake, nearest},
     secrets,
     sources::{self, Source},
+    words::{DEFAULT, MAIN, STEERING, Word},
 };
 
 /// Of service networks, before the name of the file.
@@ -21,7 +22,6 @@ const SERVICE: &str = "service-";
 const CHOICE: &str = "choice-";
 /// Of access points of the native engine. Which there are, only the engine knows.
 const NATIVE: &str = "native-";
-const DEFAULT: &str = "default";
 
 /// What files say, and what is wrong with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,48 @@ pub struct Reading {
     pub kept: Vec<PathBuf>,
     /// Broken files that never had one, so that nothing of them is in force.
     pub left_out: Vec<PathBuf>,
+}
+
+/// Where everything stands.
+#[derive(Clone, Debug)]
+struct Files {
+    /// Profiles by their names; none if they cannot be listed.
+    sources: Option<BTreeMap<String, Source>>,
+    main: PathBuf,
+    steering: PathBuf,
+}
+
+/// Files that are to take others' places, and what would be wrong then.
+#[derive(Debug, Default)]
+struct Proposal {
+    /// What it is about, with drop-ins.
+    about: BTreeSet<PathBuf>,
+    /// Where each would be.
+    places: Vec<(PathBuf, PathBuf)>,
+    before: Vec<ProfileMistake>,
+    after: Vec<ProfileMistake>,
+}
+
+impl Proposal {
+    fn mistakes(&self) -> Vec<ProfileMistake> {
+        let wanted = |mistake: &&ProfileMistake| self.about.contains(&mistake.file) || self.is_new(mistake);
+        self.after.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Compares them as if all were in their places.
+    fn is_new(&self, mistake: &ProfileMistake) -> bool {
+        let mut known = mistake.clone();
+        for (file, place) in &self.places {
+            if known.file == *file {
+                known.file.clone_from(place);
+            }
+            known.problem = known.problem.replace(&*file.to_string_lossy(), &place.to_string_lossy());
+        }
+        let is_same = |before: &ProfileMistake| {
+            (&before.file, before.kind, &before.problem) == (&known.file, known.kind, &known.problem)
+        };
+        !self.before.iter().any(is_same)
+    }
 }
 
 /// Reads the configuration directory, and remembers the last good version of each file.
@@ -75,49 +117,92 @@ impl ProfileStore {
         self.configuration_directory.join("netbearer.toml")
     }
 
+    pub(crate) fn steering_file(&self) -> PathBuf {
+        self.configuration_directory.join("steering.toml")
+    }
+
     /// Reads all files.
     pub fn read(&mut self) -> Reading {
         let mut mistakes = Vec::new();
-        let sources = sources::find(&self.profile_directory(), &mut mistakes);
-        let (chosen, reading) = self.read_sources(sources, mistakes);
+        let files = self.files(&mut mistakes);
+        let (chosen, reading) = self.read_files(&files, mistakes);
         self.good = chosen;
         self.good_default.clone_from(&reading.profiles.default_configuration);
         reading
     }
 
+    fn files(&self, mistakes: &mut Vec<ProfileMistake>) -> Files {
+        let sources = sources::find(&self.profile_directory(), mistakes);
+        Files { sources, main: self.main_file(), steering: self.steering_file() }
+    }
+
     /// The mistakes of these files, each as if it were in the profile directory under its own name, or where it is `named`
-    /// under that. Drop-ins are those of the file there, else those beside it; one that is given stands for its file.
+    /// under that; and those that others would have because of them. Drop-ins are those of the file there, else those beside
+    /// it; one that is given stands for its file.
     #[must_use]
-    pub fn check(&self, files: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+    pub fn check(&self, given: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+        self.propose(given).mistakes()
+    }
+
+    /// Those of [`Self::check`] that there are not already, in whatever line.
+    #[must_use]
+    pub fn added_mistakes(&self, given: &[(PathBuf, Option<String>)]) -> Vec<ProfileMistake> {
+        let proposal = self.propose(given);
+        proposal.mistakes().into_iter().filter(|mistake| proposal.is_new(mistake)).collect()
+    }
+
+    /// The mistakes of a profile of this name with this text, and those that others would have because of it.
+    #[must_use]
+    pub fn check_text(&self, name: &str, text: &str) -> Vec<ProfileMistake> {
+        let mut files = self.files(&mut Vec::new());
+        let file = self.file(name);
+        let sources = files.sources.get_or_insert_default();
+        let source = sources.entry(name.to_owned()).or_insert_with(|| Source::alone(&file));
+        source.text = Some(text.to_owned());
+        let mut proposal =
+            Proposal { before: self.mistakes_now(), about: BTreeSet::from([file]), ..Proposal::default() };
+        proposal.after = self.read_files(&files, Vec::new()).1.mistakes;
+        proposal.mistakes()
+    }
+
+    fn propose(&self, given: &[(PathBuf, Option<String>)]) -> Proposal {
+        let mut proposal = Proposal { before: self.mistakes_now(), ..Proposal::default() };
         let mut mistakes = Vec::new();
-        let mut sources = sources::find(&self.profile_directory(), &mut Vec::new()).unwrap_or_default();
-        let mut about = BTreeSet::new();
-        for (file, named) in files {
-            if file.file_name() == self.main_file().file_name() {
-                about.insert(self.main_file());
+        let mut files = self.files(&mut Vec::new());
+        let mut sources = files.sources.take().unwrap_or_default();
+        for (file, named) in given {
+            let mut others = [&mut files.main, &mut files.steering].into_iter();
+            if let Some(other) = others.find(|known| known.file_name() == file.file_name()) {
+                other.clone_from(file);
+                proposal.about.insert(file.clone());
                 continue;
             }
             let file = sources::whole(file);
             let own = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let Some(stem) = named.clone().or(own) else { continue };
-            let source = sources.entry(stem).or_insert_with(|| Source { file: file.clone(), drop_ins: Vec::new() });
+            proposal.places.push((file.clone(), self.file(&stem)));
+            let source = sources.entry(stem).or_insert_with(|| Source::alone(&file));
             source.file.clone_from(&file);
             if source.drop_ins.is_empty() {
                 source.drop_ins = sources::drop_ins(&file, &mut mistakes);
             }
-            about.extend(source.drop_ins.iter().cloned().chain([file]));
+            proposal.about.extend(source.drop_ins.iter().cloned().chain([file]));
         }
-        let (_, reading) = self.read_sources(Some(sources), mistakes);
-        reading.mistakes.into_iter().filter(|mistake| about.contains(&mistake.file)).collect()
+        files.sources = Some(sources);
+        proposal.after = self.read_files(&files, mistakes).1.mistakes;
+        proposal
     }
 
-    fn read_sources(
-        &self,
-        sources: Option<BTreeMap<String, Source>>,
-        mut mistakes: Vec<ProfileMistake>,
-    ) -> (BTreeMap<String, Checked>, Reading) {
-        let is_directory_readable = sources.is_some();
-        let sources = sources.unwrap_or_default();
+    fn mistakes_now(&self) -> Vec<ProfileMistake> {
+        let mut mistakes = Vec::new();
+        let files = self.files(&mut mistakes);
+        self.read_files(&files, mistakes).1.mistakes
+    }
+
+    fn read_files(&self, files: &Files, mut mistakes: Vec<ProfileMistake>) -> (BTreeMap<String, Checked>, Reading) {
+        let is_directory_readable = files.sources.is_some();
+        let none = BTreeMap::new();
+        let sources = files.sources.as_ref().unwrap_or(&none);
         let fresh: BTreeMap<&String, Option<Checked>> =
             sources.iter().map(|(stem, source)| (stem, read_source(source, &mut mistakes))).collect();
         let mut broken: BTreeSet<&String> = BTreeSet::new();
@@ -162,7 +247,9 @@ impl ProfileStore {
             reading.kept.push(self.profile_directory());
         }
         reading.profiles = self.profiles(&chosen);
-        reading.profiles.default_configuration = self.read_default(&known, &mut mistakes);
+        reading.profiles.default_configuration = self.read_default(&files.main, &known, &mut mistakes);
+        // What it says is read by whoever starts a service, which is refused with a mistake in it.
+        read_plain(&files.steering, STEERING, &mut mistakes);
         mistakes.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
         reading.mistakes = mistakes;
         (chosen, reading)
@@ -189,37 +276,13 @@ impl ProfileStore {
     }
 
     /// What `netbearer.toml` names as default.
-    fn read_default(&self, known: &Known<'_>, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
-        let file = self.main_file();
-        if !file.exists() {
-            return None;
-        }
-        let text = sources::read(&file, mistakes);
-        let Some(text) = text else { return self.good_default.clone() };
+    fn read_default(&self, file: &Path, known: &Known<'_>, mistakes: &mut Vec<ProfileMistake>) -> Option<String> {
         let before = mistakes.len();
-        let document = Document::parse(&file, &text, mistakes);
-        let tables = document.tables.iter().map(|(name, table)| (name, &table.place));
-        let keys = document.outside.iter().map(|(key, entry)| (key, &entry.place));
-        for (key, place) in tables.chain(keys).filter(|(key, _)| *key != DEFAULT) {
-            let suggestion = match nearest(key, [DEFAULT]) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "the only one is `default`; profiles are files of profiles.d".to_owned(),
-            };
-            let problem = format!("there is no key `{key}` in netbearer.toml");
-            mistakes.push(place.mistake(MistakeKind::UnknownKey, problem, suggestion));
-        }
-        let default = document.outside.get(DEFAULT);
-        if let Some(entry) = default.filter(|entry| entry.value.as_str().is_none()) {
-            let problem = format!("`default` has the wrong type: {}, expected a string", entry.value.type_str());
-            mistakes.push(entry.place.mistake(
-                MistakeKind::WrongType,
-                problem,
-                "write it as in `default = \"office\"`",
-            ));
-        }
+        let document = read_plain(file, MAIN, mistakes);
         if mistakes.len() > before {
             return self.good_default.clone();
         }
+        let default = document.as_ref().and_then(|document| document.outside.get(DEFAULT));
         let named = default?.value.as_str()?;
         if known.resolve(named).is_none() && !known.may_be_there(named) {
             mistakes.push(known.unknown(&default?.place, "the default", named));
@@ -228,12 +291,23 @@ impl ProfileStore {
     }
 }
 
+/// A file without sections; none if there is none.
+fn read_plain(file: &Path, words: &[Word], mistakes: &mut Vec<ProfileMistake>) -> Option<Document> {
+    if !file.exists() {
+        return None;
+    }
+    let document = Document::parse(file, &sources::read(file, mistakes)?, mistakes);
+    check::check_plain_words(&document, words, mistakes);
+    Some(document)
+}
+
 /// The file with its drop-ins, if nothing is wrong with them.
 fn read_source(source: &Source, mistakes: &mut Vec<ProfileMistake>) -> Option<Checked> {
     let before = mistakes.len();
     let mut whole: Option<Document> = None;
     for file in [&source.file].into_iter().chain(&source.drop_ins) {
-        let Some(text) = sources::read(file, mistakes) else { continue };
+        let given = source.text.clone().filter(|_| *file == source.file);
+        let Some(text) = given.or_else(|| sources::read(file, mistakes)) else { continue };
         let document = Document::parse(file, &text, mistakes);
         check::check_words(&document, mistakes);
         secrets::check(&document, mistakes);

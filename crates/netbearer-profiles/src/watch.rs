@@ -1,4 +1,8 @@
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use netbearer_kernel::{DirectoryWatch, WatchedEntries};
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +17,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(20);
 /// Somebody who never ends does not keep everybody else waiting for longer than this.
 const LONGEST: Duration = Duration::from_secs(1);
+/// The kernel follows no more of them either (`path_resolution(7)`).
+const MOST_LINKS: usize = 40;
 
 /// Reads the configuration directory, and again whenever it changes.
 #[derive(Debug)]
@@ -82,20 +88,34 @@ impl ProfileWatch {
 fn directories(store: &ProfileStore) -> Vec<(PathBuf, WatchedEntries)> {
     let profiles = store.profile_directory();
     let mut directories = vec![(profiles.clone(), WatchedEntries::All)];
-    let main = store.main_file();
-    if let (Some(directory), Some(name)) = (main.parent(), main.file_name()) {
-        directories.push((directory.to_owned(), WatchedEntries::only(name)));
-    }
     // Their own mistakes are told when they are read.
-    let files = sources::find(&profiles, &mut Vec::new()).unwrap_or_default();
+    let sources = sources::find(&profiles, &mut Vec::new()).unwrap_or_default();
+    let files = sources.values().flat_map(|source| source.drop_ins.iter().chain([&source.file]));
+    let files: Vec<PathBuf> = files.cloned().chain([store.main_file(), store.steering_file()]).collect();
+    for file in files.into_iter().flat_map(|file| led_by_links(&file)) {
+        if let (Some(directory), Some(name)) = (file.parent(), file.file_name()) {
+            directories.push((directory.to_owned(), WatchedEntries::only(name)));
+        }
+    }
+    directories.extend(sources.values().map(|source| (sources::drop_in_directory(&source.file), WatchedEntries::All)));
     directories
-        .extend(files.into_values().map(|source| (sources::drop_in_directory(&source.file), WatchedEntries::All)));
-    directories
+}
+
+/// A file, and what it leads to if it is a link: that may be changed without the link.
+fn led_by_links(file: &Path) -> Vec<PathBuf> {
+    let mut files = vec![file.to_owned()];
+    while let Some(last) = files.last().filter(|_| files.len() <= MOST_LINKS)
+        && let Ok(target) = fs::read_link(last)
+    {
+        let target = last.parent().unwrap_or(Path::new("/")).join(target);
+        files.push(target);
+    }
+    files
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::os::unix::fs::symlink;
 
     use netbearer_types::Hardware;
     use tokio::time::timeout;
@@ -148,6 +168,27 @@ mod tests {
         fs::remove_dir_all(scene.directory.path().join("configuration/profiles.d")).unwrap();
         let reading = scene.next().await;
         assert!(reading.profiles.by_file.is_empty(), "{reading:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_read_again_when_it_is_changed_in_its_place() {
+        let mut scene = Scene::new();
+        let text = |preference| format!("[match]\ninterface = \"ap0\"\n[access_point]\npreference = {preference}\n");
+        scene.write("../elsewhere/office.toml", &text(1));
+        scene.write("profiles.d/ap1.toml", "[match]\ninterface = \"ap1\"\n");
+        scene.next().await;
+        let path = |name: &str| scene.directory.path().join(name);
+        // By way of another link, one of both being relative.
+        symlink("office.toml", path("elsewhere/link.toml")).unwrap();
+        symlink(path("elsewhere/link.toml"), path("configuration/profiles.d/ap0.toml")).unwrap();
+        assert_eq!(preference(&scene.next().await), 1);
+        scene.write("../elsewhere/office.toml", &text(2));
+        assert_eq!(preference(&scene.next().await), 2);
+        fs::remove_file(scene.directory.path().join("elsewhere/office.toml")).unwrap();
+        let reading = scene.next().await;
+        assert_eq!((preference(&reading), reading.kept.len()), (2, 1));
+        scene.write("../elsewhere/office.toml", &text(3));
+        assert_eq!(preference(&scene.next().await), 3);
     }
 
     #[tokio::test]

@@ -128,6 +128,21 @@ const USER_CHOICE: &[Word] = &[
     ),
 ];
 
+pub(crate) const DEFAULT: &str = "default";
+
+/// The keys of `netbearer.toml`, which has no sections.
+pub(crate) const MAIN: &[Word] = &[word(
+    DEFAULT,
+    "\"office\"",
+    "What is opened if nothing is named: the name of a file, an identifier or an interface.",
+)];
+
+/// The keys of `steering.toml`, which has no sections.
+pub(crate) const STEERING: &[Word] = &[
+    word("first_table", "21000", "The routing table before that of the first access point; 127 more follow."),
+    word("mark_fields", "[\"0x7f000000\"]", "Bits of the firewall mark that may be used, the preferred ones first."),
+];
+
 impl Section {
     pub(crate) const ALL: [Self; 4] = [Self::Match, Self::AccessPoint, Self::ServiceNetwork, Self::UserChoice];
 
@@ -162,7 +177,7 @@ impl Section {
 mod tests {
     use std::collections::BTreeSet;
 
-    use netbearer_types::{Profile, ServiceNetworkProfile, UserChoiceProfile};
+    use netbearer_types::{Profile, ServiceNetworkProfile, SteeringPlan, UserChoiceProfile};
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -185,5 +200,6 @@ mod tests {
             let words: BTreeSet<String> = words.filter(|key| key != "proxy_auto_configuration").collect();
             assert_eq!(words, fields, "{section:?}");
         }
+        assert_eq!(STEERING.iter().map(|word| word.key.to_owned()).collect::<BTreeSet<_>>(), fields::<SteeringPlan>());
     }
 }

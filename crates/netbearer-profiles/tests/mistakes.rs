@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::Path,
+};
 
 use netbearer_profiles::{MistakeKind, ProfileMistake, ProfileStore, Reading};
 use netbearer_types::{Hardware, Proxy};
+use rustix::fs::{FileType, Mode};
 
 /// A configuration directory.
 struct Scene {
@@ -113,6 +121,78 @@ UnknownKey profiles.d/ap0.toml:5: there is no key `longer` in [access_point]; di
     insta::assert_snapshot!(told_of("name = \"one\"\nname = \"two\""), @"Duplicate profiles.d/ap0.toml:5: this stands in the file already; remove one of both, or put what differs into a drop-in");
 }
 
+/// Some people's scripts put their notes there.
+#[test]
+fn a_file_that_is_no_toml_at_all_is_not_told_line_by_line() {
+    let text = "This is a letter, and not a profile.\n".repeat(500);
+    insta::assert_snapshot!(told(&[("profiles.d/a.toml", &text)]), @"
+    Syntax profiles.d/a.toml:1: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:2: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:3: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets
+    Syntax profiles.d/a.toml:4: 497 more places from here on are no TOML; give the file another name if it is not meant for NetBearer
+    ");
+}
+
+#[test]
+fn a_key_in_another_case_is_known() {
+    insta::assert_snapshot!(told_of("MTU = 1400"), @"UnknownKey profiles.d/ap0.toml:4: there is no key `MTU` in [access_point]; did you mean `mtu`?");
+    insta::assert_snapshot!(told_of("purpose = \"Private\""), @r#"WrongValue profiles.d/ap0.toml:4: `purpose` cannot be "Private"; did you mean "private"?"#);
+    insta::assert_snapshot!(told_of("mtu = 576"), @"WrongValue profiles.d/ap0.toml:4: `mtu`: IPv6 needs 1280 bytes, and would be off on this link; write it as in `mtu = 1400`");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
+    for (line, reason) in [
+        ("name_servers = [\"192.0.2.53\", \"0.0.0.0\"]", "no name server has the address 0.0.0.0"),
+        ("name_servers = [\"::\"]", "no name server has the address ::"),
+        ("name_servers = [\"ff02::fb\"]", "no name server has the address ff02::fb"),
+        ("name_servers = [\"224.0.0.251\"]", "no name server has the address 224.0.0.251"),
+        ("name_servers = [\"255.255.255.255\"]", "no name server has the address 255.255.255.255"),
+        ("name = \"\"", "nothing can be called so"),
+        ("name = \"two\\nlines\"", "a name is one line of text"),
+        ("connect_timeout = \"0s\"", "it would be over before anything can happen"),
+        ("carrier_timeout = \"00 ms\"", "it would be over before anything can happen"),
+    ] {
+        let told = told_of(line);
+        assert!(told.contains(reason) && told.lines().count() == 1, "{line}: {told}");
+    }
+    assert_eq!(told_of("linger = \"0s\"\nconnect_timeout = \"10s\"\nname_servers = [\"127.0.0.1\"]"), "");
+    for name in ["eth0*", "en?", "eth[01]", ".", "..", "a:b", "a\\nb"] {
+        let told = told(&[("profiles.d/a.toml", &format!("[match]\ninterface = \"{name}\"\n"))]);
+        assert!(told.starts_with("WrongValue") && told.lines().count() == 1, "{name}: {told}");
+    }
+    insta::assert_snapshot!(told(&[("profiles.d/a.toml", "[match]\ndriver = \"e1000*\"\n")]), @r#"WrongValue profiles.d/a.toml:2: `driver`: patterns are not supported: the whole name is needed; write it as in `driver = "e1000e"`"#);
+}
+
+/// A default that is not read would have another access point opened without a word.
+#[test]
+fn a_default_that_is_a_section_is_refused() {
+    insta::assert_snapshot!(told(&[("netbearer.toml", "[default]\nname = \"lo\"\n")]), @r#"WrongType netbearer.toml:1: `default` has the wrong type: table, expected a string; write it as in `default = "office"`"#);
+    insta::assert_snapshot!(told(&[("netbearer.toml", "[[default]]\nname = \"lo\"\n")]), @r#"WrongType netbearer.toml:1: `default` has the wrong type: array, expected a string; write it as in `default = "office"`"#);
+    insta::assert_snapshot!(told(&[("netbearer.toml", "colour = 1\n")]), @"UnknownKey netbearer.toml:1: there is no key `colour` in netbearer.toml; the only one is `default`; profiles are files of profiles.d");
+}
+
+/// With one no service starts.
+#[test]
+fn mistakes_of_the_plan_of_tables_and_marks_are_told_too() {
+    assert_eq!(told(&[("steering.toml", "first_table = 30000\nmark_fields = [\"0x7f\"]\n")]), "");
+    insta::assert_snapshot!(told(&[("steering.toml", "first_tabel = 1\nmark_fields = [\"0x0f\"]\n[first_table]\n")]), @r#"
+    UnknownKey steering.toml:1: there is no key `first_tabel` in steering.toml; did you mean `first_table`?
+    WrongValue steering.toml:2: `mark_fields`: `0x0f` is no field of a firewall mark; write seven or more bits in a row, as in "0x7f000000"
+    WrongType steering.toml:3: `first_table` has the wrong type: table, expected a number; write it as in `first_table = 21000`
+    "#);
+    insta::assert_snapshot!(told(&[("steering.toml", "first_table = 255\nmark_fields = \"0x7f\"\n")]), @r#"
+    WrongValue steering.toml:1: `first_table`: the tables from 255 on cannot be used; name a number from 256 to 4294967168
+    WrongType steering.toml:2: `mark_fields` has the wrong type: string, expected a list; write it as in `mark_fields = ["0x7f000000"]`
+    "#);
+    insta::assert_snapshot!(told(&[("steering.toml", "first_table\n")]), @"Syntax steering.toml:1: this is no TOML: key with no value, expected `=`; write `key = value` under a line like `[access_point]`, text in quotes, lists in brackets");
+    let scene = Scene::new(&[("new/steering.toml", "first_table = 1\n"), ("new/netbearer.toml", "default = 1\n")]);
+    for name in ["new/steering.toml", "new/netbearer.toml"] {
+        let mistakes = scene.store.check(&[(scene.path(name), None)]);
+        assert!(mistakes.len() == 1 && mistakes[0].file == scene.path(name), "{mistakes:?}");
+    }
+}
+
 #[test]
 fn a_file_must_be_about_one_thing() {
     insta::assert_snapshot!(told(&[("profiles.d/a.toml", "")]), @"Incomplete profiles.d/a.toml: the file says nothing; write [match] and [access_point], or [service_network], or [user_choice], or remove it");
@@ -179,6 +259,10 @@ fn impossible_addresses_are_named() {
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.10\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.10 is an address of this host's own; name the router's address");
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\", \"192.0.2.10/25\"]"), @"ImpossibleAddress profiles.d/ap0.toml:5: 192.0.2.10 is there twice; remove one of both");
     insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"router\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:6: `gateways`: invalid IP address syntax; write it as in `gateways = ["192.0.2.1"]`"#);
+    insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.255\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.255 is its network's own or its broadcast address; name the router's address");
+    insta::assert_snapshot!(fixed("addresses = [\"192.0.2.10/24\"]\ngateways = [\"192.0.2.0\"]"), @"ImpossibleAddress profiles.d/ap0.toml:6: the gateway 192.0.2.0 is its network's own or its broadcast address; name the router's address");
+    insta::assert_snapshot!(fixed("addresses = [\"fe80::10/64\", \"169.254.1.1/16\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:5: a link-local address alone leads nowhere, so this would never be open; add an address of the network, for instance "2001:db8::10/64""#);
+    assert_eq!(fixed("addresses = [\"fe80::10/64\", \"192.0.2.10/31\"]\ngateways = [\"192.0.2.11\"]"), "");
     insta::assert_snapshot!(told_of("addresses = [\"192.0.2.10/24\"]"), @r#"ImpossibleAddress profiles.d/ap0.toml:4: `addresses` are those of static addressing, and this is by DHCP; add `addressing = "static"`, or remove them"#);
 }
 
@@ -188,12 +272,36 @@ fn what_cannot_be_read_is_named() {
     fs::create_dir_all(scene.path("profiles.d/a.toml")).unwrap();
     fs::write(scene.path("profiles.d/b.toml"), b"[match]\ninterface = \"\xff\"\n").unwrap();
     insta::assert_snapshot!(scene.told(), @r#"
-Unreadable profiles.d/a.toml: the file cannot be read: Is a directory (os error 21); look at it with `ls -l`
+Unreadable profiles.d/a.toml: this is a directory, and no file; remove it, or give it another name
 Unreadable profiles.d/b.toml: the file is no text in UTF-8; save it as UTF-8
 "#);
     fs::remove_dir_all(scene.path("profiles.d")).unwrap();
     fs::write(scene.path("profiles.d"), "no directory").unwrap();
     insta::assert_snapshot!(scene.told(), @"Unreadable profiles.d: the directory cannot be read: Not a directory (os error 20); look at it with `ls -ld`");
+}
+
+/// Reading it would wait for a writer, for ever.
+#[test]
+fn what_is_no_file_blocks_nobody_and_is_named() {
+    let mut scene = Scene::new(&[("profiles.d/good.toml", "[match]\ninterface = \"ap0\"\n")]);
+    for (name, kind) in [("fifo", FileType::Fifo), ("netbearer", FileType::Fifo)] {
+        let directory = if name == "netbearer" { "" } else { "profiles.d/" };
+        let path = scene.path(&format!("{directory}{name}.toml"));
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::RUSR, 0).unwrap();
+    }
+    let _socket = UnixListener::bind(scene.path("profiles.d/socket.toml")).unwrap();
+    symlink("/dev/zero", scene.path("profiles.d/device.toml")).unwrap();
+    fs::File::create(scene.path("profiles.d/long.toml")).unwrap().set_len(5 << 30).unwrap();
+    symlink("nowhere", scene.path("profiles.d/link.toml")).unwrap();
+    insta::assert_snapshot!(scene.told(), @"
+    Unreadable netbearer.toml: this is a FIFO, and no file; remove it, or give it another name
+    Unreadable profiles.d/device.toml: this is a device, and no file; remove it, or give it another name
+    Unreadable profiles.d/fifo.toml: this is a FIFO, and no file; remove it, or give it another name
+    Unreadable profiles.d/link.toml: the file cannot be read: No such file or directory (os error 2); look at it with `ls -l`
+    Unreadable profiles.d/long.toml: the file is longer than a megabyte; remove it, or give it another name, if it is not meant for NetBearer
+    Unreadable profiles.d/socket.toml: this is a socket, and no file; remove it, or give it another name
+    ");
+    assert_eq!(scene.read().profiles.by_file.len(), 1);
 }
 
 #[test]
@@ -303,4 +411,29 @@ fn files_can_be_checked_before_they_are_in_their_place() {
     insta::assert_snapshot!(check("new/ap0.toml", None), @"UnknownKey new/ap0.toml:4: there is no key `longer` in [access_point]; did you mean `linger`?");
     insta::assert_snapshot!(check("new/ap1.toml", None), @"Duplicate new/ap1.toml:2: profiles.d/ap0.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
     insta::assert_snapshot!(check("new/ap1.toml", Some("ap0")), @"");
+}
+
+/// The mistake is told of the other file, which comes second by its name.
+#[test]
+fn what_a_file_breaks_in_another_is_told_of_it() {
+    let scene = Scene::new(&[
+        ("profiles.d/b.toml", "[match]\ninterface = \"ap0\"\n"),
+        ("profiles.d/c.toml", "[match]\ninterface = \"ap2\"\n[access_point]\nlonger = \"2s\"\n"),
+        ("profiles.d/work.toml", "[service_network]\nmembers = [\"office\"]\n"),
+        ("profiles.d/office.toml", "[match]\ninterface = \"ap1\"\n"),
+        ("new/a.toml", "[match]\ninterface = \"ap0\"\n"),
+        ("new/office.toml", "[service_network]\nmembers = []\n"),
+    ]);
+    let said = |mistakes: &[ProfileMistake]| said(scene.directory.path(), mistakes);
+    let check = |name: &str| said(&scene.store.check(&[(scene.path(name), None)]));
+    insta::assert_snapshot!(check("new/a.toml"), @"Duplicate profiles.d/b.toml:2: new/a.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
+    insta::assert_snapshot!(check("new/office.toml"), @r#"Cycle profiles.d/work.toml:2: "office" is a service network, and only access points can be members of one; name its members instead"#);
+    assert_eq!(check("profiles.d/office.toml"), "");
+    assert_eq!(said(&scene.store.check_text("a", "[match]\ninterface = \"ap1\"\n")).lines().count(), 1);
+    // What is there already is told, but is not added.
+    let of_c = [(scene.path("profiles.d/c.toml"), None)];
+    assert_eq!((scene.store.check(&of_c).len(), scene.store.added_mistakes(&of_c).len()), (1, 0));
+    let candidate = scene.path("profiles.d/.c.1.toml");
+    fs::copy(scene.path("profiles.d/c.toml"), &candidate).unwrap();
+    assert_eq!(scene.store.added_mistakes(&[(candidate, Some("c".to_owned()))]), []);
 }

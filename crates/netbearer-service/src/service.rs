@@ -317,10 +317,18 @@ fn complain() {
     tracing::warn!("links of ours are still up; the next start, or a reset, takes them down");
 }
 
+/// More of one file are not worth a line each in a log; the file as a whole has to be looked at.
+const MISTAKES_OF_A_FILE: usize = 5;
+
 /// Logs what is wrong with files, and what is in force instead of them.
 pub fn tell_mistakes(reading: &Reading) {
-    for mistake in &reading.mistakes {
-        tracing::warn!("{mistake}");
+    for of_file in reading.mistakes.chunk_by(|one, other| one.file == other.file) {
+        for mistake in of_file.iter().take(MISTAKES_OF_A_FILE) {
+            tracing::warn!("{mistake}");
+        }
+        if let (Some(mistake), Some(more)) = (of_file.first(), of_file.len().checked_sub(MISTAKES_OF_A_FILE + 1)) {
+            tracing::warn!("{}: and {} more; bearerctl profile check tells them", mistake.file.display(), more + 1);
+        }
     }
     for file in &reading.kept {
         tracing::warn!("{}: its last good version stays in force", file.display());

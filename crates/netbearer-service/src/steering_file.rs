@@ -1,8 +1,9 @@
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
+use netbearer_profiles::{TextFileError, read_text};
 use netbearer_types::SteeringPlan;
 
 /// Why `steering.toml` could not be read.
@@ -15,7 +16,7 @@ pub enum SteeringFileError {
         /// Which one.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: TextFileError,
     },
     /// The file is no plan of tables and marks; the source names line and column.
     #[error("{path} says nothing that tables and marks could be made of", path = path.display())]
@@ -33,9 +34,11 @@ pub enum SteeringFileError {
 /// When the file is unreadable or malformed.
 pub fn read_steering_plan(configuration_directory: &Path) -> Result<SteeringPlan, SteeringFileError> {
     let path = configuration_directory.join("steering.toml");
-    let text = match fs::read_to_string(&path) {
+    let text = match read_text(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SteeringPlan::default()),
+        Err(TextFileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(SteeringPlan::default());
+        }
         Err(source) => return Err(SteeringFileError::Unreadable { path, source }),
     };
     toml::from_str(&text).map_err(|source| SteeringFileError::Malformed { path, source: Box::new(source) })
@@ -43,6 +46,8 @@ pub fn read_steering_plan(configuration_directory: &Path) -> Result<SteeringPlan
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<SteeringPlan, SteeringFileError> {

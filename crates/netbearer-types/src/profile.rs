@@ -133,6 +133,15 @@ impl NetworkAddress {
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix_length) == self.network()
     }
+
+    /// True if `address` is the network's own or its broadcast address, which no host has. Networks of two have neither
+    /// (RFC 3021), nor have those of IPv6.
+    #[must_use]
+    pub fn is_without_host(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(host) = address else { return false };
+        let hosts = u32::MAX.checked_shr(self.prefix_length.into()).unwrap_or(0);
+        hosts > 1 && self.contains(address) && [0, hosts].contains(&(host.to_bits() & hosts))
+    }
 }
 
 fn masked(address: IpAddr, prefix_length: u8) -> IpAddr {
@@ -160,20 +169,15 @@ impl FromStr for NetworkAddress {
         if !(1..=longest).contains(&prefix_length) {
             return Err(wrong("no prefix is that long"));
         }
-        if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+        let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if address.is_unspecified() || address.is_loopback() || address.is_multicast() || is_broadcast {
             return Err(wrong("no host may have it"));
         }
-        if let IpAddr::V4(host) = address {
-            if host == Ipv4Addr::BROADCAST {
-                return Err(wrong("no host may have it"));
-            }
-            let hosts = u32::MAX.checked_shr(prefix_length.into()).unwrap_or(0);
-            // Networks of two have neither (RFC 3021).
-            if hosts > 1 && [0, hosts].contains(&(host.to_bits() & hosts)) {
-                return Err(wrong("it is the network's own or its broadcast address"));
-            }
+        let parsed = Self { address, prefix_length };
+        if parsed.is_without_host(address) {
+            return Err(wrong("it is the network's own or its broadcast address"));
         }
-        Ok(Self { address, prefix_length })
+        Ok(parsed)
     }
 }
 

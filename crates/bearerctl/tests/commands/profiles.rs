@@ -133,6 +133,29 @@ fn a_profile_edited_with_mistakes_stays_as_it_was_and_nothing_written_is_lost() 
     assert_eq!(files.run(&["check"]).status.code(), Some(0));
 }
 
+/// It is told of the other file, which comes second by its name, and by which nobody would look for it.
+#[test]
+fn an_edit_that_breaks_another_file_is_refused() {
+    let files = Files::new(&[("profiles.d/ap0.toml", GOOD), ("profiles.d/ap1.toml", &GOOD.replace("ap0", "ap1"))]);
+    let output = files.run_with_editor("sed -i s/ap0/ap1/", &["edit", "ap0"]);
+    let said = files.said(&output);
+    assert!(said.contains("profiles.d/ap1.toml:2: ") && said.contains("1 new mistake(s)"), "{said}");
+    assert_eq!((output.status.code(), files.read("profiles.d/ap0.toml")), (Some(1), GOOD.to_owned()));
+    let output = files.run(&["check", &files.names("profiles.d")[0].replace(".ap0", "profiles.d/.ap0")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// A member that is not plugged in is one: its file could never be edited.
+#[test]
+fn an_edit_adds_no_mistake_by_leaving_one_there() {
+    let network = "[service_network]\nmembers = [\"usb7\"]\nsettle = \"2s\"\n";
+    let files = Files::new(&[("profiles.d/work.toml", network)]);
+    let output = files.run_with_editor("sed -i s/2s/3s/", &["edit", "work"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(files.said(&output).contains("the member \"usb7\" is no profile"), "{output:?}");
+    assert_eq!(files.read("profiles.d/work.toml"), network.replace("2s", "3s"));
+}
+
 #[test]
 fn an_editor_that_fails_or_changes_nothing_changes_nothing() {
     let files = Files::new(&[("profiles.d/ap0.toml", GOOD)]);
@@ -141,6 +164,17 @@ fn an_editor_that_fails_or_changes_nothing_changes_nothing() {
     assert_eq!(files.said(&output), "exit code 0\n---\nnothing was changed\n");
     insta::assert_snapshot!("profile_edit_unknown", files.said(&files.run_with_editor("true", &["edit", "ap1"])));
     assert_eq!(files.names("profiles.d"), ["ap0.toml"]);
+}
+
+#[test]
+fn a_profile_that_is_a_link_stays_one_and_what_it_leads_to_is_written() {
+    let files = Files::new(&[("elsewhere/office.toml", GOOD), ("profiles.d/other.toml", &GOOD.replace("ap0", "ap1"))]);
+    std::os::unix::fs::symlink("../elsewhere/office.toml", files.path("profiles.d/ap0.toml")).unwrap();
+    let output = files.run_with_editor("sed -i s/2s/3s/", &["edit", "ap0"]);
+    assert_eq!(files.said(&output), "exit code 0\nwrote profiles.d/ap0.toml\n---\n");
+    assert_eq!(files.read("elsewhere/office.toml"), GOOD.replace("2s", "3s"));
+    assert!(fs::symlink_metadata(files.path("profiles.d/ap0.toml")).unwrap().is_symlink());
+    assert_eq!(files.names("elsewhere"), ["office.toml"]);
 }
 
 /// The other's change is not lost, and neither is what was written.

@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use toml::Value;
 
-use crate::{import::key_file::Setting, words::Section};
+use crate::{
+    import::key_file::{Setting, Syntax},
+    text_file::{TextFileError, read_text},
+    words::Section,
+};
 
 mod key_file;
 mod network_manager;
@@ -31,12 +34,12 @@ pub struct Imported {
 #[non_exhaustive]
 pub enum ImportError {
     /// It cannot be read.
-    #[error("{} could not be read", file.display())]
+    #[error("{} could not be imported", file.display())]
     Unreadable {
         /// Which one.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        source: TextFileError,
     },
     /// Its name tells of no manager whose files are known.
     #[error(
@@ -63,31 +66,32 @@ pub enum ImportError {
 /// # Errors
 /// When it cannot be read, or is about something else than a wired or wireless link.
 pub fn import_file(file: &Path) -> Result<Imported, ImportError> {
-    let translation = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("nmconnection") => Translation { begin: network_manager::begin, carry_over: network_manager::carry_over },
-        Some("network") => Translation { begin: networkd::begin, carry_over: networkd::carry_over },
+    let (syntax, translate): (_, Translate) = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("nmconnection") => (Syntax::KeyFile, network_manager::translate),
+        Some("network") => (Syntax::Unit, networkd::translate),
         _ => return Err(ImportError::UnknownKind { file: file.to_owned() }),
     };
-    let text = fs::read_to_string(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
-    let settings = key_file::parse(&text);
+    let text = read_text(file).map_err(|source| ImportError::Unreadable { file: file.to_owned(), source })?;
     let mut draft = Draft::default();
-    (translation.begin)(&settings, &mut draft)
+    translate(&key_file::parse(&text, syntax), &mut draft)
         .map_err(|reason| ImportError::Unsuitable { file: file.to_owned(), reason })?;
-    settings.iter().for_each(|setting| (translation.carry_over)(setting, &mut draft));
     if draft.matching.is_empty() {
-        let reason =
-            "it names neither an interface nor a hardware address, so nothing tells which access point it is for";
-        return Err(ImportError::Unsuitable { file: file.to_owned(), reason: reason.to_owned() });
+        let reason = match draft.pattern {
+            Some(pattern) => format!(
+                "it is for whatever is called {pattern}, and patterns are not supported: a profile names one interface, hardware address, driver or path"
+            ),
+            None => {
+                "it names neither an interface nor a hardware address, so nothing tells which access point it is for"
+                    .to_owned()
+            }
+        };
+        return Err(ImportError::Unsuitable { file: file.to_owned(), reason });
     }
     Ok(draft.finish(file))
 }
 
-/// How the files of one manager are translated.
-struct Translation {
-    /// Why they are none of ours, if they are not; else what all settings together mean.
-    begin: fn(&[Setting<'_>], &mut Draft) -> Result<(), String>,
-    carry_over: fn(&Setting<'_>, &mut Draft),
-}
+/// Carries over what all settings of a file say; or tells why it is none of ours.
+type Translate = fn(&[Setting<'_>], &mut Draft) -> Result<(), String>;
 
 /// A profile that is being made.
 #[derive(Debug, Default)]
@@ -95,15 +99,56 @@ struct Draft {
     matching: BTreeMap<&'static str, Value>,
     profile: BTreeMap<&'static str, Value>,
     left_behind: Vec<String>,
+    /// What it is for instead of something with a name.
+    pattern: Option<String>,
 }
 
 impl Draft {
-    fn matches(&mut self, key: &'static str, value: &str) {
+    /// What it is for, unless that is several, or a pattern.
+    fn matches_one(&mut self, setting: &Setting<'_>, key: &'static str, value: &str) {
+        if value.contains(['*', '?', '[', '!', '|', '&', ';']) || value.split_whitespace().count() != 1 {
+            self.pattern.get_or_insert_with(|| value.to_owned());
+            return self.leave_behind(setting, "a profile names one of each, and patterns are not supported");
+        }
         self.matching.insert(key, value.into());
     }
 
     fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.profile.insert(key, value.into());
+    }
+
+    fn unset(&mut self, key: &'static str) {
+        self.profile.remove(key);
+    }
+
+    /// A name for people, on one line.
+    fn set_name(&mut self, name: &str) {
+        self.set("name", name.replace(char::is_control, " "));
+    }
+
+    fn set_boolean(&mut self, setting: &Setting<'_>, key: &'static str) {
+        match boolean(&setting.value) {
+            Some(value) => self.set(key, value),
+            None => self.leave_behind(setting, "this is neither yes nor no"),
+        }
+    }
+
+    /// One gateway of each family.
+    fn add_gateway(&mut self, setting: &Setting<'_>, gateway: &str) {
+        let Ok(address) = gateway.parse::<IpAddr>() else {
+            return self.leave_behind(setting, &format!("\"{gateway}\" is no address, and a gateway is one here"));
+        };
+        let known = self.profile.get("gateways").and_then(Value::as_array).into_iter().flatten();
+        let mut known = known.filter_map(|known| known.as_str()?.parse::<IpAddr>().ok());
+        match known.find(|known| known.is_ipv4() == address.is_ipv4()) {
+            Some(first) if first != address => {
+                self.leave_behind(
+                    setting,
+                    &format!("a profile has one gateway of each family, and {first} is before {gateway}"),
+                );
+            }
+            _ => self.add("gateways", gateway),
+        }
     }
 
     /// Adds to a list, once.
@@ -152,13 +197,16 @@ impl Draft {
                 }
             }
         } else if !lists_addresses {
-            self.profile.remove("addressing");
-            self.left_behind
-                .push("an interface without IPv4 addresses of its own: there is no such addressing".to_owned());
+            self.unset("addressing");
+            self.unset("gateways");
+            let reason =
+                "no addresses of its own and no DHCP: there is no such addressing, so an address is asked for by DHCP";
+            self.left_behind.push(reason.to_owned());
         }
         let matching = lines(Section::Match, &self.matching);
         let profile = lines(Section::AccessPoint, &self.profile);
-        let text = format!("# Made of {}\n[match]\n{matching}\n[access_point]\n{profile}", file.display());
+        let from = file.display().to_string().replace(char::is_control, "?");
+        let text = format!("# Made of {from}\n[match]\n{matching}\n[access_point]\n{profile}");
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         Imported { name: file_name(&name), text, left_behind: self.left_behind }
     }
@@ -167,6 +215,15 @@ impl Draft {
 fn lines(section: Section, values: &BTreeMap<&str, Value>) -> String {
     let words = section.words().iter().filter_map(|word| Some((word.key, values.get(word.key)?)));
     words.map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+/// As systemd and NetworkManager write it.
+fn boolean(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 /// A name that needs no quotes in a shell.

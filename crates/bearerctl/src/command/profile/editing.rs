@@ -28,11 +28,13 @@ pub(crate) async fn run(output: Output, store: &ProfileStore, name: &str) -> Res
         return Ok(ExitCode::OK);
     }
     let mistakes = candidate.mistakes();
-    if !mistakes.is_empty() {
-        for mistake in &mistakes {
-            output.hint(&line(mistake));
-        }
-        return Err(Error::EditedWithMistakes { count: mistakes.len(), file: candidate.keep() });
+    for mistake in &mistakes {
+        output.hint(&line(mistake));
+    }
+    // What was wrong before, here or elsewhere, is nothing to be kept from writing the rest by.
+    let added = candidate.added_mistakes().len();
+    if added > 0 {
+        return Err(Error::EditedWithMistakes { count: added, file: candidate.keep() });
     }
     if fs::read(&file).ok().is_none_or(|now| now != before) {
         return Err(Error::ChangedMeanwhile(candidate.keep()));
