@@ -22,7 +22,7 @@ Exit codes:
   1    failed for another reason than these
   2    the arguments are wrong
   3    no such configuration (or access point of a sandbox), several of that name, or no default one
-  4    not available now: unplugged, no carrier, or no member could be brought up; no sandbox
+  4    not available now: unplugged, no carrier, busy, or no member could be brought up; no sandbox
   5    not supported: a privilege is missing, the kernel cannot do it, another program manages the
        interface, or stop of a service network
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout

@@ -135,7 +135,7 @@ impl Error {
             | Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
                 ExitCode::NO_SUCH_CONFIGURATION
             }
-            Self::Call(CallError::NotSupported(failure))
+            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure))
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure) => ExitCode::of_failure(&failure.reason),
             Self::Ended(..) => ExitCode::SESSION_ENDED,
@@ -186,7 +186,7 @@ impl Error {
         let of_reason = |error, reason: FailureReason| (error, serde_json::to_value(reason).unwrap_or_default());
         let of_word = |error, word: &str| (error, word.into());
         match self {
-            Self::Call(CallError::NotSupported(failure))
+            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure))
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure)
             | Self::Ended(_, failure) => of_reason(failure.error, failure.reason.clone()),

@@ -32,9 +32,10 @@ impl ExitCode {
     pub(crate) const fn of_failure(reason: &FailureReason) -> Self {
         match reason {
             FailureReason::ConfigurationInvalid => Self::NO_SUCH_CONFIGURATION,
-            FailureReason::NotAvailable | FailureReason::NoCarrier | FailureReason::AllMembersFailed => {
-                Self::NOT_AVAILABLE
-            }
+            FailureReason::NotAvailable
+            | FailureReason::NoCarrier
+            | FailureReason::AllMembersFailed
+            | FailureReason::Busy(_) => Self::NOT_AVAILABLE,
             FailureReason::MissingPrivilege(_)
             | FailureReason::ManagedElsewhere(_)
             | FailureReason::StrictReversePathFilter => Self::NOT_SUPPORTED,

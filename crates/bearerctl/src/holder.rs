@@ -77,7 +77,7 @@ impl<'a> Holder<'a> {
         if let Err(error) = accepted {
             self.tell_what_came().await?;
             return Err(match error {
-                CallError::NotSupported(failure) => Error::NotOpened(name, failure),
+                CallError::NotSupported(failure) | CallError::Busy(failure) => Error::NotOpened(name, failure),
                 other => other.into(),
             });
         }

@@ -18,6 +18,9 @@ pub(crate) struct Listing {
     pub(crate) interface: Option<Interface>,
     /// Whose packets go where, as far as it is not as usual.
     pub(crate) steering: Option<Steering>,
+    /// The other access points of its device, one of which is up at a time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exclusive_with: Vec<Identifier>,
     /// Of a service network, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) members: Vec<Listing>,
@@ -39,6 +42,7 @@ impl Listing {
         }
         let up = members.iter().find(|member| member.state == SessionState::Connected);
         let in_use = up.map(|member| member.configuration.identifier.clone());
+        let exclusive_with = manager.exclusive_with(&configuration.identifier).await?;
         let steering = manager.steering(&configuration.identifier).await?;
         Ok(Self {
             state: session.state(),
@@ -47,6 +51,7 @@ impl Listing {
             adopted: configuration.state_flags == StateFlags::Active,
             interface,
             steering,
+            exclusive_with,
             members,
             in_use,
             configuration,

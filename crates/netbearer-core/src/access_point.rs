@@ -14,7 +14,12 @@ use crate::{
 /// One access point: what its engine says of it, and what we do with it.
 #[derive(Debug)]
 pub(crate) struct AccessPoint {
+    /// What its engine says of its device, as far as that is this access point's ([`crate::exclusive`]).
     pub(crate) report: AccessPointReport,
+    /// What its engine calls it: the same, unless it is exclusive.
+    pub(crate) device: Identifier,
+    /// The exclusive file that it is from.
+    pub(crate) file: Option<String>,
     pub(crate) profile: Profile,
     pub(crate) phase: Phase,
     pub(crate) command: CommandNumber,
@@ -44,6 +49,8 @@ pub(crate) struct AccessPoint {
 impl AccessPoint {
     pub(crate) fn new(report: AccessPointReport, profile: Profile) -> Self {
         Self {
+            device: report.identifier.clone(),
+            file: None,
             report,
             profile,
             phase: Phase::Observed,
@@ -59,6 +66,22 @@ impl AccessPoint {
             stopper: None,
             is_counted: false,
             published: None,
+        }
+    }
+
+    /// One of several of a device, by the name of the file that it is from.
+    pub(crate) fn exclusive(report: AccessPointReport, file: &str, profile: Profile) -> Self {
+        let identifier = Identifier::new(format!("{}/{file}", report.identifier));
+        let access_point = Self::new(report, profile);
+        let report = AccessPointReport { identifier, ..access_point.report };
+        Self { report, file: Some(file.to_owned()), ..access_point }
+    }
+
+    /// What people call it: its interface, unless that has several access points.
+    pub(crate) fn name(&self) -> &str {
+        match &self.file {
+            Some(file) => self.profile.name.as_ref().unwrap_or(file),
+            None => &self.report.name,
         }
     }
 
@@ -125,7 +148,7 @@ impl AccessPoint {
         match self.phase {
             Phase::Observed | Phase::Enumerating => self.observed_flags(),
             Phase::Waiting | Phase::Sensing => self.observed_flags().min(StateFlags::Discovered),
-            Phase::Starting | Phase::Closing(Teardown::Attempt) => StateFlags::Discovered,
+            Phase::AwaitingDevice | Phase::Starting | Phase::Closing(Teardown::Attempt) => StateFlags::Discovered,
             Phase::Up | Phase::Regaining | Phase::Lingering | Phase::Closing(Teardown::Link | Teardown::Adopted) => {
                 StateFlags::Active
             }
@@ -165,7 +188,7 @@ impl AccessPoint {
         capabilities.set(Capabilities::DataStatistics, self.report.counts_traffic);
         Configuration {
             identifier: self.identifier().clone(),
-            name: self.profile.name.clone().unwrap_or_else(|| self.report.name.clone()),
+            name: self.profile.name.clone().unwrap_or_else(|| self.name().to_owned()),
             kind: Kind::InternetAccessPoint,
             purpose: self.profile.purpose,
             bearer_type: self.report.bearer_type,

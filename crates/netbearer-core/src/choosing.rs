@@ -65,7 +65,7 @@ impl Core {
     /// What a user choice could come to now, the most preferred first.
     pub(crate) fn usable_choices(&self, id: SessionId) -> Vec<Identifier> {
         let Some(composite) = self.composite_of(id) else { return Vec::new() };
-        let is_usable = |access_point: &&AccessPoint| self.is_at_hand(access_point) || is_startable(access_point);
+        let is_usable = |access_point: &&AccessPoint| self.is_at_hand(access_point) || self.is_free(access_point);
         if composite.references.is_empty() {
             let mut usable: Vec<&AccessPoint> = self.access_points.values().filter(is_usable).collect();
             usable.sort_by_key(|access_point| ranking::order(access_point));
@@ -106,6 +106,12 @@ impl Core {
         let startable = candidates.iter().find(|candidate| is_startable(candidate));
         let Some(chosen) = at_hand.or(startable) else { return self.go_without_member(id, now) };
         let member = chosen.identifier().clone();
+        if let Some(failure) = self.busy(&member) {
+            if let Some(way) = self.way_mut(id) {
+                way.failed.push((member, failure));
+            }
+            return self.take_member(id, now);
+        }
         let inputs = vec![
             Input::new("member", &member),
             Input::new("state", chosen.flags()),
@@ -159,6 +165,11 @@ impl Core {
         access_point.flags() == StateFlags::Active
             && !matches!(access_point.phase, Phase::Closing(_))
             && self.deafness(access_point.identifier()).is_none()
+    }
+
+    /// It can be brought up, now or soon, and its device is nobody else's.
+    fn is_free(&self, access_point: &AccessPoint) -> bool {
+        is_startable(access_point) && self.busy(access_point.identifier()).is_none()
     }
 
     /// No member can be tried, or none is left.
@@ -397,7 +408,7 @@ impl Core {
                 let is_at_hand = candidates.iter().any(|candidate| self.is_at_hand(candidate));
                 let may_try = is_at_hand || !self.deadlines.contains_key(&id);
                 let is_possible =
-                    candidates.iter().any(|candidate| self.is_at_hand(candidate) || is_startable(candidate));
+                    candidates.iter().any(|candidate| self.is_at_hand(candidate) || self.is_free(candidate));
                 if has_lost_one {
                     self.become_opening(id);
                     let _ = self.take_member(id, now);
@@ -486,6 +497,10 @@ impl Core {
         for identifier in self
             .access_points_where(|access_point| wanted.contains(access_point.identifier()) && is_sensed(access_point))
         {
+            if !self.may_be_sensed(&identifier) {
+                continue;
+            }
+            self.occupy(&identifier);
             self.enter_phase(&identifier, Phase::Sensing, Verdict::Sense, now, Vec::new());
         }
         let unwanted = |access_point: &AccessPoint| {

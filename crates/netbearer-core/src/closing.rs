@@ -51,7 +51,7 @@ impl Core {
             self.tell_failure(id, failure.clone(), now);
             return Err(Refusal::NotSupported(failure));
         }
-        let name = access_point.report.name.clone();
+        let name = access_point.name().to_owned();
         self.close_own(id, &identifier, now);
         let others = self.ledger.holders(&identifier);
         for other in &others {
@@ -60,7 +60,7 @@ impl Core {
         let inputs = vec![Input::new("cause", "stop"), Input::new("sessions aborted", others.len())];
         match phase {
             Phase::Closing(_) | Phase::Sensing => {}
-            Phase::Enumerating => self.observe(&identifier, now),
+            Phase::Enumerating | Phase::AwaitingDevice => self.observe(&identifier, now),
             Phase::Waiting => self.retreat(&identifier, now, inputs),
             Phase::Retreating => self.tell_states(&identifier),
             Phase::Starting => {
@@ -85,7 +85,7 @@ impl Core {
     /// The link is gone under those who use it.
     pub(crate) fn lose_link(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
         let Some(access_point) = self.access_points.get(identifier) else { return };
-        let failure = link_lost(&access_point.report.name, cause);
+        let failure = link_lost(access_point.name(), cause);
         self.drift(identifier, &failure);
         let (stay, lost): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -120,12 +120,12 @@ impl Core {
         let Some(access_point) = self.access_points.remove(identifier) else { return };
         self.announce_removal(&access_point, reason, now);
         self.unsettled.extend(self.composites.keys().cloned());
-        for id in access_point.sessions {
+        for id in access_point.sessions.iter().copied() {
             if let Some(way) = self.way_mut(id) {
                 way.member = None;
                 self.tell_state(id, SessionState::NotAvailable);
                 if holders.contains(&id) {
-                    self.abort(id, link_lost(&access_point.report.name, reason), now);
+                    self.abort(id, link_lost(access_point.name(), reason), now);
                 }
                 continue;
             }
@@ -208,7 +208,7 @@ impl Core {
         };
         let stopper = access_point.stopper.take();
         self.nothing_of_ours(identifier);
-        self.serve_holders(identifier, now);
+        self.pass_device_on(identifier, now);
         if let (Some(stopper), Some(failure)) = (stopper, refused) {
             self.tell_stopper(stopper, failure, now);
         }
@@ -218,7 +218,10 @@ impl Core {
     /// gone, but nobody is kept waiting for it.
     pub(crate) fn removal_timed_out(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get(identifier) else { return };
-        let failure = removal_timeout(&access_point.report.name);
+        let failure = removal_timeout(access_point.name());
+        if access_point.phase == Phase::AwaitingDevice {
+            return self.deny(identifier, &failure, now);
+        }
         let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -265,13 +268,14 @@ impl Core {
                 self.enter_phase(identifier, Phase::Observed, Verdict::Linger, now, inputs);
                 self.arm(identifier, Timer::Linger, now + linger);
             }
-            Phase::Enumerating => self.observe(identifier, now),
+            Phase::Enumerating | Phase::AwaitingDevice => self.observe(identifier, now),
             Phase::Starting => {
                 self.enter_phase(identifier, Phase::Closing(Teardown::Attempt), Verdict::Close, now, inputs);
             }
             Phase::Up if !linger.is_zero() => {
                 self.enter_phase(identifier, Phase::Lingering, Verdict::Linger, now, inputs);
                 self.arm(identifier, Timer::Linger, now + linger);
+                self.tell_composites_of_others(identifier);
             }
             // Without its lease a link is not worth keeping for the next who comes.
             Phase::Up | Phase::Regaining => {

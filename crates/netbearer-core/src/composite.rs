@@ -51,9 +51,9 @@ impl Core {
         members
     }
 
-    /// The access points that an administrator means by this name ([`crate::Profiles::means`]).
+    /// The access points that an administrator means by this name.
     pub(crate) fn referred_access_points<'a>(&'a self, reference: &'a str) -> impl Iterator<Item = &'a Identifier> {
-        let is_meant = move |access_point: &&AccessPoint| self.settings.profiles.means(reference, &access_point.report);
+        let is_meant = move |access_point: &&AccessPoint| self.settings.profiles.means(reference, access_point);
         self.access_points.values().filter(is_meant).map(AccessPoint::identifier)
     }
 
@@ -258,6 +258,7 @@ impl Core {
                 }
             }
         }
+        self.arrange_devices(now);
         self.drop_former_members(now);
         if before != self.settings.profiles {
             self.publish(now);
@@ -267,10 +268,8 @@ impl Core {
     /// Gives an access point the profile that covers it now. What is up keeps its addresses as they are.
     pub(crate) fn match_profile(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
-        let profile = self.settings.profiles.profile(&access_point.report).clone();
-        if access_point.profile == profile {
-            return;
-        }
+        let profile = self.settings.profiles.profile_for(access_point);
+        let Some(profile) = profile.filter(|profile| **profile != access_point.profile).cloned() else { return };
         let former_linger = std::mem::replace(&mut access_point.profile, profile).linger;
         access_point.timers.shift(Timer::Linger, former_linger, access_point.profile.linger);
         let is_up = access_point.commanded.is_some();

@@ -13,6 +13,7 @@ use crate::{
     Action, Decision, Input, Limits, Profiles, Refusal, Subject, Verdict,
     access_point::AccessPoint,
     composite::{Composite, composites_of},
+    exclusive::Device,
     journal::Journal,
     ledger::Ledger,
     limits::Usage,
@@ -63,6 +64,8 @@ pub struct Core {
     pub(crate) clients: BTreeMap<ClientId, UserId>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) access_points: BTreeMap<Identifier, AccessPoint>,
+    /// Those that several access points share, by what their engine calls them.
+    pub(crate) devices: BTreeMap<Identifier, Device>,
     /// Service networks and user choices.
     pub(crate) composites: BTreeMap<Identifier, Composite>,
     /// Those of them that may be something else now, so that all their sessions have to be looked after.
@@ -123,6 +126,7 @@ impl Core {
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
             access_points: BTreeMap::new(),
+            devices: BTreeMap::new(),
             ledger: Ledger::default(),
             usage,
             journal: Journal::default(),
@@ -334,9 +338,9 @@ impl Core {
     /// True if nothing of ours is up or being taken down, so that the service may end.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        self.access_points
-            .values()
-            .all(|access_point| matches!(access_point.phase, Phase::Observed | Phase::Enumerating))
+        let is_at_rest =
+            |access_point: &AccessPoint| matches!(access_point.phase, Phase::Observed | Phase::Enumerating);
+        self.access_points.values().all(is_at_rest) && self.are_devices_vacated()
     }
 
     // What comes out.
@@ -485,6 +489,12 @@ impl Core {
     #[must_use]
     pub fn holds(&self, identifier: &Identifier) -> usize {
         self.ledger.count(identifier)
+    }
+
+    /// True if there is such an access point.
+    #[must_use]
+    pub fn is_access_point(&self, identifier: &Identifier) -> bool {
+        self.access_points.contains_key(identifier)
     }
 
     /// True if an access point is up without us.

@@ -4,7 +4,7 @@ use crate::{Action, Core, SessionId};
 
 /// Whose traffic counts for whom (§7). What was carried is the engines' to tell.
 impl Core {
-    /// The access points whose counters are a session's: those that it is about and that are Active now, whoever uses them.
+    /// What engines call the access points whose counters are a session's: those that it is about and that are Active now, whoever uses them.
     /// Of a service network these are all its members, of a user choice all it could come to, or those of what it has come to.
     #[must_use]
     pub fn counted(&self, session: SessionId) -> Vec<Identifier> {
@@ -13,7 +13,10 @@ impl Core {
             Some(found) => found.access_point().cloned().into_iter().collect(),
             None => Vec::new(),
         };
-        about.retain(|identifier| self.access_points.get(identifier).is_some_and(|found| found.is_counted));
+        about.retain_mut(|identifier| {
+            let counted = self.access_points.get(identifier).filter(|found| found.is_counted);
+            counted.inspect(|found| identifier.clone_from(&found.device)).is_some()
+        });
         about
     }
 
@@ -24,7 +27,7 @@ impl Core {
         let counting = access_point.flags() == StateFlags::Active;
         if access_point.is_counted != counting {
             access_point.is_counted = counting;
-            self.actions.push_back(Action::Count { identifier: identifier.clone(), counting });
+            self.actions.push_back(Action::Count { identifier: access_point.device.clone(), counting });
         }
     }
 }

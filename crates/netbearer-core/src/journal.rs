@@ -29,6 +29,8 @@ pub enum Verdict {
     Observe,
     /// An open waits for the end of the first enumeration.
     AwaitEnumeration,
+    /// An open waits until another access point of the same device is down.
+    AwaitDevice,
     /// The access point is brought up.
     Start,
     /// The access point is up and ours.
@@ -145,6 +147,7 @@ impl fmt::Display for Verdict {
         formatter.write_str(match self {
             Self::Observe => "only observed",
             Self::AwaitEnumeration => "waits for the first enumeration",
+            Self::AwaitDevice => "waits until another access point of its device is down",
             Self::Start => "is brought up",
             Self::Up => "is up, and ours to take down",
             Self::Regain => "lost its lease, asks for another",

@@ -14,6 +14,7 @@ mod closing;
 mod composite;
 mod core;
 mod counters;
+mod exclusive;
 mod journal;
 mod ledger;
 mod limits;

@@ -30,6 +30,7 @@ impl Core {
         let is_meant = |access_point: &AccessPoint| {
             let name = access_point.interface().map(|interface| &interface.name);
             name.is_some_and(|name| report.interface_names.contains(name))
+                && self.has_its_device(access_point.identifier())
         };
         for identifier in self.access_points_where(is_meant) {
             let subject = || Subject::AccessPoint(identifier.clone());

@@ -43,6 +43,9 @@ impl Core {
 
     /// Opens a session on an access point: its own, or the one it has come to.
     pub(crate) fn open_on(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Result<(), Refusal> {
+        if let Some(outcome) = self.open_beside_others(id, identifier, now) {
+            return outcome;
+        }
         let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
         let Some(access_point) = self.access_points.get(identifier) else { return Err(Refusal::UnknownSession) };
         let (phase, flags) = (access_point.phase, access_point.flags());
@@ -70,7 +73,7 @@ impl Core {
                 // Those who closed it, and still saw it, watch their service networks from now on.
                 self.tell_composites(identifier);
             }
-            Phase::Enumerating | Phase::Starting | Phase::Closing(_) => {
+            Phase::Enumerating | Phase::AwaitingDevice | Phase::Starting | Phase::Closing(_) => {
                 self.hold(id, identifier, Interest::Opening, now);
             }
             Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating
@@ -100,7 +103,7 @@ impl Core {
                 self.arm(identifier, Timer::Enumeration, now + ENUMERATION_TIMEOUT);
             }
             Phase::Observed | Phase::Waiting | Phase::Sensing | Phase::Retreating => {
-                let failure = not_available(&access_point.report.name);
+                let failure = not_available(access_point.name());
                 self.tell_failure(id, failure, now);
             }
         }
@@ -158,12 +161,13 @@ impl Core {
 
     pub(crate) fn fire(&mut self, identifier: &Identifier, timer: Timer, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
-        let name = access_point.report.name.clone();
+        let name = access_point.name().to_owned();
         match timer {
             Timer::Enumeration => self.enumeration_ended(identifier, now),
             Timer::Carrier => {
                 access_point.carrier_refuted = true;
                 let timeout = access_point.profile.carrier_timeout;
+                self.refute_carrier(identifier);
                 self.fail_start(identifier, no_carrier(&name, timeout), now);
             }
             Timer::Connect => {
@@ -191,7 +195,7 @@ impl Core {
         match access_point.flags() {
             StateFlags::Active | StateFlags::Discovered => self.serve_holders(identifier, now),
             StateFlags::Defined | StateFlags::Undefined => {
-                let failure = not_available(&access_point.report.name);
+                let failure = not_available(access_point.name());
                 self.fail_holders(identifier, failure, now);
             }
         }
@@ -213,7 +217,7 @@ impl Core {
                 Some(failure) => self.fail_holders(identifier, failure, now),
             },
             StateFlags::Defined | StateFlags::Undefined => {
-                let failure = not_available(&access_point.report.name);
+                let failure = not_available(access_point.name());
                 self.fail_holders(identifier, failure, now);
             }
         }
@@ -283,7 +287,7 @@ impl Core {
         access_point.command = number;
         access_point.commanded = Some(target);
         let command = AccessPointCommand {
-            identifier: identifier.clone(),
+            identifier: access_point.device.clone(),
             number,
             target,
             profile: access_point.profile.clone(),
@@ -333,7 +337,7 @@ impl Core {
         self.touch(id);
     }
 
-    fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {
+    pub(crate) fn hold(&mut self, id: SessionId, identifier: &Identifier, interest: Interest, now: Moment) {
         self.take_up(id, interest);
         self.ledger.take(identifier, id);
         let holds = Input::new("holds", self.ledger.count(identifier));

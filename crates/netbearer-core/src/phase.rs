@@ -8,13 +8,17 @@ pub(crate) enum Phase {
     /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not; one that goes down
     /// on demand lingers here, too.
     ///
-    /// → `Enumerating`, `Starting`, `Waiting` (open); `Sensing` (its service network opened on another member); `Waiting` (adopted link lost); `Closing` (stop; last close or
+    /// → `Enumerating`, `AwaitingDevice`, `Starting`, `Waiting` (open); `Sensing` (its service network opened on another member); `Waiting` (adopted link lost); `Closing` (stop; last close or
     /// timer, if the profile says "on-demand").
     Observed,
     /// An open came before the first enumeration ended, when the access point could not be opened yet.
     ///
     /// → `Starting`, `Observed`, `Waiting` (enumerated, discovered, timer); `Observed` (nobody wants it any more).
     Enumerating,
+    /// Held; another access point of the same device has to be down first.
+    ///
+    /// → `Starting`, `Waiting` (it is); `Observed` (last close, stop, failed, still not down in time).
+    AwaitingDevice,
     /// Being brought up for those who hold.
     ///
     /// → `Up` (reached); `Closing` (last close, stop); `Retreating`, `Waiting` (failed).
@@ -68,7 +72,7 @@ impl Phase {
     /// Where the engine shall take the access point; none: it is left alone.
     pub(crate) const fn target(self) -> Option<Target> {
         match self {
-            Self::Observed | Self::Enumerating => None,
+            Self::Observed | Self::Enumerating | Self::AwaitingDevice => None,
             Self::Starting | Self::Up | Self::Regaining | Self::Lingering => Some(Target::Configured),
             Self::Waiting | Self::Sensing => Some(Target::Sensed),
             Self::Closing(Teardown::Adopted) => Some(Target::Stopped),

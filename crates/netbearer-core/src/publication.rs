@@ -30,7 +30,7 @@ impl Core {
         }
         access_point.phase = phase;
         access_point.timers.disarm_all();
-        if matches!(phase, Phase::Closing(_) | Phase::Retreating) {
+        if matches!(phase, Phase::AwaitingDevice | Phase::Closing(_) | Phase::Retreating) {
             access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
         }
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
@@ -40,6 +40,7 @@ impl Core {
         if phase == Phase::Observed {
             // It may be of use to a service network now, though it looks as before.
             self.tell_composites(identifier);
+            self.tell_composites_of_others(identifier);
         }
     }
 
@@ -145,7 +146,7 @@ impl Core {
     /// The state of sessions on an access point (§2).
     pub(crate) fn access_point_state(&self, access_point: &AccessPoint) -> SessionState {
         match access_point.phase {
-            Phase::Enumerating | Phase::Starting => SessionState::Connecting,
+            Phase::Enumerating | Phase::AwaitingDevice | Phase::Starting => SessionState::Connecting,
             Phase::Up | Phase::Regaining | Phase::Lingering => SessionState::Connected,
             Phase::Closing(_) => SessionState::Closing,
             // Somebody opened again: the next start follows at once, and this is its first part.

@@ -17,6 +17,6 @@ pub(crate) fn order(access_point: &AccessPoint) -> impl Ord + use<> {
         Reverse(access_point.profile.preference),
         access_point.report.bearer_type.family(),
         !access_point.has_default_route(),
-        access_point.report.name.clone(),
+        access_point.name().to_owned(),
     )
 }

@@ -18,6 +18,9 @@ pub enum Refusal {
     /// The configuration does not support the operation. The session's event stream has the same failure.
     #[error("{0}")]
     NotSupported(Failure),
+    /// Another access point of the same device is in use. The session's event stream has the same failure.
+    #[error("{0}")]
+    Busy(Failure),
     /// A service network or user choice can only be stopped by a session that is open on it.
     #[error("{0} is not open in this session, so there is nothing to stop; open it, or stop one of its access points")]
     NotOpen(Identifier),

@@ -20,16 +20,31 @@ const REGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 impl Core {
     /// An engine tells its newest truth about an access point.
     pub fn handle_report(&mut self, report: AccessPointReport, now: Moment) {
+        if self.devices.contains_key(&report.identifier) {
+            self.share(report, now);
+        } else {
+            self.take_in(report, now);
+        }
+        self.publish(now);
+    }
+
+    /// An access point has another truth, as far as its device is its own.
+    pub(crate) fn take_in(&mut self, report: AccessPointReport, now: Moment) {
         if let Some(between) = self.flap_between(&report) {
             self.apply(between, now);
         }
         self.apply(report, now);
-        self.publish(now);
     }
 
     /// An access point is none any more. Its engine has removed from it what was ours.
     pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
-        self.remove_access_point(identifier, reason, &invalid_configuration(identifier), now);
+        self.close_device(identifier);
+        for access_point in self.access_points_of(identifier).0 {
+            self.remove_access_point(&access_point, reason, &invalid_configuration(&access_point), now);
+        }
+        if self.devices.remove(identifier).is_some() {
+            self.actions.push_back(Action::Forget(identifier.clone()));
+        }
         self.publish(now);
     }
 
@@ -52,9 +67,13 @@ impl Core {
     /// The engine can do nothing more: its access points are lost, and no look at them will end any more.
     pub fn handle_engine_failed(&mut self, message: &str, now: Moment) {
         self.engine_failed = true;
+        for device in self.devices.keys().cloned().collect::<Vec<_>>() {
+            self.close_device(&device);
+        }
         for identifier in self.access_points_where(|_| true) {
             self.remove_access_point(&identifier, message, &engine_failed(&identifier, message), now);
         }
+        self.devices.clear();
         self.publish(now);
         while !self.updates.is_empty() {
             self.complete_update();
@@ -108,6 +127,9 @@ impl Core {
             }
             None if report.level == Level::Absent => return,
             None => {
+                if self.takes_several(&report) {
+                    return self.share(report, now);
+                }
                 let profile = self.settings.profiles.profile(&report).clone();
                 self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
                 self.unsettled.extend(self.composites.keys().cloned());
@@ -143,6 +165,7 @@ impl Core {
                     self.serve_holders(identifier, now);
                 }
             }
+            Phase::AwaitingDevice => {}
             Phase::Starting => self.start_progressed(identifier, now),
             Phase::Up | Phase::Lingering | Phase::Regaining => self.check_link(identifier, now),
             Phase::Waiting => {
@@ -236,7 +259,7 @@ impl Core {
         let subject = Subject::AccessPoint(identifier.clone());
         self.journal.record(now, subject, Verdict::Remove, vec![Input::new("reason", reason)]);
         self.unpublished.remove(&identifier);
-        self.actions.push_back(Action::Forget(identifier.clone()));
+        self.forget_device_of(access_point);
         if access_point.published.is_some() {
             self.actions.push_back(Action::Announce(ManagerEvent::ConfigurationRemoved { identifier }));
         }

@@ -53,6 +53,11 @@ impl Core {
             }
         }
         self.steered.clone_from(&steered);
+        let device = |identifier: Identifier| match self.access_points.get(&identifier) {
+            Some(access_point) => access_point.device.clone(),
+            None => identifier,
+        };
+        let steered = steered.into_iter().map(|(identifier, bypass)| (device(identifier), bypass)).collect();
         self.actions.push_back(Action::Steer(steered));
     }
 

@@ -20,6 +20,6 @@ mod words;
 
 pub use import::{ImportError, Imported, import_file};
 pub use mistake::{MistakeKind, ProfileMistake};
-pub use store::{ProfileStore, Reading};
+pub use store::{ProfileStore, Reading, Shared};
 pub use text_file::{TextFileError, read_text};
 pub use watch::ProfileWatch;

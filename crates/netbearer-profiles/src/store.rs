@@ -3,8 +3,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netbearer_core::Profiles;
-use netbearer_types::Identifier;
+use netbearer_core::{MatchedProfile, Profiles};
+use netbearer_types::{Identifier, Matching};
 use rustix::net::{AddressFamily, SocketType, netdevice};
 
 use crate::{
@@ -75,6 +75,32 @@ impl Proposal {
             (&before.file, before.kind, &before.problem) == (&known.file, known.kind, &known.problem)
         };
         !self.before.iter().any(is_same)
+    }
+}
+
+/// A device that has several access points, one of which is up at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// What files know it by, as in `interface ap0`.
+    pub known_by: String,
+    /// The files that make its access points.
+    pub files: Vec<String>,
+}
+
+impl Reading {
+    /// The devices that have several access points, as far as files tell.
+    #[must_use]
+    pub fn shared(&self) -> Vec<Shared> {
+        let exclusive = self.profiles.by_file.values().filter(|file| file.profile.exclusive);
+        let devices: BTreeSet<&Matching> = exclusive.map(|file| &file.matching).collect();
+        let shared = devices.into_iter().map(|device| {
+            let Matching { interface, mac, driver, path } = device;
+            let known_by = [("interface", interface), ("mac", mac), ("driver", driver), ("path", path)];
+            let known_by = known_by.into_iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
+            let files = self.profiles.files_for(device).into_iter().map(str::to_owned);
+            Shared { known_by: known_by.collect::<Vec<_>>().join(", "), files: files.collect() }
+        });
+        shared.filter(|shared| shared.files.len() > 1).collect()
     }
 }
 
@@ -322,14 +348,18 @@ fn read_source(source: &Source, mistakes: &mut Vec<ProfileMistake>) -> Option<Ch
     check::understand(&whole?, mistakes)
 }
 
-/// Two files that say the same of whom they are for.
+/// Two files that say the same of whom they are for, and are not for one at a time.
 fn duplicate(checked: &Checked, chosen: &BTreeMap<String, Checked>) -> Option<ProfileMistake> {
-    let Contents::AccessPoint(profile) = &checked.contents else { return None };
-    let first = chosen
-        .values()
-        .find(|other| matches!(&other.contents, Contents::AccessPoint(other) if other.matching == profile.matching))?;
+    fn plain(checked: &Checked) -> Option<&MatchedProfile> {
+        match &checked.contents {
+            Contents::AccessPoint(file) if !file.profile.exclusive => Some(file),
+            _ => None,
+        }
+    }
+    let file = plain(checked)?;
+    let first = chosen.values().find(|other| plain(other).is_some_and(|other| other.matching == file.matching))?;
     let problem = format!("{} is for the same access point", first.subject.file.display());
-    let suggestion = "remove one of both, or make this one a drop-in of the other";
+    let suggestion = "remove one of both, make this one a drop-in of the other, or write `exclusive = true` in both for one at a time";
     Some(checked.subject.mistake(MistakeKind::Duplicate, problem, suggestion))
 }
 

@@ -83,6 +83,7 @@ const ACCESS_POINT: &[Word] = &[
     word("connect_timeout", "\"20s\"", "How long bringing it up may take."),
     word("carrier_timeout", "\"5s\"", "How long it may be without carrier meanwhile."),
     word("preference", "10", "Higher is preferred; with equal ones wired is, then wireless, then mobile."),
+    word("exclusive", "true", "One of several for the same device, of which one is up at a time."),
     word("dhcp_release", "true", "Give the lease back at the end, instead of remembering it."),
     word("default_route", "false", "Whether programs that know nothing of sessions may use it."),
     one_of(

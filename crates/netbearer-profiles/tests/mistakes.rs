@@ -12,7 +12,7 @@ use std::{
 };
 
 use netbearer_profiles::{MistakeKind, ProfileMistake, ProfileStore, Reading};
-use netbearer_types::{Hardware, Proxy};
+use netbearer_types::{Hardware, Matching, Proxy};
 use rustix::fs::{FileType, Mode};
 
 /// A configuration directory.
@@ -208,10 +208,27 @@ fn a_file_must_be_about_one_thing() {
 fn two_files_about_one_access_point_are_named_both_and_the_first_stays() {
     let text = |preference| format!("[match]\ninterface = \"ap0\"\n[access_point]\npreference = {preference}\n");
     let mut scene = Scene::new(&[("profiles.d/a.toml", &text(1)), ("profiles.d/b.toml", &text(2))]);
-    insta::assert_snapshot!(scene.told(), @"Duplicate profiles.d/b.toml:2: profiles.d/a.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
+    insta::assert_snapshot!(scene.told(), @"Duplicate profiles.d/b.toml:2: profiles.d/a.toml is for the same access point; remove one of both, make this one a drop-in of the other, or write `exclusive = true` in both for one at a time");
     let reading = scene.read();
     assert_eq!(reading.left_out, [scene.path("profiles.d/b.toml")]);
     assert_eq!(reading.profiles.profile_of("ap0", &Hardware::default()).preference, 1);
+}
+
+#[test]
+fn exclusive_files_may_be_for_the_same_access_point() {
+    let text = |exclusive| format!("[match]\ninterface = \"ap0\"\n[access_point]\nexclusive = {exclusive}\n");
+    let mut scene = Scene::new(&[
+        ("profiles.d/card.toml", "[match]\ninterface = \"ap0\"\n"),
+        ("profiles.d/home.toml", &text("true")),
+        ("profiles.d/office.toml", &text("true")),
+        ("profiles.d/work.toml", "[service_network]\nmembers = [\"office\", \"home\"]\n"),
+    ]);
+    assert_eq!(scene.told(), "");
+    let matching = Matching { interface: Some("ap0".to_owned()), ..Matching::default() };
+    assert_eq!(scene.read().profiles.files_for(&matching), ["card", "home", "office"]);
+    scene.write("profiles.d/office.toml", &text("false"));
+    insta::assert_snapshot!(scene.told(), @"Duplicate profiles.d/office.toml:2: profiles.d/card.toml is for the same access point; remove one of both, make this one a drop-in of the other, or write `exclusive = true` in both for one at a time");
+    insta::assert_snapshot!(told_of("exclusive = \"yes\""), @r#"WrongType profiles.d/ap0.toml:4: `exclusive` has the wrong type: string "yes", expected a boolean; write it as in `exclusive = true`"#);
 }
 
 #[test]
@@ -409,7 +426,7 @@ fn files_can_be_checked_before_they_are_in_their_place() {
         said(scene.directory.path(), &mistakes)
     };
     insta::assert_snapshot!(check("new/ap0.toml", None), @"UnknownKey new/ap0.toml:4: there is no key `longer` in [access_point]; did you mean `linger`?");
-    insta::assert_snapshot!(check("new/ap1.toml", None), @"Duplicate new/ap1.toml:2: profiles.d/ap0.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
+    insta::assert_snapshot!(check("new/ap1.toml", None), @"Duplicate new/ap1.toml:2: profiles.d/ap0.toml is for the same access point; remove one of both, make this one a drop-in of the other, or write `exclusive = true` in both for one at a time");
     insta::assert_snapshot!(check("new/ap1.toml", Some("ap0")), @"");
 }
 
@@ -426,7 +443,7 @@ fn what_a_file_breaks_in_another_is_told_of_it() {
     ]);
     let said = |mistakes: &[ProfileMistake]| said(scene.directory.path(), mistakes);
     let check = |name: &str| said(&scene.store.check(&[(scene.path(name), None)]));
-    insta::assert_snapshot!(check("new/a.toml"), @"Duplicate profiles.d/b.toml:2: new/a.toml is for the same access point; remove one of both, or make this one a drop-in of the other");
+    insta::assert_snapshot!(check("new/a.toml"), @"Duplicate profiles.d/b.toml:2: new/a.toml is for the same access point; remove one of both, make this one a drop-in of the other, or write `exclusive = true` in both for one at a time");
     insta::assert_snapshot!(check("new/office.toml"), @r#"Cycle profiles.d/work.toml:2: "office" is a service network, and only access points can be members of one; name its members instead"#);
     assert_eq!(check("profiles.d/office.toml"), "");
     assert_eq!(said(&scene.store.check_text("a", "[match]\ninterface = \"ap1\"\n")).lines().count(), 1);

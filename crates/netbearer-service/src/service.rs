@@ -186,6 +186,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             Ok(reading) => {
                 tell_mistakes(&reading);
                 self.core.handle_profiles(reading.profiles, self.clock.now());
+                self.steps.send_if_modified(|steps| {
+                    let before = steps.len();
+                    steps.retain(|identifier, _| self.core.is_access_point(identifier));
+                    steps.len() < before
+                });
             }
             Err(error) => {
                 tracing::warn!("changes of profiles are not noticed any more: {error}");
@@ -229,14 +234,18 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         true
     }
 
-    fn note_step(&self, identifier: &Identifier, step: Option<Step>) {
-        self.steps.send_if_modified(|steps| match step {
-            Some(step) if steps.get(identifier) == Some(&step) => false,
-            Some(step) => {
-                steps.insert(identifier.clone(), step);
-                true
+    /// What is done with a device is done for the access point that has it.
+    fn note_step(&self, device: &Identifier, step: Option<Step>) {
+        let (access_points, occupant) = self.core.access_points_of(device);
+        self.steps.send_if_modified(|steps| {
+            let mut is_modified = false;
+            for identifier in access_points {
+                is_modified |= match step.filter(|_| occupant.as_ref() == Some(&identifier)) {
+                    Some(step) => steps.insert(identifier, step) != Some(step),
+                    None => steps.remove(&identifier).is_some(),
+                };
             }
-            None => steps.remove(identifier).is_some(),
+            is_modified
         });
     }
 
@@ -260,7 +269,10 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
                 Action::Steer(access_points) => self.engine.steer(access_points),
                 // Before anybody is told that it is up, so that nothing of what follows is missed.
-                Action::Count { identifier, counting: true } => self.engine.count(&identifier, true),
+                Action::Count { identifier, counting: true } => {
+                    uncounted.retain(|other| *other != identifier);
+                    self.engine.count(&identifier, true);
+                }
                 Action::Count { identifier, counting: false } => uncounted.push(identifier),
                 Action::Names(links) => names = Some(links),
                 Action::Refresh => self.engine.refresh(),

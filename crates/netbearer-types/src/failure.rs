@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Identifier;
+
 /// The kind of error a session meets; the numbers are Qt's (semantics §1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SessionError {
@@ -63,6 +65,8 @@ pub enum FailureReason {
     StrictReversePathFilter,
     /// A limit of the user is reached; the number allowed.
     LimitReached(u32),
+    /// Another access point of the same device is held or adopted (semantics §3, "Exclusive"); its identifier.
+    Busy(Identifier),
     /// No member of the service network could be brought up; the message has each one's cause.
     AllMembersFailed,
     /// The user was asked what to open, and chose nothing.

@@ -247,6 +247,9 @@ pub struct Profile {
     pub carrier_timeout: Duration,
     /// Higher is preferred; the same number leaves it to the bearer type.
     pub preference: i32,
+    /// A configuration of its own on each device that its file is for, beside the others there; one of them is up at a time
+    /// (semantics §3, "Exclusive"). Only for profiles of files, which give these configurations their names.
+    pub exclusive: bool,
     /// Tell the DHCP server when the lease is no longer needed, instead of remembering it (RFC 2131 §4.4.6).
     pub dhcp_release: bool,
     /// Install a default route in the main table, for sockets of programs that know nothing of sessions.
@@ -292,6 +295,7 @@ impl Default for Profile {
             connect_timeout: Duration::from_secs(20),
             carrier_timeout: Duration::from_secs(5),
             preference: 0,
+            exclusive: false,
             dhcp_release: false,
             default_route: true,
             announced_routes: AnnouncedRoutes::default(),

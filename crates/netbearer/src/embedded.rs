@@ -147,7 +147,7 @@ impl Embedded {
         tell_mistakes(&reading);
         let profiles = reading.profiles.clone();
         native.carrier_watch =
-            CarrierWatch::new(move |interface, hardware| profiles.profile_of(interface, hardware).carrier_watch);
+            CarrierWatch::new(move |interface, hardware| profiles.watches_carrier(interface, hardware));
         let settings =
             Settings { profiles: reading.profiles.clone(), limits: self.limits, serves_all_processes: false };
         let files = Files { store, reading };

@@ -34,6 +34,9 @@ pub enum CallError {
     /// The configuration does not support the operation; the session's event stream has the same failure.
     #[error("{0}")]
     NotSupported(Failure),
+    /// Another access point of the same device is in use; the session's event stream has the same failure.
+    #[error("{0}")]
+    Busy(Failure),
     /// A service network or user choice is not open in this session, so that there is nothing to stop.
     #[error("{}", Refusal::NotOpen(.0.clone()))]
     NotOpen(Identifier),
@@ -52,6 +55,7 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotSupported(failure) => Self::NotSupported(failure),
+            Refusal::Busy(failure) => Self::Busy(failure),
             Refusal::NotOpen(identifier) => Self::NotOpen(identifier),
             Refusal::UnknownQuestion(_) | Refusal::NoSuchChoice(_) => Self::NotAsked(refusal.to_string()),
             Refusal::ReadOnlyProperty(key) => Self::ReadOnlyProperty(key),

@@ -146,6 +146,30 @@
 //! # }
 //! ```
 //!
+//! # One at a time
+//!
+//! A device may be several access points, for instance one by DHCP and one with a fixed address: files with
+//! `exclusive = true` make them. While one of them is held or adopted, opening another one is refused, and nothing is touched;
+//! who is in the way is told.
+//!
+//! ```no_run
+//! # async fn example(manager: netbearer::Manager) -> Result<(), Box<dyn std::error::Error>> {
+//! use netbearer::{CallError, FailureReason};
+//!
+//! let session = manager.session(&manager.find(Some("office")).await?).await?;
+//! match session.open().await {
+//!     Err(CallError::Busy(failure)) => {
+//!         println!("{failure}");
+//!         if let FailureReason::Busy(other) = failure.reason {
+//!             println!("in the way is {}", manager.configuration(&other).await?.name);
+//!         }
+//!     }
+//!     other => other?,
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Asking somebody
 //!
 //! A **user choice** is a list out of which a person, or a rule of the program's own, takes one each time a session on it is

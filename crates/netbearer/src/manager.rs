@@ -192,7 +192,7 @@ impl Manager {
     }
 
     /// The configuration that a person means: by identifier, else by name, else by interface name, else by the name of the
-    /// file that a service network or user choice is from. The default one if nothing is named.
+    /// file that a service network, user choice or exclusive access point is from. The default one if nothing is named.
     ///
     /// # Errors
     /// When there is none, with near names; or several, with their identifiers.
@@ -325,6 +325,15 @@ impl Manager {
         Ok(self.connection.service.call(move |core, _| core.steering(&identifier)).await?)
     }
 
+    /// The other access points of the same device: one of them is up at a time (semantics §3, "Exclusive").
+    ///
+    /// # Errors
+    /// [`CallError::ServiceGone`].
+    pub async fn exclusive_with(&self, identifier: &Identifier) -> Result<Vec<Identifier>, CallError> {
+        let identifier = identifier.clone();
+        Ok(self.connection.service.call(move |core, _| core.exclusive_with(&identifier)).await?)
+    }
+
     /// The decisions made so far, with their inputs; the oldest may be forgotten.
     ///
     /// # Errors
@@ -343,6 +352,7 @@ fn file_name(configuration: &Configuration) -> Option<&str> {
     match configuration.kind {
         Kind::ServiceNetwork => configuration.identifier.as_str().strip_prefix("service-"),
         Kind::UserChoice => configuration.identifier.as_str().strip_prefix("choice-"),
+        Kind::InternetAccessPoint => configuration.identifier.as_str().split_once('/').map(|(_, file)| file),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netbearer_profiles::{Imported, ProfileMistake, ProfileStore, import_file, template};
+use netbearer_profiles::{Imported, ProfileMistake, ProfileStore, Shared, import_file, template};
 use serde::Serialize;
 
 use crate::{
@@ -30,15 +30,19 @@ pub(crate) async fn run(context: &Context, command: &ProfileCommand) -> Result<E
 }
 
 fn check(output: Output, store: &mut ProfileStore, files: &[PathBuf]) -> Result<ExitCode, Error> {
-    let mistakes = if files.is_empty() {
-        store.read().mistakes
+    let (mistakes, shared) = if files.is_empty() {
+        let reading = store.read();
+        (reading.mistakes.clone(), reading.shared())
     } else {
-        store.check(&files.iter().map(|file| (file.clone(), None)).collect::<Vec<_>>())
+        (store.check(&files.iter().map(|file| (file.clone(), None)).collect::<Vec<_>>()), Vec::new())
     };
     if output.json {
         output.object(&mistakes)?;
     } else if mistakes.is_empty() {
         output.line(&format!("{GOOD}no mistakes{GOOD:#} in {}", about(store, files)))?;
+        for Shared { known_by, files } in shared {
+            output.line(&format!("{known_by}: one of {} is up at a time", files.join(", ")))?;
+        }
     } else {
         for mistake in &mistakes {
             output.line(&line(mistake))?;

@@ -32,6 +32,7 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
         ("members", list(listing.members.iter().map(member))),
         ("in use", listing.member_in_use().map(|member| member.configuration.name.clone()).unwrap_or_default()),
+        ("exclusive with", list(&listing.exclusive_with)),
         ("default", if listing.default { "yes" } else { "no" }.to_owned()),
         ("purpose", purpose(configuration.purpose).to_owned()),
         ("metered", if configuration.metered { "yes" } else { "" }.to_owned()),

@@ -119,9 +119,14 @@ fn tell(explanation: &Explanation) -> Vec<String> {
 
 impl Explained {
     fn new(listing: Listing) -> Self {
-        let verdict = format!("{}; {}.", what_it_is(&listing), what_can_be_done(&listing));
+        let verdict = format!("{}; {}{}.", what_it_is(&listing), what_can_be_done(&listing), what_excludes(&listing));
         Self { listing, verdict }
     }
+}
+
+fn what_excludes(listing: &Listing) -> String {
+    let others: Vec<&str> = listing.exclusive_with.iter().map(Identifier::as_str).collect();
+    if others.is_empty() { String::new() } else { format!("; not together with {}", others.join(", ")) }
 }
 
 fn what_opening_does(listing: &Listing) -> String {

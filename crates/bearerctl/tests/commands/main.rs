@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod ending;
+mod exclusive;
 mod explaining;
 mod failing;
 mod help;

@@ -4,6 +4,7 @@
 mod composites;
 mod coverage;
 mod event_table;
+mod exclusive;
 mod heard;
 mod histories;
 mod history;

@@ -1,12 +1,16 @@
-//! Random histories of sessions on service networks and user choices, side by side with sessions on their members. What must
-//! hold is written down here once more, from outside: what each session is told, what the ledger counts, and how it all ends.
+//! Random histories of sessions on service networks and user choices, side by side with sessions on their members, which may
+//! share devices. What must hold is written down here once more, from outside: what each session is told, what the ledger
+//! counts, and how it all ends.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use netbearer_core::{ClientId, Profiles, QuestionNumber, Refusal, SessionId, Settings, UserId};
+use netbearer_core::{ClientId, MatchedProfile, Profiles, QuestionNumber, Refusal, SessionId, Settings, UserId};
 use netbearer_types::{
-    FailureReason, Identifier, Kind, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile, SessionError,
-    SessionState, UserChoiceProfile,
+    FailureReason, Identifier, Kind, Lifetime, Matching, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
+    SessionError, SessionState, StateFlags, UserChoiceProfile,
 };
 use proptest::{
     prelude::{Strategy, any, prop_oneof},
@@ -16,11 +20,36 @@ use proptest::{
 use crate::{
     heard::Told,
     histories::histories_and_seed,
-    scene::Scene,
+    scene::{Scene, device_of},
     simulated::{Foreign, Simulated},
 };
 
-const MEMBERS: [&str; 3] = ["a", "b", "c"];
+/// What histories are about.
+#[derive(Debug)]
+struct World {
+    devices: &'static [&'static str],
+    /// All there may be on them.
+    access_points: &'static [&'static str],
+    /// Where sessions are made.
+    opened: [&'static str; 6],
+    /// An administrator's files, in several editions.
+    edition: fn(usize) -> Profiles,
+}
+
+/// Three access points, each with a device for itself.
+const APART: World = World {
+    devices: &["a", "b", "c"],
+    access_points: &["a", "b", "c"],
+    opened: [NETWORKS[0], NETWORKS[1], CHOICE, "a", "b", NETWORKS[0]],
+    edition,
+};
+/// Up to three that share one device, and one beside them.
+const SHARING: World = World {
+    devices: &["a", "b"],
+    access_points: &["a", "a/home", "a/office", "b"],
+    opened: [NETWORKS[0], NETWORKS[1], CHOICE, "a/home", "a/office", "a"],
+    edition: edition_with_exclusive_ones,
+};
 const NETWORKS: [&str; 2] = ["service-all", "service-some"];
 const CHOICE: &str = "choice";
 /// As many histories of single access points for each of these, which take longer.
@@ -101,7 +130,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let session = 0..MOST_SESSIONS;
-    let member = 0..MEMBERS.len();
+    let member = 0_usize..3;
     prop_oneof![
         8 => (0_usize..6, 1_u64..4).prop_map(|(on, client)| Step::Create { on, client }),
         2 => session.clone().prop_map(Step::Drop),
@@ -141,9 +170,40 @@ fn edition(number: usize) -> Profiles {
     profiles
 }
 
+/// The same with exclusive access points, which come, go and change under their sessions.
+fn edition_with_exclusive_ones(number: usize) -> Profiles {
+    let matching = Matching { interface: Some("a".to_owned()), ..Matching::default() };
+    let linger = Duration::from_millis(if number.is_multiple_of(3) { 0 } else { 1_500 });
+    let lifetime = if number == 5 { Lifetime::OnDemand } else { Lifetime::Adopt };
+    let file = |name: &str, exclusive: bool, preference| {
+        // The scene tells by its name whose profile a device is set up with.
+        let name = exclusive.then(|| name.to_owned());
+        let profile = Profile { name, linger, lifetime, exclusive, preference, ..Profile::default() };
+        MatchedProfile { matching: matching.clone(), profile }
+    };
+    let files: &[(&str, bool)] = match number {
+        2 => &[("home", true)],
+        3 => &[("home", false)],
+        1 => &[("home", true), ("office", true), ("card", false)],
+        _ => &[("home", true), ("office", true)],
+    };
+    let preference = |name: &str| i32::from(number == 4 && name == "office");
+    let by_file = files.iter().map(|(name, exclusive)| ((*name).to_owned(), file(name, *exclusive, preference(name))));
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let network = |members: &[&str]| ServiceNetworkProfile { members: owned(members), ..Default::default() };
+    let mut profiles = Profiles { by_file: by_file.collect(), ..Profiles::default() };
+    let all: &[&str] = if number == 5 { &["a", "b"] } else { &["home", "office", "b"] };
+    profiles.service_networks.insert(NETWORKS[0].into(), network(all));
+    profiles.service_networks.insert(NETWORKS[1].into(), network(&["office"]));
+    let choices = if number.is_multiple_of(2) { Vec::new() } else { owned(&["office", "home", NETWORKS[0]]) };
+    profiles.user_choices.insert(CHOICE.into(), UserChoiceProfile { name: None, choices });
+    profiles
+}
+
 #[derive(Debug)]
 struct Witness {
     on: Identifier,
+    is_on_access_point: bool,
     client: ClientId,
     state: SessionState,
     holds: bool,
@@ -151,6 +211,7 @@ struct Witness {
 }
 
 struct History {
+    world: &'static World,
     scene: Scene,
     witnesses: BTreeMap<SessionId, Witness>,
     /// Sessions that only watch, one on each access point: they show what those are.
@@ -158,25 +219,29 @@ struct History {
     choosers: BTreeMap<u64, netbearer_core::ChooserId>,
     answered: Vec<QuestionNumber>,
     is_enumerated: bool,
+    /// Commands of the last step.
+    commanded: usize,
 }
 
 impl History {
-    fn play(steps: &[Step]) {
-        let machine = MEMBERS.map(|name| (Identifier::from(name), Simulated::new(name.into())));
-        let settings = Settings { profiles: edition(0), ..Settings::default() };
+    fn play(world: &'static World, steps: &[Step]) {
+        let machine = world.devices.iter().map(|name| (Identifier::from(*name), Simulated::new((*name).into())));
+        let settings = Settings { profiles: (world.edition)(0), ..Settings::default() };
         let mut history = Self {
+            world,
             scene: Scene::new(settings, machine),
             witnesses: BTreeMap::new(),
             guides: BTreeMap::new(),
             choosers: BTreeMap::new(),
             answered: Vec::new(),
             is_enumerated: false,
+            commanded: 0,
         };
         for client in [1, 2, 3, GUIDE.0] {
             history.scene.core.handle_client(ClientId(client), USER);
         }
-        for member in MEMBERS {
-            history.scene.report_of(member);
+        for device in world.devices {
+            history.scene.report_of(device);
         }
         history.check(None);
         for step in steps {
@@ -190,14 +255,15 @@ impl History {
         match step {
             Step::Create { on, client } => {
                 if self.witnesses.len() < MOST_SESSIONS {
-                    let names = [NETWORKS[0], NETWORKS[1], CHOICE, "a", "b", NETWORKS[0]];
-                    let on = Identifier::from(names[on]);
+                    let on = Identifier::from(self.world.opened[on]);
                     let id = self.scene.core.create_session(ClientId(client), &on).expect("far from the limits");
                     let snapshot = self.scene.core.session(id).expect("it was made just now");
                     self.scene.shown.insert(id, snapshot.interface.map(|interface| interface.name));
                     let state = snapshot.state;
                     let client = ClientId(client);
-                    self.witnesses.insert(id, Witness { on, client, state, holds: false, is_open: false });
+                    let is_on_access_point = self.world.access_points.contains(&on.as_str());
+                    let witness = Witness { on, is_on_access_point, client, state, holds: false, is_open: false };
+                    self.witnesses.insert(id, witness);
                 }
             }
             Step::Drop(pick) => {
@@ -208,12 +274,21 @@ impl History {
             }
             Step::Open(pick) => {
                 if let Some(id) = self.picked(pick) {
+                    self.scene.listen();
+                    let before = self.getters();
                     let outcome = self.scene.core.open(id, now);
+                    if outcome.is_err() {
+                        assert_eq!(self.getters(), before, "a refused open changes nothing");
+                    }
                     let witness = self.witnesses.get_mut(&id).expect("it exists");
                     let refused = match outcome {
                         Ok(()) => {
                             witness.holds = true;
                             None
+                        }
+                        Err(Refusal::Busy(_)) => {
+                            self.check(Some(id));
+                            return assert_eq!(self.commanded, 0, "a refused open touches nothing");
                         }
                         Err(Refusal::NotSupported(_)) => Some(id),
                         Err(other) => panic!("{other}"),
@@ -246,9 +321,9 @@ impl History {
                 self.choosers.remove(&client);
                 self.scene.core.handle_client(ClientId(client), USER);
             }
-            Step::World { member, change } => self.change(MEMBERS[member], change),
+            Step::World { member, change } => self.change(self.device(member), change),
             Step::Engine { member, all } => {
-                let member = MEMBERS[member];
+                let member = self.device(member);
                 self.scene.listen();
                 while self.simulated(member).step() {
                     self.scene.report_of(member);
@@ -260,7 +335,7 @@ impl History {
             }
             Step::Fail(member) => {
                 self.scene.listen();
-                let member = MEMBERS[member];
+                let member = self.device(member);
                 if self.simulated(member).fail(FailureReason::NoLease) {
                     self.scene.report_of(member);
                 }
@@ -280,7 +355,7 @@ impl History {
                 }
             }
             Step::Answer { pick, choice } => self.answer(pick, choice),
-            Step::Edit(number) => self.scene.core.handle_profiles(edition(number), now),
+            Step::Edit(number) => self.scene.core.handle_profiles((self.world.edition)(number), now),
             Step::Pass(milliseconds) => self.pass_until(now + Duration::from_millis(milliseconds)),
             Step::PassToDeadline => {
                 let then = self.scene.core.poll_timeout().unwrap_or(now).max(now);
@@ -288,6 +363,31 @@ impl History {
             }
         }
         self.check(None);
+    }
+
+    fn device(&self, pick: usize) -> &'static str {
+        self.world.devices[pick % self.world.devices.len()]
+    }
+
+    /// All that can be asked but failures, and when those who wait are tried again.
+    fn getters(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let core = &self.scene.core;
+        let sessions: Vec<_> = self
+            .witnesses
+            .keys()
+            .map(|id| {
+                core.session(*id).map(|mut snapshot| {
+                    snapshot.failure = None;
+                    snapshot
+                })
+            })
+            .collect();
+        let holds: Vec<_> = self.access_points().map(|one| (core.holds(&one), core.is_adopted(&one))).collect();
+        (sessions, holds, core.configurations(None), core.is_at_rest())
+    }
+
+    fn access_points(&self) -> impl Iterator<Item = Identifier> + use<> {
+        self.world.access_points.iter().map(|name| Identifier::from(*name))
     }
 
     fn picked(&self, pick: usize) -> Option<SessionId> {
@@ -366,6 +466,7 @@ impl History {
     fn check(&mut self, refused: Option<SessionId>) {
         self.scene.listen();
         let heard = self.scene.hear();
+        self.commanded = heard.commands.values().map(Vec::len).sum();
         for (id, events) in &heard.sessions {
             let Some(witness) = self.witnesses.get_mut(id) else {
                 assert!(self.guides.values().any(|guide| guide == id), "session {id} is told {events:?}");
@@ -389,19 +490,38 @@ impl History {
             }
             let active = snapshot.active_configuration;
             assert_eq!(active.is_some(), witness.is_open, "session {id} on {}", witness.on);
-            assert!(active.is_none_or(|active| MEMBERS.contains(&active.as_str())), "always an access point");
+            assert!(
+                active.is_none_or(|active| self.access_points().any(|one| one == active)),
+                "always an access point"
+            );
             let resolved = self.scene.core.property(*id, PropertyKey::UserChoiceConfiguration);
             let is_resolved = resolved.is_some_and(|value| value != PropertyValue::Text(String::new()));
             assert_eq!(is_resolved, witness.is_open && witness.on.as_str() == CHOICE, "session {id}");
         }
         self.check_ledger();
+        self.check_devices();
         self.check_watchers();
+    }
+
+    /// Of the access points of one device one is held at most, and one is Active at most, which is the same then.
+    fn check_devices(&self) {
+        let mut held = BTreeSet::new();
+        let mut active = BTreeSet::new();
+        for access_point in self.access_points() {
+            let device = device_of(&access_point);
+            let is_held = self.scene.core.holds(&access_point) > 0;
+            let flags = self.scene.core.configuration(&access_point).map(|found| found.state_flags);
+            assert!(!is_held || held.insert(device.clone()), "{access_point} is held, and another one of {device}");
+            if flags == Some(StateFlags::Active) {
+                assert!(active.insert(device.clone()), "{access_point} is Active, and another one of {device}");
+            }
+        }
     }
 
     /// Who is open holds what it says; who is opening may hold one access point more.
     fn check_ledger(&self) {
         let mut spare = 0;
-        for member in MEMBERS.map(Identifier::from) {
+        for member in self.access_points() {
             let holds = self.scene.core.holds(&member);
             let is_certain = |(id, witness): &(&SessionId, &Witness)| {
                 let active = self.scene.core.session(**id).and_then(|snapshot| snapshot.active_configuration);
@@ -412,15 +532,14 @@ impl History {
             assert!(holds >= certain, "{member} is held {holds} times, and used by {certain}");
             spare += holds - certain;
         }
-        let is_member = |witness: &Witness| MEMBERS.contains(&witness.on.as_str());
-        let opening = |witness: &&Witness| witness.holds && !witness.is_open && !is_member(witness);
+        let opening = |witness: &&Witness| witness.holds && !witness.is_open && !witness.is_on_access_point;
         let opening = self.witnesses.values().filter(opening).count();
         assert!(spare <= opening, "{spare} holds more than the {opening} sessions that are opening could have");
     }
 
     /// Once nothing is on its way down, a watcher sees its service network as its members are (semantics §2).
     fn check_watchers(&mut self) {
-        for member in MEMBERS.map(Identifier::from) {
+        for member in self.access_points() {
             let state = |id: &SessionId| self.scene.core.session(*id).map(|snapshot| snapshot.state);
             let is_of_use = |id: &SessionId| state(id).is_some_and(|state| state != SessionState::Invalid);
             if !self.guides.get(&member).is_some_and(is_of_use) && self.scene.core.configuration(&member).is_some() {
@@ -467,18 +586,18 @@ impl History {
         self.scene.core.handle_client(GUIDE, USER);
         self.be_fair();
         assert!(self.scene.core.is_at_rest(), "nothing of ours is left");
-        for (member, simulated) in &self.scene.machine {
-            assert_eq!(self.scene.core.holds(member), 0);
-            assert!(simulated.is_as_found(), "{member} is as it was found");
+        assert!(self.access_points().all(|one| self.scene.core.holds(&one) == 0));
+        for (device, simulated) in &self.scene.machine {
+            assert!(simulated.is_as_found(), "{device} is as it was found");
         }
         assert_eq!(self.scene.core.poll_timeout(), None, "nothing is waited for");
     }
 
-    /// Engines complete what they were asked for, and time passes until nothing is left to wait for.
+    /// Engines complete what they were asked for, and then time passes, until nothing is left to wait for.
     fn be_fair(&mut self) {
-        for _ in 0..200 {
+        for _ in 0..400 {
             let mut is_quiet = true;
-            for member in MEMBERS {
+            for member in self.world.devices {
                 self.scene.listen();
                 if self.simulated(member).is_access_point {
                     self.scene.report_of(member);
@@ -487,15 +606,13 @@ impl History {
                 }
             }
             self.check(None);
-            if let Some(next) = self.scene.core.poll_timeout() {
-                is_quiet = false;
-                let then = next.max(self.scene.now);
-                self.pass_until(then);
-                self.check(None);
+            if !is_quiet {
+                continue;
             }
-            if is_quiet {
-                return;
-            }
+            let Some(next) = self.scene.core.poll_timeout() else { return };
+            let then = next.max(self.scene.now);
+            self.pass_until(then);
+            self.check(None);
         }
         panic!("a fair world never comes to rest");
     }
@@ -520,9 +637,11 @@ impl Witness {
                 self.is_open = false;
             }
             Told::Error(error, reason) => {
-                let is_member = MEMBERS.contains(&self.on.as_str());
                 let all = *reason == FailureReason::AllMembersFailed;
-                assert!(!all || !is_member && *error == SessionError::Unknown, "session {id}: {error} {reason:?}");
+                assert!(
+                    !all || !self.is_on_access_point && *error == SessionError::Unknown,
+                    "session {id}: {error} {reason:?}"
+                );
                 self.holds &= rest.contains(&Told::Closed) || refused;
             }
             Told::InterfaceChanged(_) => assert_eq!(self.state, SessionState::Connected, "session {id}"),
@@ -532,8 +651,17 @@ impl Witness {
 
 #[test]
 fn random_histories_on_service_networks_and_user_choices_keep_what_is_promised() {
+    play_many(&APART, "tests/semantics/networks.proptest-regressions");
+}
+
+#[test]
+fn random_histories_on_access_points_that_share_a_device_keep_what_is_promised() {
+    play_many(&SHARING, "tests/semantics/sharing.proptest-regressions");
+}
+
+fn play_many(world: &'static World, failures: &'static str) {
     let (histories, rng_seed) = histories_and_seed();
-    let failures = FileFailurePersistence::Direct("tests/semantics/networks.proptest-regressions");
+    let failures = FileFailurePersistence::Direct(failures);
     let config = Config {
         cases: histories / HISTORIES_FOR_EACH,
         failure_persistence: Some(Box::new(failures)),
@@ -543,7 +671,7 @@ fn random_histories_on_service_networks_and_user_choices_keep_what_is_promised()
     };
     let steps = proptest::collection::vec(any_step(), 1..150);
     let outcome = TestRunner::new(config).run(&steps, |steps| {
-        History::play(&steps);
+        History::play(world, &steps);
         Ok(())
     });
     if let Err(error) = outcome {

@@ -26,6 +26,8 @@ pub(crate) struct Scene {
     steered: BTreeSet<Identifier>,
     /// What engines were told to count.
     counted: BTreeSet<Identifier>,
+    /// Whose profile each device was last set up with.
+    set_up_as: BTreeMap<Identifier, Option<String>>,
     /// Where the engine was last told to take each access point.
     targets: BTreeMap<Identifier, Target>,
     /// The links whose name servers programs were last told to ask.
@@ -47,6 +49,7 @@ impl Scene {
             newest: BTreeMap::new(),
             steered: BTreeSet::new(),
             counted: BTreeSet::new(),
+            set_up_as: BTreeMap::new(),
             targets: BTreeMap::new(),
             named: Vec::new(),
             heard: Heard::default(),
@@ -217,6 +220,12 @@ impl Scene {
                     assert!(!is_named || command.target == Target::Configured, "names go before their link does");
                     self.targets.insert(command.identifier.clone(), command.target);
                     let access_point = self.machine.get_mut(&command.identifier).expect("commands go to what exists");
+                    if matches!(command.target, Target::Configured | Target::Sensed) {
+                        let name = command.profile.name.clone();
+                        let before = self.set_up_as.insert(command.identifier.clone(), name.clone());
+                        let is_the_same = before.is_none_or(|before| before == name);
+                        assert!(is_the_same || access_point.is_as_found(), "one at a time has a device");
+                    }
                     access_point.command(&command);
                 }
                 Action::Steer(access_points) => self.steered = access_points.into_keys().collect(),
@@ -250,7 +259,10 @@ impl Scene {
             self.to_be_steered(),
             "links of others with sessions on them, if there are several ways"
         );
-        assert_eq!(self.counted, self.active_access_points().into_iter().collect(), "what is Active is counted");
+        let active = self.active_access_points();
+        let counted: BTreeSet<Identifier> = active.iter().map(device_of).collect();
+        assert_eq!(counted.len(), active.len(), "one access point of a device is Active at most");
+        assert_eq!(self.counted, counted, "what is Active is counted");
         let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
         let to_be_named = self.to_be_named();
         assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
@@ -259,7 +271,7 @@ impl Scene {
     /// Whose name servers programs shall ask.
     fn to_be_named(&self) -> BTreeSet<Identifier> {
         let is_kept = |identifier: &Identifier| {
-            self.targets.get(identifier) == Some(&Target::Configured) && !self.core.is_adopted(identifier)
+            self.targets.get(&device_of(identifier)) == Some(&Target::Configured) && !self.core.is_adopted(identifier)
         };
         let has_servers = |identifier: &Identifier| {
             self.core.interface(identifier).is_some_and(|interface| !interface.name_servers.is_empty())
@@ -267,6 +279,7 @@ impl Scene {
         self.active_access_points()
             .into_iter()
             .filter(|identifier| is_kept(identifier) && has_servers(identifier))
+            .map(|identifier| device_of(&identifier))
             .collect()
     }
 
@@ -282,8 +295,14 @@ impl Scene {
         let active = self.active_access_points();
         let has_several = active.len() > 1;
         let is_used = |identifier: &Identifier| self.core.is_adopted(identifier) && self.core.holds(identifier) > 0;
-        active.into_iter().filter(|identifier| has_several && is_used(identifier)).collect()
+        let used = active.into_iter().filter(|identifier| has_several && is_used(identifier));
+        used.map(|identifier| device_of(&identifier)).collect()
     }
+}
+
+/// What the engine calls an access point: exclusive ones have the name of their file behind it.
+pub(crate) fn device_of(access_point: &Identifier) -> Identifier {
+    Identifier::new(access_point.as_str().split('/').next().expect("the first part is always there"))
 }
 
 /// The snapshot is the session after this event, and not after those that follow it.

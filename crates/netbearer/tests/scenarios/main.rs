@@ -13,6 +13,7 @@ mod collisions;
 mod configurations;
 mod counters;
 mod dhcp_faults;
+mod exclusive;
 mod hotplug;
 mod interference;
 mod ipv6;

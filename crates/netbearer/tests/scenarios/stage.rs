@@ -81,7 +81,7 @@ impl Stage {
         std::fs::remove_file(self.configuration_file(file)).expect("it is there");
     }
 
-    fn configuration_file(&self, file: &str) -> PathBuf {
+    pub(crate) fn configuration_file(&self, file: &str) -> PathBuf {
         Directories::below(self.directory.path()).configuration.join(file)
     }
 
