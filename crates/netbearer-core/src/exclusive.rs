@@ -151,11 +151,6 @@ impl Core {
         if let Some(next) = next.as_ref().filter(|_| is_free) {
             self.occupy(next);
         }
-        // They are as the former one leaves it, before anybody goes on to one of them.
-        for other in self.exclusive_with(former) {
-            self.look_again(&other);
-            self.tell_states(&other);
-        }
         self.serve_holders(former, now);
         if let Some(next) = next {
             self.serve_next(&next, now);
@@ -319,6 +314,14 @@ impl Core {
         found.occupant = Some(identifier.clone());
         for one in self.access_points_of(&device).0 {
             self.look_again(&one);
+        }
+    }
+
+    /// Something else of ours is on the device of an access point than before, so the others of it would find something else.
+    pub(crate) fn show_others(&mut self, identifier: &Identifier) {
+        for other in self.exclusive_with(identifier) {
+            self.look_again(&other);
+            self.tell_states(&other);
         }
     }
 

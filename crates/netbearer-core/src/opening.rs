@@ -293,6 +293,7 @@ impl Core {
             profile: access_point.profile.clone(),
         };
         self.actions.push_back(Action::Command(command));
+        self.show_others(identifier);
     }
 
     pub(crate) fn arm(&mut self, identifier: &Identifier, timer: Timer, deadline: Moment) {

@@ -64,6 +64,7 @@ impl Core {
         if let Some(access_point) = self.access_points.get_mut(identifier) {
             access_point.commanded = None;
         }
+        self.show_others(identifier);
     }
 
     /// Tells every session on an access point its state, if that is another than they were told last.

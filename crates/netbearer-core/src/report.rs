@@ -73,7 +73,7 @@ impl Core {
         for identifier in self.access_points_where(|_| true) {
             self.remove_access_point(&identifier, message, &engine_failed(&identifier, message), now);
         }
-        self.devices.clear();
+        self.actions.extend(std::mem::take(&mut self.devices).into_keys().map(Action::Forget));
         self.publish(now);
         while !self.updates.is_empty() {
             self.complete_update();

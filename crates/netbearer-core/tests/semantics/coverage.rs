@@ -9,6 +9,7 @@ pub(crate) enum Situation {
     Disconnected,
     Adopted,
     AwaitingEnumeration,
+    AwaitingDevice,
     Connecting,
     Up,
     Lingering,
@@ -20,11 +21,12 @@ pub(crate) enum Situation {
 }
 
 impl Situation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::NotAvailable,
         Self::Disconnected,
         Self::Adopted,
         Self::AwaitingEnumeration,
+        Self::AwaitingDevice,
         Self::Connecting,
         Self::Up,
         Self::Lingering,
@@ -41,7 +43,7 @@ impl Situation {
             Self::NotAvailable | Self::Disconnected | Self::Adopted | Self::Removed => 0,
             Self::Connecting | Self::Up | Self::Closing | Self::ClearingAway => 1,
             Self::AwaitingEnumeration | Self::Waiting => 2,
-            Self::Regaining => 3,
+            Self::AwaitingDevice | Self::Regaining => 3,
             Self::Lingering => 4,
         }
     }
@@ -92,15 +94,24 @@ enum Expectation {
 
 fn expectation(situation: Situation, kind: Kind) -> Expectation {
     use Kind::{
-        Add, AddForeignAddress, ChangeGateway, ExpireLease, FailStep, Flap, GainPrivilege, LoseLease, PullCable,
-        PushCable, Reach, RegainOtherLease, RegainSameLease, RemoveForeignAddress, Replace, SetDown, SetUp, Step,
-        Unplug,
+        Add, AddForeignAddress, BringUp, ChangeGateway, Close, Create, Drop, Enumerate, ExpireLease, FailEngine,
+        FailStep, Flap, GainPrivilege, Ignore, KillClient, Leave, LoseLease, Open, PassLittle, PassLong,
+        PassToDeadline, PullCable, PushCable, Reach, Refresh, RegainOtherLease, RegainSameLease, RemoveForeignAddress,
+        Replace, RequestUpdate, SetDown, SetReconnect, SetUp, Shutdown, Step, Stop, Unplug, UnsetReconnect,
     };
     use Situation::{
-        AwaitingEnumeration, ClearingAway, Closing, Connecting, Disconnected, Lingering, NotAvailable, Regaining,
-        Removed, Up, Waiting,
+        AwaitingDevice, AwaitingEnumeration, ClearingAway, Closing, Connecting, Disconnected, Lingering, NotAvailable,
+        Regaining, Removed, Up, Waiting,
     };
     match (kind, situation) {
+        (
+            Create | Drop | Open | BringUp | Close | Leave | Stop | SetReconnect | KillClient | RequestUpdate | Refresh
+            | PassLittle | PassToDeadline | PassLong | Shutdown,
+            AwaitingDevice,
+        ) => Expectation::Often,
+        // What happens to a device happens to the access point that has it.
+        (Enumerate | FailEngine | UnsetReconnect | Ignore, AwaitingDevice) => Expectation::Seldom,
+        (_, AwaitingDevice) => Expectation::Never("its device is another's"),
         (Add, Removed) => Expectation::Often,
         (Add, _) => Expectation::Never("it is an access point already"),
         (LoseLease | RegainSameLease | RegainOtherLease | ExpireLease, Connecting | Up | Lingering | Regaining) => {

@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use netbearer_core::{ClientId, Limits, Profiles, Refusal, SessionId, Settings, UserId};
-use netbearer_types::{FailureReason, Identifier, Lifetime, Profile, PropertyKey, PropertyValue, SessionState};
+use netbearer_core::{ClientId, Limits, MatchedProfile, Profiles, Refusal, SessionId, Settings, UserId};
+use netbearer_types::{
+    FailureReason, Identifier, Lifetime, Matching, Profile, PropertyKey, PropertyValue, SessionState,
+};
 use proptest::prelude::{Strategy, any};
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     model::Model,
     operation::{Kind, Operation},
     promises::Promises,
-    scene::Scene,
+    scene::{Scene, device_of},
     simulated::{Foreign, Simulated},
 };
 
@@ -18,11 +20,14 @@ const CLIENTS: [(ClientId, UserId); 3] =
     [(ClientId(1), UserId(1000)), (ClientId(2), UserId(1000)), (ClientId(3), UserId(1001))];
 const MOST_SESSIONS: usize = 8;
 const LONGEST: usize = 120;
+const FILES: [&str; 2] = ["home", "office"];
 
 /// A machine to begin with, and what happens to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     places: Vec<Beginning>,
+    /// The first device has two exclusive access points.
+    is_shared: bool,
     has_tiny_limits: bool,
     serves_all_processes: bool,
     is_enumerated: bool,
@@ -49,9 +54,10 @@ impl Script {
             });
         let places = proptest::collection::vec(beginning, 2..=3);
         let operations = proptest::collection::vec(Operation::any(), 1..=LONGEST);
-        (places, 0_u8..4, any::<[bool; 2]>(), operations).prop_map(
-            |(places, limits, [serves_all_processes, is_enumerated], operations)| Self {
+        (places, 0_u8..4, any::<[bool; 3]>(), operations).prop_map(
+            |(places, limits, [is_shared, serves_all_processes, is_enumerated], operations)| Self {
                 places,
+                is_shared,
                 has_tiny_limits: limits == 3,
                 serves_all_processes,
                 is_enumerated,
@@ -63,13 +69,38 @@ impl Script {
     fn settings(&self) -> Settings {
         let limits = if self.has_tiny_limits { Limits { sessions: 2, watchers: 3 } } else { Limits::default() };
         let profiles = self.places.iter().enumerate();
-        let by_interface = profiles.map(|(place, beginning)| (name(place), beginning.profile(place))).collect();
-        let profiles = Profiles { by_interface, ..Profiles::default() };
+        let is_plain = |place: usize| place > 0 || !self.is_shared;
+        let plain = profiles.clone().filter(|(place, _)| is_plain(*place));
+        let by_interface = plain.map(|(place, beginning)| (name(place), beginning.profile(place))).collect();
+        let by_file = profiles.filter(|(place, _)| !is_plain(*place)).flat_map(|(_, beginning)| beginning.files());
+        let profiles = Profiles { by_interface, by_file: by_file.collect(), ..Profiles::default() };
         Settings { profiles, limits, serves_all_processes: self.serves_all_processes }
+    }
+
+    /// What engines know.
+    fn devices(&self) -> Vec<Identifier> {
+        (0..self.places.len()).map(|place| name(place).into()).collect()
+    }
+
+    fn access_points(&self) -> Vec<Identifier> {
+        let exclusive = self.is_shared.then(|| FILES.map(|file| format!("{}/{file}", name(0)).into()));
+        let rest = self.devices().into_iter().skip(usize::from(self.is_shared));
+        exclusive.into_iter().flatten().chain(rest).collect()
     }
 }
 
 impl Beginning {
+    /// Home and office, of the first device.
+    fn files(self) -> [(String, MatchedProfile); 2] {
+        let matching = Matching { interface: Some(name(0)), ..Matching::default() };
+        FILES.map(|file| {
+            let is_home = file == FILES[0];
+            let preference = i32::from(is_home == (self.profile < 4));
+            let profile = Profile { exclusive: true, preference, ..self.profile(usize::from(is_home)) };
+            (file.to_owned(), MatchedProfile { matching: matching.clone(), profile })
+        })
+    }
+
     /// The first access point never lingers.
     fn profile(self, place: usize) -> Profile {
         let [short, long] = [Duration::from_secs(1), Duration::from_secs(3)];
@@ -105,7 +136,9 @@ pub(crate) struct History {
     promises: Promises,
     coverage: Coverage,
     limits: Limits,
+    /// Access points, and the devices that engines know.
     names: Vec<Identifier>,
+    devices: Vec<Identifier>,
     clients: BTreeMap<ClientId, UserId>,
     sessions: Vec<(SessionId, ClientId)>,
     pending_refreshes: usize,
@@ -126,7 +159,7 @@ impl History {
 
     fn begin(script: &Script) -> Self {
         let settings = script.settings();
-        let names: Vec<Identifier> = (0..script.places.len()).map(|place| name(place).into()).collect();
+        let (names, devices) = (script.access_points(), script.devices());
         let beginnings = script.places.iter().enumerate();
         let machine = beginnings.map(|(place, beginning)| (name(place).into(), beginning.access_point(place)));
         let scene = Scene::new(settings.clone(), machine);
@@ -137,6 +170,7 @@ impl History {
             coverage: Coverage::default(),
             limits: settings.limits,
             names: names.clone(),
+            devices: devices.clone(),
             clients: BTreeMap::new(),
             sessions: Vec::new(),
             pending_refreshes: 0,
@@ -146,8 +180,8 @@ impl History {
         for (client, user) in CLIENTS {
             history.come(client, user);
         }
-        for place in &names {
-            history.report(place);
+        for device in &devices {
+            history.report(device);
         }
         if script.is_enumerated {
             history.enumerate();
@@ -160,14 +194,18 @@ impl History {
 
     /// Performs an operation if it can happen now.
     fn perform(&mut self, operation: Operation) {
-        let place = self.picked_place(operation);
-        let situation = self.model.situation(&place);
+        let picked = self.picked_place(operation);
+        // What happens to a device happens to the access point that has it.
+        let place = device_of(&picked);
+        let is_about_sessions = matches!(operation.kind, Kind::Create | Kind::Leave);
+        let met = if is_about_sessions { picked.clone() } else { self.model.owner_of(&place) };
+        let situation = self.model.situation(&met);
         match operation.kind {
             Kind::Create => {
                 let clients: Vec<ClientId> = self.clients.keys().copied().collect();
                 if self.sessions.len() < MOST_SESSIONS && !clients.is_empty() {
                     self.coverage.count(situation, operation.kind);
-                    self.create(clients[usize::from(operation.pick) % clients.len()], &place);
+                    self.create(clients[usize::from(operation.pick) % clients.len()], &picked);
                 }
             }
             Kind::Drop | Kind::Open | Kind::Close | Kind::Stop | Kind::SetReconnect | Kind::UnsetReconnect => {
@@ -180,7 +218,7 @@ impl History {
                 if let Some((id, _)) = self.picked_session(operation) {
                     self.coverage.count(self.model.situation_of(id), operation.kind);
                     self.ask(Kind::Open, id);
-                    let place = self.scene.core.session_configuration(id).expect("it exists").identifier;
+                    let place = device_of(&self.scene.core.session_configuration(id).expect("it exists").identifier);
                     while self.hears_of(&place) && self.machine(&place).step() {
                         self.report(&place);
                     }
@@ -189,7 +227,7 @@ impl History {
             Kind::Leave => {
                 self.coverage.count(situation, operation.kind);
                 for (id, _) in self.sessions.clone() {
-                    if self.scene.core.session_configuration(id).expect("it exists").identifier == place {
+                    if self.scene.core.session_configuration(id).expect("it exists").identifier == picked {
                         self.ask(Kind::Close, id);
                     }
                 }
@@ -366,7 +404,8 @@ impl History {
         };
         let refused = outcome.is_err().then_some(id);
         if let Err(refusal) = outcome {
-            assert!(matches!(refusal, Refusal::TooManySessions(_) | Refusal::NotSupported(_)), "{refusal}");
+            let is_known = matches!(refusal, Refusal::TooManySessions(_) | Refusal::NotSupported(_) | Refusal::Busy(_));
+            assert!(is_known, "{refusal}");
             assert_eq!(self.getters(), before, "a refused call changes nothing");
         }
         self.check(refused);
@@ -496,10 +535,14 @@ impl History {
             let is_patient = self.model.is_waiting(*id);
             assert!(!is_patient || !self.model.could_be_started(place), "session {id} waits for what is there");
         }
+        for device in &self.devices {
+            let mut access_points = self.names.iter().filter(|place| device_of(place) == *device);
+            let is_held = access_points.any(|place| self.scene.core.holds(place) > 0);
+            let is_as_found = self.scene.machine[device].is_as_found();
+            assert!(is_held || is_as_found, "{device} is left configured for nobody");
+        }
         for place in self.names.clone() {
             let is_held = self.scene.core.holds(&place) > 0;
-            let is_as_found = self.scene.machine[&place].is_as_found();
-            assert!(is_held || is_as_found, "{place} is left configured for nobody");
             assert!(is_held || !self.model.lingers_on_demand(&place), "{place} lingers for ever");
         }
         while self.has_engine && self.pending_refreshes > 0 {
@@ -518,7 +561,7 @@ impl History {
     fn be_fair(&mut self) {
         for _ in 0..100 {
             let mut is_quiet = true;
-            for place in self.names.clone() {
+            for place in self.devices.clone() {
                 if self.hears_of(&place) {
                     self.report(&place);
                     is_quiet &= !self.machine(&place).reach();

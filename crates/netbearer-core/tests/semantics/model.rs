@@ -14,6 +14,9 @@
 //!   the engine has taken away what was ours.
 //! - Clearing `Reconnect` during a wait matters at the next loss or failed start.
 //! - An open waits for the first enumeration only if nothing is done with its access point yet.
+//! - Of the access points of one device one is held at most, and at most one is shown what there is: the one that had the
+//!   device last, else, once it is idle, the most preferred, then the first by name. The others see the link without
+//!   addresses, and down if we have set it up for the one. What nobody holds gives way to an open, which waits for it.
 //! - The watchers' limit is checked where a session object is made; a close is never refused.
 
 use std::{
@@ -23,8 +26,8 @@ use std::{
 
 use netbearer_core::{ClientId, SessionId, Settings, UserId};
 use netbearer_types::{
-    AccessPointReport, BearerType, Failure, FailureReason, Identifier, Interface, Level, Lifetime, LinkLevel, Moment,
-    Profile, SessionError, SessionState, Stage, StateFlags, Step, Target,
+    AccessPointReport, BearerType, Failure, FailureReason, Families, Identifier, Interface, Level, Lifetime, LinkLevel,
+    Moment, Profile, SessionError, SessionState, Stage, StateFlags, Step, Target,
 };
 
 use crate::{
@@ -44,6 +47,8 @@ pub(crate) struct Model {
     clients: BTreeMap<ClientId, UserId>,
     parties: BTreeMap<SessionId, Party>,
     places: BTreeMap<Identifier, Place>,
+    /// Those that several places share.
+    devices: BTreeMap<Identifier, Device>,
     requests: VecDeque<ClientId>,
     is_enumerated: bool,
     has_engine: bool,
@@ -71,9 +76,17 @@ enum Wish {
     Waiting,
 }
 
+/// A device with several access points.
+#[derive(Debug)]
+struct Device {
+    link: Option<LinkLevel>,
+    owner: Option<Identifier>,
+}
+
 /// An access point.
 #[derive(Debug)]
 struct Place {
+    device: Identifier,
     name: String,
     bearer_type: BearerType,
     link: Option<LinkLevel>,
@@ -100,6 +113,7 @@ struct Place {
 enum Doing {
     Nothing { on_demand_until: Option<Moment> },
     AwaitingEnumeration { until: Moment },
+    AwaitingDevice,
     Connecting { until: Moment, carrier_until: Option<Moment> },
     Up,
     Regaining { until: Moment },
@@ -145,7 +159,7 @@ impl Place {
         match self.doing {
             Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } => self.flags_by_itself(),
             Doing::Waiting { .. } => self.flags_by_itself().min(StateFlags::Discovered),
-            Doing::Connecting { .. } | Doing::Closing(Was::Attempt) => StateFlags::Discovered,
+            Doing::AwaitingDevice | Doing::Connecting { .. } | Doing::Closing(Was::Attempt) => StateFlags::Discovered,
             Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } | Doing::Closing(_) => StateFlags::Active,
             Doing::ClearingAway => {
                 let stays_up = self.was_found_up && self.link.as_ref().is_some_and(|link| link.administratively_up);
@@ -188,7 +202,7 @@ impl Place {
             }
             Doing::Waiting { retry } => retry,
             Doing::Up => None,
-            Doing::Closing(_) | Doing::ClearingAway => self.removal_until,
+            Doing::AwaitingDevice | Doing::Closing(_) | Doing::ClearingAway => self.removal_until,
         }
     }
 }
@@ -202,6 +216,7 @@ impl Model {
             clients: BTreeMap::new(),
             parties: BTreeMap::new(),
             places: BTreeMap::new(),
+            devices: BTreeMap::new(),
             requests: VecDeque::new(),
             is_enumerated: false,
             has_engine: true,
@@ -220,6 +235,7 @@ impl Model {
                 StateFlags::Defined | StateFlags::Undefined => Situation::NotAvailable,
             },
             Doing::AwaitingEnumeration { .. } => Situation::AwaitingEnumeration,
+            Doing::AwaitingDevice => Situation::AwaitingDevice,
             Doing::Connecting { .. } => Situation::Connecting,
             Doing::Up => Situation::Up,
             Doing::Regaining { .. } => Situation::Regaining,
@@ -228,6 +244,12 @@ impl Model {
             Doing::Closing(_) => Situation::Closing,
             Doing::ClearingAway => Situation::ClearingAway,
         }
+    }
+
+    /// The access point that has a device.
+    pub(crate) fn owner_of(&self, device: &Identifier) -> Identifier {
+        let owner = self.devices.get(device).and_then(|device| device.owner.as_ref());
+        owner.unwrap_or(device).clone()
     }
 
     pub(crate) fn situation_of(&self, session: SessionId) -> Situation {
@@ -350,6 +372,14 @@ impl Model {
             return false;
         }
         let reconnect = party.reconnect;
+        if let Some(other) = self.user_beside(&identifier) {
+            self.error(id, SessionError::InvalidConfiguration, FailureReason::Busy(other));
+            return false;
+        }
+        if self.has_another_in_its_way(&identifier) {
+            return self.open_after_the_other(id, &identifier);
+        }
+        self.give_device_to(&identifier);
         let place = &self.places[&identifier];
         let denied = place.denied.clone();
         let is_idle = matches!(place.doing, Doing::Nothing { .. });
@@ -366,7 +396,13 @@ impl Model {
                 self.enter(&identifier, Doing::Up);
                 self.opened(id);
             }
-            (Doing::AwaitingEnumeration { .. } | Doing::Connecting { .. } | Doing::Closing(_), _) => {
+            (
+                Doing::AwaitingEnumeration { .. }
+                | Doing::AwaitingDevice
+                | Doing::Connecting { .. }
+                | Doing::Closing(_),
+                _,
+            ) => {
                 self.hold(id, Wish::Opening);
             }
             (_, StateFlags::Discovered) => {
@@ -399,6 +435,154 @@ impl Model {
         true
     }
 
+    // Several access points of one device.
+
+    fn others(&self, identifier: &Identifier) -> Vec<Identifier> {
+        let device = &self.places[identifier].device;
+        let same = self.places.iter().filter(|(other, place)| *other != identifier && place.device == *device);
+        same.map(|(other, _)| other.clone()).collect()
+    }
+
+    /// Another one that is held, or that others keep up.
+    fn user_beside(&self, identifier: &Identifier) -> Option<Identifier> {
+        self.others(identifier).into_iter().find(|other| {
+            let place = &self.places[other];
+            let lingers = place.goes_down_on_demand() && self.lingers_on_demand(other);
+            !self.holders(other).is_empty() || place.is_adopted() && !lingers
+        })
+    }
+
+    fn has_another_in_its_way(&self, identifier: &Identifier) -> bool {
+        let is_in_the_way = |other: &Identifier| {
+            let place = &self.places[other];
+            place.asked.is_some() || place.is_adopted()
+        };
+        self.others(identifier).iter().any(is_in_the_way)
+    }
+
+    /// True unless refused.
+    fn open_after_the_other(&mut self, id: SessionId, identifier: &Identifier) -> bool {
+        let place = &self.places[identifier];
+        let is_discovered = place.flags() == StateFlags::Discovered;
+        let reconnect = self.parties[&id].reconnect;
+        match (place.doing, place.denied.clone()) {
+            (Doing::AwaitingDevice, _) => self.hold(id, Wish::Opening),
+            (_, Some(denied)) if is_discovered => {
+                self.error(id, denied.error, denied.reason);
+                return false;
+            }
+            _ if is_discovered || reconnect => {
+                self.hold(id, Wish::Opening);
+                self.enter(identifier, Doing::AwaitingDevice);
+                for other in self.others(identifier) {
+                    self.end_linger(&other);
+                }
+            }
+            _ => self.error(id, SessionError::InvalidConfiguration, FailureReason::NotAvailable),
+        }
+        true
+    }
+
+    fn give_device_to(&mut self, identifier: &Identifier) {
+        let place = &self.places[identifier];
+        if let Some(device) = self.devices.get_mut(&place.device)
+            && device.owner.as_ref() != Some(identifier)
+        {
+            device.owner = Some(identifier.clone());
+            for one in self.others(identifier).into_iter().chain([identifier.clone()]) {
+                self.place_mut(&one).link = self.seen_by(&one);
+            }
+        }
+    }
+
+    /// The link as it is for one of the access points of its device.
+    fn seen_by(&self, identifier: &Identifier) -> Option<LinkLevel> {
+        let device = &self.devices[&self.places[identifier].device];
+        let mut link = device.link.clone()?;
+        if device.owner.as_ref() == Some(identifier) {
+            return Some(link);
+        }
+        let is_up_for_the_owner = device.owner.as_ref().and_then(|owner| self.places.get(owner)).is_some_and(|owner| {
+            let is_ours = matches!(owner.asked, Some(Target::Configured | Target::Released));
+            owner.asked == Some(Target::Stopped) || is_ours && !owner.was_found_up
+        });
+        link.administratively_up &= !is_up_for_the_owner;
+        (link.routed, link.default_route) = (Families::empty(), Families::empty());
+        link.interface.addresses.clear();
+        link.interface.gateways.clear();
+        link.interface.name_servers.clear();
+        Some(link)
+    }
+
+    fn show_others(&mut self, identifier: &Identifier) {
+        for other in self.others(identifier) {
+            self.place_mut(&other).link = self.seen_by(&other);
+            self.tell_states(&other);
+        }
+    }
+
+    /// Those who wait for a device that is another's cannot have it.
+    fn deny(&mut self, identifier: &Identifier, error: SessionError, reason: &FailureReason) {
+        let holders = self.holders(identifier);
+        for id in &holders {
+            self.give_back(*id);
+        }
+        self.enter(identifier, NOTHING);
+        for id in holders {
+            self.error(id, error, reason.clone());
+        }
+    }
+
+    fn report_of_several(&mut self, report: &AccessPointReport, link: Option<LinkLevel>, stage: Option<Stage>) {
+        let files: Vec<String> = self
+            .settings
+            .profiles
+            .exclusive_of(&report.name, &report.hardware)
+            .map(|(file, _)| file.to_owned())
+            .collect();
+        let device = &report.identifier;
+        let all: Vec<Identifier> = files.iter().map(|file| format!("{device}/{file}").into()).collect();
+        if link.is_none() && !self.devices.contains_key(device) {
+            return;
+        }
+        let known = self.devices.entry(device.clone()).or_insert(Device { link: None, owner: None });
+        known.link.clone_from(&link);
+        for (identifier, file) in all.iter().zip(&files) {
+            if link.is_some() && !self.places.contains_key(identifier) {
+                let profile = self.settings.profiles.by_file[file].profile.clone();
+                self.add(identifier, report, file, profile);
+                self.place_mut(identifier).link = self.seen_by(identifier);
+            }
+        }
+        let present: Vec<Identifier> = all.into_iter().filter(|one| self.places.contains_key(one)).collect();
+        let has_carrier = link.as_ref().is_some_and(|link| link.administratively_up && link.carrier);
+        for identifier in present.iter().filter(|_| has_carrier) {
+            self.place_mut(identifier).was_tried_without_carrier = false;
+        }
+        let is_idle = |owner: &Identifier| {
+            let place = &self.places[owner];
+            matches!(place.doing, Doing::Nothing { .. }) && self.holders(owner).is_empty() && !place.is_usable()
+        };
+        let owner = self.devices[device].owner.clone().filter(|owner| self.places.contains_key(owner));
+        if owner.as_ref().is_none_or(is_idle)
+            && let Some(first) =
+                present.iter().min_by_key(|one| std::cmp::Reverse(self.places[*one].profile.preference))
+        {
+            self.give_device_to(first);
+        }
+        let owner = self.devices[device].owner.clone();
+        let (first, rest): (Vec<_>, Vec<_>) = present.into_iter().partition(|one| Some(one) == owner.as_ref());
+        for identifier in first.into_iter().chain(rest) {
+            if self.places.contains_key(&identifier) {
+                let seen = self.seen_by(&identifier);
+                let stage = stage.clone().filter(|_| Some(&identifier) == owner.as_ref());
+                self.look(&identifier, report, seen, stage);
+            }
+        }
+        let is_known = self.places.values().any(|place| place.device == *device);
+        self.devices.retain(|known, _| is_known || known != device);
+    }
+
     pub(crate) fn close(&mut self, id: SessionId) {
         self.close_silently_or_not(id);
         self.finish();
@@ -421,7 +605,7 @@ impl Model {
             Doing::Nothing { .. } => {
                 self.enter(&identifier, Doing::Nothing { on_demand_until: Some(self.now + linger) });
             }
-            Doing::AwaitingEnumeration { .. } => self.enter(&identifier, NOTHING),
+            Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice => self.enter(&identifier, NOTHING),
             Doing::Connecting { .. } => self.enter(&identifier, Doing::Closing(Was::Attempt)),
             Doing::Up if !linger.is_zero() => {
                 self.enter(&identifier, Doing::Lingering { until: self.now + linger });
@@ -466,7 +650,7 @@ impl Model {
             Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
                 self.enter(&identifier, Doing::Closing(Was::Ours));
             }
-            Doing::AwaitingEnumeration { .. } => self.enter(&identifier, NOTHING),
+            Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice => self.enter(&identifier, NOTHING),
             Doing::Waiting { .. } => self.clear_away(&identifier),
             Doing::Closing(_) | Doing::ClearingAway => self.tell_states(&identifier),
         }
@@ -513,7 +697,11 @@ impl Model {
     }
 
     pub(crate) fn removed(&mut self, identifier: &Identifier) {
-        self.remove(identifier, FailureReason::ConfigurationInvalid);
+        let of_device = self.places.iter().filter(|(_, place)| place.device == *identifier);
+        for one in of_device.map(|(one, _)| one.clone()).collect::<Vec<_>>() {
+            self.remove(&one, FailureReason::ConfigurationInvalid);
+        }
+        self.devices.remove(identifier);
         self.finish();
     }
 
@@ -523,6 +711,7 @@ impl Model {
         for identifier in identifiers {
             self.remove(&identifier, FailureReason::EngineFailed);
         }
+        self.devices.clear();
         self.finish();
         let requests = std::mem::take(&mut self.requests);
         self.heard.completed.extend(requests.into_iter().filter(|client| self.clients.contains_key(client)));
@@ -564,6 +753,10 @@ impl Model {
             Doing::Connecting { until, carrier_until } => {
                 if carrier_until.is_some_and(|carrier| carrier <= until) {
                     place.was_tried_without_carrier = true;
+                    for other in self.others(identifier) {
+                        self.place_mut(&other).was_tried_without_carrier = true;
+                        self.tell_states(&other);
+                    }
                     self.fail_start(identifier, SessionError::Unknown, FailureReason::NoCarrier);
                 } else {
                     let is_leasing = place.stage == Some(Stage::Working(Step::AcquiringLease));
@@ -579,6 +772,7 @@ impl Model {
                     self.start(identifier);
                 }
             }
+            Doing::AwaitingDevice => self.deny(identifier, SessionError::Unknown, &FailureReason::EngineFailed),
             Doing::Closing(_) | Doing::ClearingAway => self.leave_removal_to_itself(identifier),
             Doing::Up => panic!("this has no deadline"),
         }
@@ -597,62 +791,83 @@ impl Model {
 
     /// An engine tells its newest truth; `is_news` unless its progress is that of an overtaken command.
     pub(crate) fn report(&mut self, report: &AccessPointReport, is_news: bool) {
-        if let Some(link) = self.unseen_loss(report) {
-            self.see(report, Some(link), None);
-        }
-        // The loss may have overtaken the command that the progress is about.
-        let is_news = is_news && !self.heard.commands.contains_key(&report.identifier);
         let link = match &report.level {
             Level::Absent => None,
             Level::Present(link) => Some(link.clone()),
         };
         let stage = report.progress.as_ref().filter(|_| is_news).map(|progress| progress.stage.clone());
-        self.see(report, link, stage);
+        if self.settings.profiles.exclusive_of(&report.name, &report.hardware).next().is_some() {
+            self.report_of_several(report, link, stage);
+        } else if link.is_some() || self.places.contains_key(&report.identifier) {
+            if !self.places.contains_key(&report.identifier) {
+                let profile = self.settings.profiles.profile(report).clone();
+                self.add(&report.identifier, report, &report.name, profile);
+            }
+            self.look(&report.identifier, report, link, stage);
+        }
         self.finish();
     }
 
+    fn add(&mut self, identifier: &Identifier, report: &AccessPointReport, name: &str, profile: Profile) {
+        let place = Place {
+            device: report.identifier.clone(),
+            name: name.to_owned(),
+            bearer_type: report.bearer_type,
+            link: None,
+            denied: None,
+            stage: None,
+            profile,
+            doing: NOTHING,
+            asked: None,
+            was_found_up: false,
+            was_tried_without_carrier: false,
+            failed_starts: 0,
+            removal_until: None,
+            stopper: None,
+            public: None,
+            interface_shown: None,
+        };
+        self.places.insert(identifier.clone(), place);
+    }
+
+    fn look(
+        &mut self,
+        identifier: &Identifier,
+        report: &AccessPointReport,
+        link: Option<LinkLevel>,
+        stage: Option<Stage>,
+    ) {
+        if let Some(link) = self.unseen_loss(identifier, link.as_ref()) {
+            self.see(identifier, report, Some(link), None);
+        }
+        // The loss may have overtaken the command that the progress is about.
+        let stage = stage.filter(|_| !self.heard.commands.contains_key(&report.identifier));
+        self.see(identifier, report, link, stage);
+    }
+
     /// The link as nobody saw it: between two looks that both found a carrier it was lost, or the interface replaced.
-    fn unseen_loss(&self, report: &AccessPointReport) -> Option<LinkLevel> {
-        let Level::Present(after) = &report.level else { return None };
-        let place = self.places.get(&report.identifier)?;
+    fn unseen_loss(&self, identifier: &Identifier, after: Option<&LinkLevel>) -> Option<LinkLevel> {
+        let after = after?;
+        let place = self.places.get(identifier)?;
         let before = place.link.as_ref().filter(|_| place.has_carrier())?;
         let is_same = before.carrier_losses == after.carrier_losses && before.interface.index == after.interface.index;
         let has_carrier = after.administratively_up && after.carrier;
         (has_carrier && !is_same).then(|| LinkLevel { carrier: false, ..after.clone() })
     }
 
-    fn see(&mut self, report: &AccessPointReport, link: Option<LinkLevel>, stage: Option<Stage>) {
-        let identifier = &report.identifier;
-        if !self.places.contains_key(identifier) {
-            if link.is_none() {
-                return;
-            }
-            let place = Place {
-                name: report.name.clone(),
-                bearer_type: report.bearer_type,
-                link: link.clone(),
-                denied: None,
-                stage: None,
-                profile: self.settings.profiles.profile(report).clone(),
-                doing: NOTHING,
-                asked: None,
-                was_found_up: false,
-                was_tried_without_carrier: false,
-                failed_starts: 0,
-                removal_until: None,
-                stopper: None,
-                public: None,
-                interface_shown: None,
-            };
-            self.places.insert(identifier.clone(), place);
-        }
+    fn see(
+        &mut self,
+        identifier: &Identifier,
+        report: &AccessPointReport,
+        link: Option<LinkLevel>,
+        stage: Option<Stage>,
+    ) {
         let place = self.place_mut(identifier);
         let was_active = place.is_usable();
         let index = |link: &Option<LinkLevel>| link.as_ref().map(|link| link.interface.index);
         let was_replaced = index(&place.link) != index(&link);
         place.link = link;
         place.denied = report.cannot_start_and_stop.clone();
-        place.name = report.name.clone();
         if let Some(stage) = stage {
             place.stage = Some(stage);
         }
@@ -675,6 +890,7 @@ impl Model {
                     self.lose(identifier);
                 }
             }
+            Doing::AwaitingDevice => {}
             Doing::AwaitingEnumeration { .. } => {
                 if flags >= StateFlags::Discovered {
                     self.serve(identifier);
@@ -760,7 +976,23 @@ impl Model {
         let place = self.place_mut(identifier);
         place.asked = None;
         let stopper = place.stopper.take();
+        self.show_others(identifier);
+        let is_free = self.places[identifier].flags_by_itself() != StateFlags::Active;
+        let is_next = |other: &Identifier| self.places[other].doing == Doing::AwaitingDevice;
+        let next = self.others(identifier).into_iter().find(is_next);
+        if let Some(next) = next.as_ref().filter(|_| is_free) {
+            self.give_device_to(next);
+        }
         self.serve(identifier);
+        if let Some(next) = next {
+            match self.user_beside(&next) {
+                Some(user) => self.deny(&next, SessionError::InvalidConfiguration, &FailureReason::Busy(user)),
+                None => {
+                    self.give_device_to(&next);
+                    self.serve(&next);
+                }
+            }
+        }
         if let (Some(reason), Some(stopper)) = (refused, stopper) {
             self.hear_refusal(stopper, reason);
         }
@@ -890,9 +1122,10 @@ impl Model {
             place.failed_starts = 0;
         }
         place.doing = doing;
-        place.removal_until = matches!(doing, Doing::Closing(_) | Doing::ClearingAway).then(|| self.now + REMOVAL);
+        place.removal_until = matches!(doing, Doing::AwaitingDevice | Doing::Closing(_) | Doing::ClearingAway)
+            .then(|| self.now + REMOVAL);
         let wanted = match doing {
-            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } => None,
+            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice => None,
             Doing::Connecting { .. } | Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
                 Some(Target::Configured)
             }
@@ -903,9 +1136,10 @@ impl Model {
             Doing::Closing(Was::Attempt | Was::Ours) | Doing::ClearingAway => Some(Target::Released),
         };
         if wanted != place.asked {
-            self.heard.command(identifier, wanted.unwrap_or(Target::Released));
+            self.heard.command(&place.device, wanted.unwrap_or(Target::Released));
             place.asked = wanted;
             place.stage = None;
+            self.show_others(identifier);
         }
         self.tell_states(identifier);
     }
@@ -961,7 +1195,9 @@ impl Model {
     fn place_state(&self, identifier: &Identifier) -> SessionState {
         let place = &self.places[identifier];
         match place.doing {
-            Doing::AwaitingEnumeration { .. } | Doing::Connecting { .. } => SessionState::Connecting,
+            Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice | Doing::Connecting { .. } => {
+                SessionState::Connecting
+            }
             Doing::Closing(_) => SessionState::Closing,
             Doing::ClearingAway if self.holders(identifier).into_iter().any(|id| self.is_opening(id)) => {
                 SessionState::Connecting

@@ -9,7 +9,7 @@ use netbearer_types::{
 
 use crate::{
     heard::{Announced, Heard, Public, Told},
-    scene::Scene,
+    scene::{Scene, device_of},
 };
 
 /// What each session and each engine was told so far.
@@ -163,7 +163,8 @@ impl Promises {
         for (identifier, targets) in &heard.commands {
             self.targets.extend(targets.last().map(|target| (identifier.clone(), *target)));
         }
-        self.targets.retain(|identifier, _| self.public.contains_key(identifier));
+        self.targets.retain(|device, _| self.public.keys().any(|identifier| device_of(identifier) == *device));
+        let mut kept_up_for: BTreeMap<Identifier, bool> = BTreeMap::new();
         for (identifier, public) in &self.public {
             let holding = self
                 .sessions
@@ -171,13 +172,30 @@ impl Promises {
                 .filter(|witness| witness.holds && witness.on == *identifier && witness.state != SessionState::Invalid);
             let count = holding.count();
             assert_eq!(scene.core.holds(identifier), count, "{identifier}: the ledger counts those who want it");
-            let is_kept_up = self.targets.get(identifier) == Some(&Target::Configured);
+            let device = device_of(identifier);
+            let is_kept_up = self.targets.get(&device) == Some(&Target::Configured);
             let may_linger = public.flags == StateFlags::Active && public.name != "ap0";
-            assert!(count > 0 || !is_kept_up || may_linger, "{identifier} is kept up for nobody");
             let is_adopted = scene.core.is_adopted(identifier);
             assert!(!is_kept_up || !is_adopted, "{identifier} is adopted and commanded");
-            let has_our_lease = scene.machine[identifier].lease.is_some();
+            let has_our_lease = scene.machine[&device].lease.is_some();
             assert!(!has_our_lease || !is_adopted, "{identifier} is taken for adopted, but what is there is ours");
+            *kept_up_for.entry(device).or_default() |= count > 0 || !is_kept_up || may_linger;
+        }
+        for (device, is_for_somebody) in kept_up_for {
+            assert!(is_for_somebody, "{device} is kept up for nobody");
+        }
+        self.check_devices(scene);
+    }
+
+    /// Of the access points of one device one is held at most, and one is Active at most.
+    fn check_devices(&self, scene: &Scene) {
+        let (mut held, mut active) = (BTreeSet::new(), BTreeSet::new());
+        for (identifier, public) in &self.public {
+            let device = device_of(identifier);
+            let is_held = scene.core.holds(identifier) > 0;
+            assert!(!is_held || held.insert(device.clone()), "{identifier} is held, and another one of {device}");
+            let is_active = public.flags == StateFlags::Active;
+            assert!(!is_active || active.insert(device.clone()), "{identifier} is Active, and another one of {device}");
         }
     }
 
@@ -191,7 +209,7 @@ impl Promises {
                 witness.on == *identifier && told.into_iter().any(|event| matches!(event, Told::State(_)))
             };
             let was_lost_meanwhile = self.sessions.iter().any(has_changed);
-            let commands = heard.commands.get(identifier);
+            let commands = heard.commands.get(&device_of(identifier));
             assert!(commands.is_none() || was_lost_meanwhile, "{identifier} is adopted, and commanded {commands:?}");
         }
         self.adopted = adopted;
@@ -213,7 +231,7 @@ impl Promises {
     fn check_capabilities(&self, scene: &Scene) {
         let everything = scene.core.capabilities();
         for configuration in scene.core.configurations(None) {
-            let reported = scene.machine[&configuration.identifier].report();
+            let reported = scene.machine[&device_of(&configuration.identifier)].report();
             assert!(everything.contains(configuration.capabilities), "the manager reports the union");
             assert!(configuration.capabilities.contains(Capabilities::DirectConnectionRouting));
             assert_eq!(configuration.bearer_type, reported.bearer_type);
