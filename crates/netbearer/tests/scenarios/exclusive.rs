@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netbearer::{
-    CallError, Configuration, Failure, FailureReason, FindError, SessionError, SessionState, StateFlags,
+    CallError, Configuration, Failure, FailureReason, FindError, SessionError, SessionState, StateFlags, Step,
     blocking::Manager,
 };
 use netbearer_lab::{AccessPointPlan, Dhcp};
@@ -259,6 +259,40 @@ fn a_renamed_device_keeps_its_access_points() {
     home.expect_last("Disconnected");
     drop((home, manager));
     assert_eq!(identifiers(&stage.manager()), before);
+    stage.assert_as_before();
+}
+
+/// What an opening waits for is told of the access point that has the device.
+#[test]
+fn steps_are_those_of_the_one_that_is_brought_up() {
+    let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::None)]);
+    stage.write_configuration(HOME, &file("connect_timeout = \"1s\"\n"));
+    stage.write_configuration(OFFICE, &file(""));
+    let manager = stage.manager();
+    let mut home = Watched::on(&manager, "home");
+    let (one, other) = (home.session.configuration().identifier, configuration(&manager, "office").identifier);
+    let mut steps = manager.wait_for(async |manager| manager.steps());
+    home.open();
+    manager.wait_for(async |_| {
+        while steps.of(&one) != Some(Step::AcquiringLease) {
+            steps.changed().await.expect("the service answers");
+        }
+    });
+    assert_eq!(steps.now().keys().collect::<Vec<_>>(), [&one]);
+    home.expect(&["Connecting", "Disconnected", "Error(Unknown)"]);
+    let failure = home.session.error().expect("it failed");
+    assert!(failure.message.starts_with("home could not be brought up within 1s"), "{failure}");
+    let mut office = Watched::on(&manager, "office");
+    office.open();
+    manager.wait_for(async |_| {
+        while steps.of(&other) != Some(Step::AcquiringLease) {
+            steps.changed().await.expect("the service answers");
+        }
+    });
+    assert_eq!(steps.now().keys().collect::<Vec<_>>(), [&other]);
+    office.close();
+    office.expect_last("Disconnected");
+    drop((home, office, manager));
     stage.assert_as_before();
 }
 
