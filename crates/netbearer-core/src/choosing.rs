@@ -598,7 +598,7 @@ impl Core {
 }
 
 /// What an administrator or another program has left on a link that is down would work again once it is up.
-fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
+pub(crate) fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
     !link.interface.addresses.iter().any(netbearer_types::InterfaceAddress::is_usable)
 }
 

@@ -11,6 +11,7 @@ use netbearer_types::{
 use crate::{
     Action, Core, Input, Refusal, SessionId, Verdict,
     access_point::{AccessPoint, link_has_carrier},
+    choosing::has_no_addresses,
     core::invalid_configuration,
     opening::not_available,
     phase::Phase,
@@ -42,7 +43,7 @@ struct Vacating {
 /// Access points that share a device and cannot be up together (§3, "Exclusive"). Of those of one device at most one is held;
 /// who opens another one is refused, unless the former is held by nobody any more and ours to take down.
 impl Core {
-    /// True if other access points have the same device.
+    /// The device of an access point, if others may have it as well.
     fn shared(&self, identifier: &Identifier) -> Option<&Device> {
         if self.devices.is_empty() {
             return None;
@@ -189,14 +190,15 @@ impl Core {
         self.try_next(moving, now);
     }
 
-    /// It may be sensed for a service network: nobody uses its device, nor is another one of it sensed.
+    /// It may be sensed for a service network: nobody uses its device, others included, nor is another one of it sensed.
     pub(crate) fn may_be_sensed(&self, identifier: &Identifier) -> bool {
         let Some(device) = self.shared(identifier) else { return true };
         let is_idle = |other: &Identifier| {
             self.ledger.count(other) == 0
                 && self.access_points.get(other).is_some_and(|found| found.phase == Phase::Observed)
         };
-        device.vacated.is_none() && device.access_points.iter().all(is_idle)
+        let has_no_addresses = matches!(&device.report.level, Level::Present(link) if has_no_addresses(link));
+        has_no_addresses && device.vacated.is_none() && device.access_points.iter().all(is_idle)
     }
 
     /// A device that had no carrier had none for any of its access points.
@@ -221,9 +223,9 @@ impl Core {
 
     // What is seen.
 
-    /// The report is about a device that has exclusive access points, and about nothing else.
-    pub(crate) fn takes_several(&mut self, report: &AccessPointReport) -> bool {
-        if self.settings.profiles.exclusive_of(&report.name, &report.hardware).next().is_none() {
+    /// A device has come: true if it has exclusive access points, and is known from now on.
+    pub(crate) fn begin_sharing(&mut self, report: &AccessPointReport) -> bool {
+        if !self.has_exclusive(report) {
             return false;
         }
         let device = Device { report: report.clone(), access_points: BTreeSet::new(), occupant: None, vacated: None };
@@ -363,6 +365,10 @@ impl Core {
 
     // What there is.
 
+    fn has_exclusive(&self, report: &AccessPointReport) -> bool {
+        self.settings.profiles.exclusive_of(&report.name, &report.hardware).next().is_some()
+    }
+
     /// Adds those that a device should have, and has not.
     fn add_missing(&mut self, device: &Identifier, now: Moment) {
         let Some(found) = self.devices.get(device).filter(|found| found.report.level != Level::Absent) else { return };
@@ -398,8 +404,7 @@ impl Core {
             reports.insert(access_point.device.clone(), report.unwrap_or(&access_point.report).clone());
         }
         for (device, report) in reports {
-            let is_exclusive = self.settings.profiles.exclusive_of(&report.name, &report.hardware).next().is_some();
-            if self.devices.contains_key(&device) || is_exclusive {
+            if self.devices.contains_key(&device) || self.has_exclusive(&report) {
                 self.arrange(&device, report, now);
             }
         }
@@ -473,12 +478,13 @@ impl Core {
         self.let_go_of_device(&access_point.device);
     }
 
-    /// A device without access points is forgotten, and one that has a single one again, by its own name, is nothing special.
+    /// A device without access points is forgotten, and one that shall have no exclusive ones any more is nothing special.
     fn let_go_of_device(&mut self, identifier: &Identifier) {
         let Some(device) = self.devices.get(identifier).filter(|device| device.vacated.is_none()) else { return };
         let is_plain = device.access_points.len() == 1
             && device.access_points.contains(identifier)
-            && device.occupant.as_ref() == Some(identifier);
+            && device.occupant.as_ref() == Some(identifier)
+            && !self.has_exclusive(&device.report);
         if device.access_points.is_empty() {
             self.devices.remove(identifier);
             self.actions.push_back(Action::Forget(identifier.clone()));

@@ -127,7 +127,7 @@ impl Core {
             }
             None if report.level == Level::Absent => return,
             None => {
-                if self.takes_several(&report) {
+                if self.begin_sharing(&report) {
                     return self.share(report, now);
                 }
                 let profile = self.settings.profiles.profile(&report).clone();

@@ -338,6 +338,18 @@ fn a_sensed_one_gives_way() {
     scene.listen_for(AP0, &[Target::Released, Target::Sensed]);
 }
 
+/// What somebody has prepared on a link that is down would work once it is up.
+#[test]
+fn one_whose_device_has_addresses_already_is_not_sensed() {
+    let settings = with_network(profiles(|_| {}), &["b", "office"]);
+    let mut scene = Scene::with_access_points(settings, [AP0, "b"], |[shared, _]| shared.foreign = Foreign::Usable);
+    let network = scene.session_on(1, "service");
+    scene.open(network);
+    scene.settle_on("b");
+    assert_eq!(scene.told(network).last(), Some(&Told::Opened));
+    scene.listen_for(AP0, &[]);
+}
+
 #[test]
 fn a_device_that_had_no_carrier_had_none_for_the_others_either() {
     let mut scene = Scene::with_one_access_point(settings(profiles(|_| {})), |access_point| {
@@ -430,6 +442,18 @@ fn an_unplugged_device_is_remembered_as_far_as_sessions_are_about_it_and_has_all
     assert_eq!(scene.core.configurations(None), []);
     scene.change(|access_point| access_point.replug(false, Foreign::Nothing));
     opened(&mut scene, OFFICE);
+    // The same beside a plain one that a session is about.
+    let mut profiles = profiles(|_| {});
+    profiles.by_file.insert("card".to_owned(), file(false, |_| {}));
+    let mut scene = Scene::with_one_access_point(settings(profiles), |_| {});
+    let plain = scene.session(1);
+    scene.change(Simulated::unplug);
+    assert_eq!(scene.told(plain), [Told::State(SessionState::NotAvailable)]);
+    scene.change(|access_point| access_point.replug(false, Foreign::Nothing));
+    assert_eq!(scene.core.configurations(None).len(), 3);
+    opened(&mut scene, OFFICE);
+    let busy = scene.core.open(plain, scene.now);
+    assert!(matches!(busy, Err(Refusal::Busy(_))), "{busy:?}");
 }
 
 #[test]
