@@ -58,13 +58,16 @@ impl Core {
         all.into_iter().flatten().filter(|other| *other != identifier).cloned().collect()
     }
 
-    /// What an engine's word about a device is about: all its access points, and which of them has it.
+    /// The access points of a device with exclusive ones, and which of them has it; none of a device that is one itself.
     #[must_use]
-    pub fn access_points_of(&self, device: &Identifier) -> (Vec<Identifier>, Option<Identifier>) {
-        match self.devices.get(device) {
-            Some(device) => (device.access_points.iter().cloned().collect(), device.occupant.clone()),
-            None => (vec![device.clone()], Some(device.clone())),
-        }
+    pub fn sharing(&self, device: &Identifier) -> Option<(&BTreeSet<Identifier>, Option<&Identifier>)> {
+        self.devices.get(device).map(|device| (&device.access_points, device.occupant.as_ref()))
+    }
+
+    /// What an engine's word about a device is about.
+    pub(crate) fn access_points_of(&self, device: &Identifier) -> Vec<Identifier> {
+        let shared = self.devices.get(device).map(|device| device.access_points.iter().cloned().collect());
+        shared.unwrap_or_else(|| vec![device.clone()])
     }
 
     /// Nothing is left to be cleared away of access points that were removed.
@@ -239,6 +242,7 @@ impl Core {
         let Some(device) = self.devices.get_mut(&identifier) else { return };
         let has_come =
             device.access_points.is_empty() || device.report.level == Level::Absent && report.level != Level::Absent;
+        let is_renamed = device.report.name != report.name || device.report.hardware != report.hardware;
         let has_carrier = matches!(&report.level, Level::Present(link) if link_has_carrier(link));
         if report.progress.is_none() {
             report.progress = device.report.progress.take();
@@ -255,13 +259,17 @@ impl Core {
             self.add_missing(&identifier, now);
         }
         if has_carrier {
-            for one in self.access_points_of(&identifier).0 {
+            for one in self.access_points_of(&identifier) {
                 if let Some(access_point) = self.access_points.get_mut(&one) {
                     access_point.carrier_refuted = false;
                 }
             }
         }
         self.show(&identifier, now);
+        if let Some(report) = self.devices.get(&identifier).map(|device| device.report.clone()).filter(|_| is_renamed) {
+            self.arrange(&identifier, report, now);
+            self.drop_former_members(now);
+        }
         if is_vacated {
             if let Some(next) = self.devices.get(&identifier).and_then(|device| self.waiting_for(device)) {
                 self.serve_next(&next, now);
@@ -273,8 +281,8 @@ impl Core {
     /// Tells each access point of a device what it is now, the one that has it first.
     fn show(&mut self, device: &Identifier, now: Moment) {
         self.give_idle_device_back(device);
-        let (mut all, occupant) = self.access_points_of(device);
-        all.sort_by_key(|one| Some(one) != occupant.as_ref());
+        let mut all = self.access_points_of(device);
+        all.sort_by_key(|one| !self.has_its_device(one));
         for one in all {
             if let Some(seen) = self.seen_by(&one) {
                 self.take_in(seen, now);
@@ -314,7 +322,7 @@ impl Core {
             return;
         }
         found.occupant = Some(identifier.clone());
-        for one in self.access_points_of(&device).0 {
+        for one in self.access_points_of(&device) {
             self.look_again(&one);
         }
     }
@@ -410,6 +418,15 @@ impl Core {
         }
     }
 
+    /// A device has got a name or a hardware address that exclusive profiles are for.
+    pub(crate) fn arrange_renamed(&mut self, identifier: &Identifier, now: Moment) {
+        let found = self.access_points.get(identifier).filter(|_| self.shared(identifier).is_none());
+        let report = found.map(|found| &found.report).filter(|report| self.has_exclusive(report));
+        if let Some(report) = report.cloned() {
+            self.arrange(identifier, report, now);
+        }
+    }
+
     fn arrange(&mut self, device: &Identifier, report: AccessPointReport, now: Moment) {
         let has_plain = self.settings.profiles.has_plain(&report.name, &report.hardware);
         let exclusive = self.settings.profiles.exclusive_of(&report.name, &report.hardware);
@@ -421,7 +438,7 @@ impl Core {
             vacated: None,
         });
         self.add_missing(device, now);
-        for one in self.access_points_of(device).0 {
+        for one in self.access_points_of(device) {
             let file = self.access_points.get(&one).map(|found| &found.file);
             let is_wanted = file.is_some_and(|file| file.as_ref().map_or(has_plain, |file| files.contains(file)));
             if !is_wanted {

@@ -39,7 +39,7 @@ impl Core {
     /// An access point is none any more. Its engine has removed from it what was ours.
     pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
         self.close_device(identifier);
-        for access_point in self.access_points_of(identifier).0 {
+        for access_point in self.access_points_of(identifier) {
             self.remove_access_point(&access_point, reason, &invalid_configuration(&access_point), now);
         }
         if self.devices.remove(identifier).is_some() {
@@ -145,6 +145,7 @@ impl Core {
         self.tell_states(&identifier);
         self.tell_interface(&identifier);
         if is_renamed {
+            self.arrange_renamed(&identifier, now);
             self.drop_former_members(now);
         }
         self.forget_if_absent(&identifier, now);

@@ -236,16 +236,20 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
 
     /// What is done with a device is done for the access point that has it.
     fn note_step(&self, device: &Identifier, step: Option<Step>) {
-        let (access_points, occupant) = self.core.access_points_of(device);
-        self.steps.send_if_modified(|steps| {
-            let mut is_modified = false;
-            for identifier in access_points {
-                is_modified |= match step.filter(|_| occupant.as_ref() == Some(&identifier)) {
-                    Some(step) => steps.insert(identifier, step) != Some(step),
-                    None => steps.remove(&identifier).is_some(),
-                };
+        let note = |steps: &mut Steps, identifier: &Identifier, step: Option<Step>| match step {
+            Some(step) if steps.get(identifier) == Some(&step) => false,
+            Some(step) => {
+                steps.insert(identifier.clone(), step);
+                true
             }
-            is_modified
+            None => steps.remove(identifier).is_some(),
+        };
+        self.steps.send_if_modified(|steps| match self.core.sharing(device) {
+            None => note(steps, device, step),
+            Some((access_points, occupant)) => {
+                let of = |one: &Identifier| step.filter(|_| occupant == Some(one));
+                access_points.iter().filter(|one| note(steps, one, of(one))).count() > 0
+            }
         });
     }
 

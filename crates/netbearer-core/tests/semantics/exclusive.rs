@@ -305,7 +305,7 @@ fn a_service_network_goes_on_to_the_next_member_if_one_is_busy() {
     let failure = scene.core.session(network).and_then(|snapshot| snapshot.failure).expect("it failed");
     assert_eq!(
         failure.message,
-        "no member of service could be brought up: ap0/office: busy: office cannot be opened, as ap0 is used as home by 1 session; close it, or stop home, and open office again"
+        "no member of service could be brought up: busy: office cannot be opened, as ap0 is used as home by 1 session; close it, or stop home, and open office again"
     );
     // With Reconnect it waits, without a try, until the device is free.
     scene.reconnect(network);

@@ -238,8 +238,13 @@ fn a_link_of_others_stays_as_it_is_while_files_make_another_access_point_of_it()
 
 /// Identifiers are the same under another name of the interface, and after a restart.
 #[test]
-fn a_renamed_device_keeps_its_access_points() {
-    let stage = stage("");
+fn a_renamed_device_keeps_the_access_points_that_are_known_by_its_hardware() {
+    let stage = Stage::with_dnsmasq();
+    let links = stage.lab.machine().ip_json(&["link", "show", "dev", AP0]).expect("ip tells");
+    let address = links[0]["address"].as_str().expect("it has one").to_owned();
+    for path in [HOME, OFFICE] {
+        stage.write_configuration(path, &file("").replace("interface = \"ap0\"", &format!("mac = \"{address}\"")));
+    }
     let manager = stage.manager();
     let identifiers =
         |manager: &Manager| all(manager).into_iter().map(|one| one.identifier.to_string()).collect::<Vec<_>>();
@@ -259,6 +264,32 @@ fn a_renamed_device_keeps_its_access_points() {
     home.expect_last("Disconnected");
     drop((home, manager));
     assert_eq!(identifiers(&stage.manager()), before);
+    stage.assert_as_before();
+}
+
+/// Profiles by name are about who has the name.
+#[test]
+fn files_for_an_interface_follow_its_name() {
+    let stage = stage("");
+    let manager = stage.manager();
+    let mut home = Watched::on(&manager, "home");
+    home.open();
+    home.expect_last("Opened");
+    stage.ip(&format!("link set {AP0} name lan0"));
+    while home.next() != "Invalid" {}
+    home.expect(&["Error(InvalidConfiguration)", "Closed"]);
+    let mut plain = Watched::on(&manager, "lan0");
+    plain.open();
+    plain.expect(&["Connecting", "Connected", "Opened"]);
+    stage.ip(&format!("link set lan0 name {AP0}"));
+    while plain.next() != "Invalid" {}
+    let mut office = Watched::on(&manager, "office");
+    office.open();
+    office.expect(&["Connecting", "Connected", "Opened"]);
+    assert_eq!(stage.address_of(AP0), Some(own_address(&stage)));
+    office.close();
+    office.expect_last("Disconnected");
+    drop((home, plain, office, manager));
     stage.assert_as_before();
 }
 
