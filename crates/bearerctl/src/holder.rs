@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     exit_code::ExitCode,
     reader::Reader,
-    signals::{Signal, Signals},
+    signals::{Received, Signals},
     timeline::{InUse, Place, Timeline},
     waiting::{Awaited, Waiting},
 };
@@ -41,7 +41,7 @@ pub(crate) enum Happening {
     /// Told already.
     Event(SessionEvent),
     /// Somebody wants this program to end.
-    Signal(Signal),
+    Signal(Received),
 }
 
 impl<'a> Holder<'a> {
@@ -104,7 +104,9 @@ impl<'a> Holder<'a> {
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => return Err(Error::Interrupted { name, signal, wanted: "open" }),
+                Received { signal, .. } = signals.next() => {
+                    return Err(Error::Interrupted { name, signal, wanted: "open" });
+                }
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
                     waiting.clear();
@@ -202,7 +204,9 @@ impl<'a> Holder<'a> {
             match tokio::time::timeout_at(deadline, self.next()).await {
                 Ok(happening) => match happening? {
                     Happening::Event(_) => {}
-                    Happening::Signal(signal) => return Err(Error::Interrupted { name, signal, wanted: "down" }),
+                    Happening::Signal(Received { signal, .. }) => {
+                        return Err(Error::Interrupted { name, signal, wanted: "down" });
+                    }
                 },
                 Err(_) => return Err(Error::NotStoppedInTime { name, within }),
             }
@@ -247,7 +251,7 @@ impl<'a> Holder<'a> {
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => {
+                Received { signal, .. } = signals.next() => {
                     if !is_impatient(begun.elapsed()) {
                         continue;
                     }

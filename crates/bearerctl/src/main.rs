@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod reader;
 mod redaction;
+mod sender;
 mod signals;
 mod terminal;
 mod timeline;

@@ -15,7 +15,7 @@ use crate::{
     command::Context,
     error::Error,
     exit_code::ExitCode,
-    signals::{Signal, Signals},
+    signals::{Received, Signal, Signals},
 };
 
 use control::{Change, Request};
@@ -74,7 +74,7 @@ async fn be_around(sandbox: &Sandbox) -> Result<ExitCode, Error> {
     loop {
         tokio::select! {
             status = inside.wait() => return Ok(child::exit_code(status.map_err(Error::Runtime)?)),
-            signal = signals.next() => child::pass_on(child::number(&inside), signal),
+            received = signals.next() => child::pass_on(child::number(&inside), received),
         }
     }
 }
@@ -102,7 +102,7 @@ async fn unless_interrupted<T>(
 ) -> Result<T, Error> {
     tokio::select! {
         biased;
-        signal = signals.next() => Err(interrupted(signal)),
+        Received { signal, .. } = signals.next() => Err(interrupted(signal)),
         done = work => done,
     }
 }

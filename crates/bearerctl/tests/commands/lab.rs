@@ -6,6 +6,7 @@ use std::{
     io::Write,
     os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
+    process::ChildStdin,
     time::{Duration, Instant},
 };
 
@@ -17,19 +18,22 @@ use rustix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stage::{BEARERCTL, DEADLINE, Ended, Running};
+use crate::{
+    stage::{BEARERCTL, DEADLINE, Ended, Running},
+    terminal,
+};
 
 /// Users that nobody is. A developer who runs tests in a user namespace has them not, and is without privileges instead.
 const ORDINARY: u32 = 65_534;
 const ANOTHER: u32 = 65_533;
 /// Halfway through the tour: two pauses before this are over, and the third lasts.
-const HALFWAY: &str = "2. A program opens the session";
+pub(crate) const HALFWAY: &str = "2. A program opens the session";
 /// The tour's figures that are promises of the whole project.
 const FIGURES: [&str; 4] = ["open", "open again", "last close", "told of a cut cable"];
 
 /// A machine with files and process numbers of its own, where an ordinary user has the program.
-struct Host {
-    lab: Lab,
+pub(crate) struct Host {
+    pub(crate) lab: Lab,
     directory: TempDir,
 }
 
@@ -43,7 +47,7 @@ struct Census {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Lab::builder().own_files().build().expect("the machine is made");
         let directory = TempDir::new().expect("a temporary directory");
         let everybody = fs::Permissions::from_mode(0o777);
@@ -57,6 +61,11 @@ impl Host {
 
     /// The program, to be run by a user of that number.
     fn command(&self, user: u32, before: &[&str], arguments: &[&str]) -> NamespaceCommand<'_> {
+        self.as_user(user).args(before).arg(self.directory.path().join("bearerctl")).args(arguments)
+    }
+
+    /// `setpriv` with what makes a user of that number; the program is to follow.
+    fn as_user(&self, user: u32) -> NamespaceCommand<'_> {
         let mut command = self.lab.machine().command("setpriv").arg("--inh-caps=-all");
         if is_mapped(user) {
             let identity = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
@@ -67,7 +76,13 @@ impl Host {
         for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
             command = command.env(variable, self.directory.path());
         }
-        command.args(before).arg(self.directory.path().join("bearerctl")).args(arguments)
+        command
+    }
+
+    /// A shell at a terminal of its own, with a command line in which `$B` is the program.
+    pub(crate) fn at_terminal(&self, line: &str) -> (Running, ChildStdin) {
+        let command = self.as_user(ORDINARY).env("B", self.directory.path().join("bearerctl"));
+        Running::start_with_input(terminal::with(command.arg("--").arg("script"), line))
     }
 
     fn start(&self, arguments: &[&str]) -> Running {
@@ -102,7 +117,7 @@ impl Host {
     }
 
     /// Runs `work`, and asserts that it leaves nothing behind.
-    fn leaves_nothing(&self, work: impl FnOnce()) {
+    pub(crate) fn leaves_nothing(&self, work: impl FnOnce()) {
         let (census, snapshot) = (self.census(), Snapshot::take(self.lab.machine()).unwrap());
         work();
         assert_eq!(self.census(), census);

@@ -21,4 +21,5 @@ mod service_networks;
 mod stage;
 mod steering;
 mod stopping;
+mod terminal;
 mod waiting;

@@ -1,11 +1,14 @@
 //! Service networks and user choices at the command line, and the question at a real terminal.
 
-use std::{io::Write, process::ChildStdin, time::Duration};
+use std::time::Duration;
 
 use netbearer_lab::{AccessPointPlan, Dhcp, Signal};
 use serde_json::{Value, json};
 
-use crate::stage::{BEARERCTL, DEADLINE, Ended, Running, Stage};
+use crate::{
+    stage::{DEADLINE, Ended, Stage},
+    terminal::{CTRL_C, CTRL_D, at_terminal, type_in},
+};
 
 /// Two access points, a service network of both, and a choice between the second and the network.
 fn stage() -> Stage {
@@ -236,21 +239,6 @@ fn an_answer_given_beforehand_is_taken_and_a_wrong_one_is_told() {
     ap1.restore().unwrap();
     stage.assert_as_before();
 }
-
-/// The program at a terminal of its own; what is written to the input is typed there.
-fn at_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdin) {
-    // Whichever shell `script` finds, it must not stay in between: some of them end by the signal themselves.
-    let command = format!("exec {BEARERCTL} --color never {arguments}");
-    stage.start_with_input("script", &["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
-}
-
-fn type_in(terminal: &mut ChildStdin, keys: &str) {
-    terminal.write_all(keys.as_bytes()).unwrap();
-    terminal.flush().unwrap();
-}
-
-const CTRL_C: &str = "\u{3}";
-const CTRL_D: &str = "\u{4}";
 
 #[test]
 fn at_a_terminal_the_user_is_asked_and_enter_takes_the_first() {

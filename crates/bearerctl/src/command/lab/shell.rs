@@ -56,10 +56,10 @@ pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode,
             Some(()) = ended.recv() => if let Some(code) = reap(running) {
                 break code;
             },
-            signal = signals.next() => match signal {
+            received = signals.next() => match received.signal {
                 // A shell at a terminal takes no notice of a wish to end.
                 Signal::Terminate if is_shell => child::send(running, Signal::Hangup),
-                signal => child::pass_on(Some(running), signal),
+                _ => child::pass_on(Some(running), received),
             },
         }
     };
