@@ -4,7 +4,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::sender;
 
-/// A request of the user or the system to end.
+/// A request of the user or the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// Ctrl-C.
@@ -13,8 +13,11 @@ pub(crate) enum Signal {
     Terminate,
     /// The terminal is gone.
     Hangup,
+    /// What was suspended is to go on.
+    Continue,
 }
 
+/// Those that end a program.
 const ENDING: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
 
 impl Signal {
@@ -23,6 +26,7 @@ impl Signal {
             Self::Interrupt => rustix::process::Signal::INT,
             Self::Terminate => rustix::process::Signal::TERM,
             Self::Hangup => rustix::process::Signal::HUP,
+            Self::Continue => rustix::process::Signal::CONT,
         }
     }
 
@@ -37,6 +41,7 @@ impl fmt::Display for Signal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::Continue => "SIGCONT",
         })
     }
 }
@@ -57,7 +62,7 @@ pub(crate) enum Sender {
     Program,
 }
 
-/// The signals that end the program in order, instead of at once.
+/// The signals that end the program in order, instead of at once, and others that it deals with itself.
 #[derive(Debug)]
 pub(crate) struct Signals {
     caught: Vec<(Signal, unix::Signal)>,
@@ -67,8 +72,13 @@ impl Signals {
     /// From now on the signals that end a program are told by [`Self::next`]. One that was ignored when the program was
     /// started stays so: that is what `nohup` and a shell's background jobs rely on.
     pub(crate) fn catch() -> io::Result<Self> {
+        Self::catch_with(&[])
+    }
+
+    /// The same, and these signals too.
+    pub(crate) fn catch_with(others: &[Signal]) -> io::Result<Self> {
         let ignored = ignored_signals();
-        let wanted = ENDING.iter().filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
+        let wanted = ENDING.iter().chain(others).filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
         let catch = |signal: &Signal| {
             sender::note(signal.number())?;
             Ok((*signal, unix::signal(SignalKind::from_raw(signal.number()))?))

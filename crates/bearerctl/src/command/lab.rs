@@ -1,5 +1,6 @@
 //! A sandbox for anyone: a machine with access points, for a shell, a command or the tour.
 
+mod around;
 pub(super) mod control;
 mod shell;
 pub(super) mod tour;
@@ -7,11 +8,9 @@ pub(super) mod tour;
 use std::time::{Duration, Instant};
 
 use netbearer_lab::{AccessPointPlan, Card, Dhcp, LabBuilder, LabError, Sandbox, Script};
-use tokio::process::Command;
 
 use crate::{
     arguments::{self, LabCommand, LabNamed, LabSlow, LabStart},
-    child,
     command::Context,
     error::Error,
     exit_code::ExitCode,
@@ -45,7 +44,7 @@ impl Place {
 
 pub(crate) async fn run(context: &Context, place: Place, arguments: &arguments::Lab) -> Result<ExitCode, Error> {
     if let Place::Around(sandbox) = place {
-        return be_around(&sandbox).await;
+        return around::run(&sandbox, arguments.command.is_none()).await;
     }
     let done = match &arguments.command {
         None => return shell::run(context, &arguments.start).await,
@@ -65,18 +64,6 @@ pub(crate) async fn run(context: &Context, place: Place, arguments: &arguments::
         }
     };
     done.map(|()| ExitCode::OK)
-}
-
-/// Waits for the sandbox's first process, which is the program proper: with this one it would end at once.
-async fn be_around(sandbox: &Sandbox) -> Result<ExitCode, Error> {
-    let mut signals = Signals::catch().map_err(Error::Runtime)?;
-    let mut inside = Command::from(sandbox.command()).spawn().map_err(Error::Runtime)?;
-    loop {
-        tokio::select! {
-            status = inside.wait() => return Ok(child::exit_code(status.map_err(Error::Runtime)?)),
-            received = signals.next() => child::pass_on(child::number(&inside), received),
-        }
-    }
 }
 
 /// A lab, and how long it took to make it. The calling thread, and those it starts, are on the lab's machine from then on.

@@ -7,10 +7,11 @@ use rustix::process::{Pid, kill_process};
 
 use crate::{
     lab::{HALFWAY, Host},
-    stage::{BEARERCTL, Running, Stage},
+    stage::{BEARERCTL, DEADLINE, Running, Stage},
 };
 
 pub(crate) const CTRL_C: &str = "\u{3}";
+const CTRL_Z: &str = "\u{1a}";
 pub(crate) const CTRL_D: &str = "\u{4}";
 
 /// The arguments of `script` for a command line at a terminal of its own; what is written to the input is typed there.
@@ -114,4 +115,196 @@ fn ctrl_c_reaches_a_command_that_has_left_the_terminal() {
     let ended = run.end();
     assert_eq!(ended.code, 130, "{ended:?}");
     stage.assert_as_before();
+}
+
+/// What a shell tells when it waits for a command.
+const PROMPT: &str = "your command:";
+
+/// A user's shell with job control, at a terminal.
+struct Shell {
+    running: Running,
+    terminal: ChildStdin,
+}
+
+impl Shell {
+    fn start(host: &Host) -> Self {
+        let (running, terminal) = host.at_terminal(&format!("exec env PS1='{PROMPT}\n' SHELL=/bin/sh sh -i"));
+        Self { running, terminal }
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        type_in(&mut self.terminal, keys);
+    }
+
+    /// Types something, and waits for what follows it.
+    fn expect(&mut self, keys: &str, told: &str) {
+        let before = self.running.output.mark();
+        self.type_in(keys);
+        let seen = self.running.output.wait_for_text_since(before, told, DEADLINE);
+        seen.unwrap_or_else(|error| panic!("after {keys:?}: {error}"));
+    }
+
+    /// All that was told.
+    fn end(mut self) -> String {
+        self.type_in("exit 0\n");
+        let ended = self.running.end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.output.join("\n")
+    }
+}
+
+/// Says what it reads; what is typed is not told again, as it is split in two.
+const READING: &str = "sh -c 'echo re\"\"ady; read line; echo to\"\"ld $line; read line; echo to\"\"ld $line'";
+
+#[test]
+fn ctrl_c_reaches_a_command_in_a_sandbox_once() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let (lab, mut terminal) = host.at_terminal(&format!("exec $B lab -- {COUNTING}"));
+        assert_eq!(caught(lab, &mut terminal), 1);
+    });
+}
+
+#[test]
+fn a_user_choice_asks_in_a_sandbox_too() {
+    let host = Host::new();
+    let profile = r#"printf "[user_choice]\nchoices = [\"ap1\", \"ap0\"]\n""#;
+    let directory = r#""$NETBEARER_CONFIG_DIR/profiles.d""#;
+    let script = format!("mkdir -p {directory}; {profile} > {directory}/where.toml; exec bearerctl open where");
+    host.leaves_nothing(|| {
+        let (open, mut terminal) = host.at_terminal(&format!("exec $B lab -- sh -c '{script}'"));
+        open.wait_for("2  ap0");
+        type_in(&mut terminal, "2\n");
+        assert!(open.wait_for("Opened").contains("with ap0"));
+        type_in(&mut terminal, CTRL_C);
+        let ended = open.end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+    });
+}
+
+#[test]
+fn a_suspended_command_in_a_sandbox_is_a_job_like_any_other() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let mut shell = Shell::start(&host);
+        shell.expect(&format!("$B lab -- {READING}\n"), "ready");
+        shell.expect("first\n", "told first");
+        shell.expect(CTRL_Z, "Stopped");
+        shell.expect("echo the shell a''nswers\n", "the shell answers");
+        shell.type_in("fg\n");
+        shell.expect("second\n", "told second");
+        shell.expect("echo code 1$?\n", "code 10");
+        shell.end();
+    });
+}
+
+#[test]
+fn ctrl_c_ends_a_command_that_was_suspended() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let mut shell = Shell::start(&host);
+        shell.expect(&format!("$B lab -- {READING}\n"), "ready");
+        shell.expect(CTRL_Z, "Stopped");
+        shell.type_in("fg\n");
+        shell.expect("first\n", "told first");
+        // What is typed before the command has ended might be its.
+        shell.expect(CTRL_C, PROMPT);
+        shell.expect("echo code 1$?\n", "code 1130");
+        shell.end();
+    });
+}
+
+/// It is suspended when it reads, and gets the terminal when it is in the foreground.
+#[test]
+fn a_sandbox_in_the_background_leaves_the_terminal_to_the_shell() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let mut shell = Shell::start(&host);
+        shell.expect(&format!("$B lab -- {READING} &\n"), "ready");
+        shell.expect("echo the shell a''nswers\n", "the shell answers");
+        shell.type_in("fg\n");
+        shell.expect("first\n", "told first");
+        shell.expect("second\n", "told second");
+        shell.expect("echo code 1$?\n", "code 10");
+        shell.end();
+    });
+}
+
+#[test]
+fn a_shell_in_a_sandbox_controls_its_jobs() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let mut shell = Shell::start(&host);
+        shell.expect("$B lab\n", "all of it is gone");
+        shell.expect("sh -c 'echo sl''eeps; exec sleep 300'\n", "sleeps");
+        // What is typed before the command has ended might be its.
+        shell.expect(CTRL_C, PROMPT);
+        shell.expect("echo code 1$?\n", "code 1130");
+        shell.expect(&format!("{READING}\n"), "ready");
+        shell.expect(CTRL_Z, "Stopped");
+        shell.type_in("fg\n");
+        shell.expect("first\n", "told first");
+        shell.expect("second\n", "told second");
+        shell.type_in("exit 3\n");
+        shell.expect("echo outside 1$?\n", "outside 13");
+        let told = shell.end();
+        assert!(!told.contains("job control turned off") && !told.contains("Cannot set"), "{told}");
+    });
+}
+
+#[test]
+fn a_sandbox_in_a_pipeline_is_a_part_of_its_job() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let mut shell = Shell::start(&host);
+        shell.expect(&format!("$B lab -- {READING} | cat\n"), "ready");
+        shell.expect("first\n", "told first");
+        shell.expect(CTRL_Z, "Stopped");
+        shell.type_in("fg\n");
+        shell.expect("second\n", "told second");
+        shell.expect("$B lab -- sh -c 'echo sl''eeps; exec sleep 300' | cat\n", "sleeps");
+        // What is typed before the command has ended might be its.
+        shell.expect(CTRL_C, PROMPT);
+        shell.expect("echo the shell a''nswers\n", "the shell answers");
+        shell.end();
+    });
+}
+
+/// A script has no job control, and nobody else would take it.
+#[test]
+fn the_terminal_is_given_back_at_the_end() {
+    let host = Host::new();
+    for command in ["true", "sh -i -c true", "sh -c 'kill -KILL $$'"] {
+        host.leaves_nothing(|| {
+            let script = format!("$B lab -- {command}; echo ready; {READING}");
+            let (lab, mut terminal) = host.at_terminal(&script);
+            lab.wait_for("ready");
+            type_in(&mut terminal, "first\nsecond\n");
+            lab.wait_for("told second");
+            assert_eq!(lab.end().code, 0);
+        });
+    }
+}
+
+#[test]
+fn a_signal_to_a_sandbox_alone_is_passed_on_at_a_terminal_too() {
+    let host = Host::new();
+    for (signal, code) in [(Signal::INT, 130), (Signal::HUP, 129), (Signal::TERM, 143)] {
+        host.leaves_nothing(|| {
+            let (lab, _terminal) = host.at_terminal("exec $B lab -- sh -c 'echo ready; exec sleep 300'");
+            lab.wait_for("ready");
+            kill_process(child_of(lab.id()), signal).unwrap();
+            let ended = lab.end();
+            assert_eq!(ended.code, code, "{signal:?}: {ended:?}");
+        });
+    }
+}
+
+#[test]
+fn timeout_ends_a_sandbox() {
+    let host = Host::new();
+    host.leaves_nothing(|| {
+        let (lab, _terminal) = host.at_terminal("exec timeout 0.5 $B lab -- sleep 300");
+        assert_eq!(lab.end().code, 124);
+    });
 }
