@@ -13,6 +13,8 @@ pub(crate) enum Signal {
     Terminate,
     /// The terminal is gone.
     Hangup,
+    /// Ctrl-\.
+    Quit,
     /// What was suspended is to go on.
     Continue,
 }
@@ -26,6 +28,7 @@ impl Signal {
             Self::Interrupt => rustix::process::Signal::INT,
             Self::Terminate => rustix::process::Signal::TERM,
             Self::Hangup => rustix::process::Signal::HUP,
+            Self::Quit => rustix::process::Signal::QUIT,
             Self::Continue => rustix::process::Signal::CONT,
         }
     }
@@ -41,6 +44,7 @@ impl fmt::Display for Signal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::Quit => "SIGQUIT",
             Self::Continue => "SIGCONT",
         })
     }

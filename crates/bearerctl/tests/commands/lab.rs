@@ -79,6 +79,11 @@ impl Host {
         command
     }
 
+    /// A file or directory of the ordinary user's.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// A shell at a terminal of its own, with a command line in which `$B` is the program.
     pub(crate) fn at_terminal(&self, line: &str) -> (Running, ChildStdin) {
         let command = self.as_user(ORDINARY).env("B", self.directory.path().join("bearerctl"));

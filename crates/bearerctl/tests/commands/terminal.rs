@@ -1,6 +1,6 @@
 //! The program at a real terminal: who gets the signals, and who may read.
 
-use std::{fs, io::Write, process::ChildStdin};
+use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::ChildStdin};
 
 use netbearer_lab::{NamespaceCommand, Signal};
 use rustix::process::{Pid, kill_process};
@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) const CTRL_C: &str = "\u{3}";
+const CTRL_BACKSLASH: &str = "\u{1c}";
 const CTRL_Z: &str = "\u{1a}";
 pub(crate) const CTRL_D: &str = "\u{4}";
 
@@ -115,6 +116,67 @@ fn ctrl_c_reaches_a_command_that_has_left_the_terminal() {
     let ended = run.end();
     assert_eq!(ended.code, 130, "{ended:?}");
     stage.assert_as_before();
+}
+
+const PROFILE: &str = "[match]\ninterface = \"ap0\"\n\n[access_point]\nlinger = \"2s\"\n";
+
+/// Begins to edit a profile with an editor that says "ready".
+fn edit(host: &Host, visual: &str, editor: &str) -> (Running, ChildStdin) {
+    fs::create_dir_all(host.path("profiles.d")).unwrap();
+    fs::write(host.path("profiles.d/ap0.toml"), PROFILE).unwrap();
+    let everybody = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(host.path("profiles.d"), everybody.clone()).unwrap();
+    fs::write(host.path("editor"), format!("#!/bin/sh\n{editor}\n")).unwrap();
+    fs::set_permissions(host.path("editor"), everybody).unwrap();
+    // The copy is its owner's, and only root can give files away.
+    let own = "cd $HOME/profiles.d; cp ap0.toml own; mv -f own ap0.toml";
+    let edit = format!("exec env VISUAL=\"{visual}$HOME/editor\" $B --config-dir $HOME profile edit ap0");
+    let (running, terminal) = host.at_terminal(&format!("{own}; {edit}"));
+    running.wait_for("ready");
+    (running, terminal)
+}
+
+/// What is in the directory of profiles now.
+fn profiles(host: &Host) -> Vec<(String, String)> {
+    let entries = fs::read_dir(host.path("profiles.d")).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    entries.map(|path| (name(&path), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn ctrl_c_in_an_editor_is_the_editors() {
+    let host = Host::new();
+    for (visual, key, signal) in [("", CTRL_C, "INT"), ("", CTRL_BACKSLASH, "QUIT"), ("LINES=20 ", CTRL_C, "INT")] {
+        let script = r#"until read line; do :; done; sed -i s/2s/3s/ "$1""#;
+        let (edit, mut terminal) = edit(&host, visual, &format!("trap 'echo caught' {signal}; echo ready; {script}"));
+        type_in(&mut terminal, key);
+        edit.wait_for("caught");
+        type_in(&mut terminal, "on\n");
+        let ended = edit.end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert_eq!(profiles(&host), [("ap0.toml".to_owned(), PROFILE.replace("2s", "3s"))]);
+    }
+}
+
+#[test]
+fn an_editor_that_is_interrupted_changes_nothing_and_leaves_nothing() {
+    let host = Host::new();
+    let before = [("ap0.toml".to_owned(), PROFILE.to_owned())];
+    let editor = r#"sed -i s/2s/3s/ "$1"; echo ready; exec sleep 300"#;
+    for key in [CTRL_C, CTRL_BACKSLASH] {
+        let (edit, mut terminal) = edit(&host, "", editor);
+        type_in(&mut terminal, key);
+        let ended = edit.end();
+        assert!(ended.code == 1 && ended.output.join("").contains("so nothing was changed"), "{ended:?}");
+        assert_eq!(profiles(&host), before);
+    }
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let (edit, _terminal) = edit(&host, "", editor);
+        kill_process(child_of(edit.id()), signal).unwrap();
+        let ended = edit.end();
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert_eq!(profiles(&host), before);
+    }
 }
 
 /// What a shell tells when it waits for a command.
