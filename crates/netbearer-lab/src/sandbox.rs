@@ -1,15 +1,19 @@
 use std::{
     env,
+    ffi::CString,
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{self, Command},
 };
 
 use rustix::{
+    fs::CWD,
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount, open_tree,
+    },
     process::{Signal, getgid, getuid, set_parent_process_death_signal},
     thread::{CapabilitySet, capabilities},
 };
@@ -22,6 +26,7 @@ const PARENT: &str = "NETBEARER_LAB_PARENT";
 const RUN: &str = "/run";
 /// Nothing in these file systems is a program or a device.
 const UNTRUSTED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const ETC: &str = "/etc";
 const RESOLVER: &str = "/etc/resolv.conf";
 /// The servers' address, which every access point leads to.
 const RESOLVER_TEXT: &str = "# The sandbox's name server, as far as an access point is up.\nnameserver 198.51.100.1\n";
@@ -62,7 +67,7 @@ const UNKNOWN_OBSTACLE: (&str, &str) = (
 /// arguments, in which [`Self::enter`] tells it that it is inside.
 #[derive(Debug)]
 pub struct Sandbox {
-    _private: (),
+    nameless: Option<io::Error>,
 }
 
 impl Sandbox {
@@ -82,12 +87,18 @@ impl Sandbox {
         if !is_root {
             become_root(user, group).map_err(forbidden)?;
         }
-        prepare_files().map_err(|refusal| match refusal.kind() {
+        let nameless = prepare_files().map_err(|refusal| match refusal.kind() {
             // AppArmor lets the namespaces be made, and nothing be done in them.
             io::ErrorKind::PermissionDenied if !is_root => forbidden(refusal),
             _ => LabError::unable_to("give the sandbox files of its own")(refusal),
         })?;
-        Ok(Self { _private: () })
+        Ok(Self { nameless })
+    }
+
+    /// Why programs inside find no name server, if `/etc/resolv.conf` could not be made the sandbox's own.
+    #[must_use]
+    pub fn nameless(&self) -> Option<&io::Error> {
+        self.nameless.as_ref()
     }
 
     /// This program again, with the same arguments, as the sandbox's first process.
@@ -158,7 +169,8 @@ fn become_root(user: u32, group: u32) -> io::Result<()> {
     write("/proc/self/gid_map", &format!("0 {group} 1"))
 }
 
-fn prepare_files() -> io::Result<()> {
+/// What it returns is no failure: the sandbox is of use without names, too.
+fn prepare_files() -> io::Result<Option<io::Error>> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     // Some distributions find all of their programs by links in there.
     let links: Vec<(PathBuf, PathBuf)> = fs::read_dir(RUN)?
@@ -171,38 +183,38 @@ fn prepare_files() -> io::Result<()> {
     }
     fs::DirBuilder::new().mode(0o700).create(Sandbox::DIRECTORY)?;
     fs::write(Sandbox::PROCESS_FILE, process::id().to_string())?;
-    prepare_resolver()
+    Ok(prepare_resolver().err())
 }
 
-/// A file of the sandbox's own, in the place of what is there.
+/// A file of the sandbox's own in the place of whatever is there: a file, a link to somewhere or nowhere, or nothing.
 fn prepare_resolver() -> io::Result<()> {
     let own = Path::new(Sandbox::DIRECTORY).join("resolv.conf");
     fs::write(&own, RESOLVER_TEXT)?;
-    match fs::canonicalize(RESOLVER) {
-        Ok(_) => Ok(mount_bind(&own, RESOLVER)?),
-        // It leads to what is below /run, which is empty now.
-        Err(_) => match fs::read_link(RESOLVER) {
-            Ok(target) => {
-                let target = Path::new("/etc").join(target);
-                let target = normalize(&target);
-                if !target.starts_with(RUN) {
-                    return Ok(());
-                }
-                target.parent().map_or(Ok(()), fs::create_dir_all)?;
-                fs::write(target, RESOLVER_TEXT)
-            }
-            Err(_) => Ok(()),
-        },
+    match cover(&own, RESOLVER) {
+        Ok(()) => Ok(()),
+        // Nothing to be covered. Who is root here only may make no file among those of the real one.
+        Err(_) => put_into_etc(&own),
     }
 }
 
-/// Without `..`, as far as no directory on the way is a link.
-fn normalize(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut path, component| {
-        match component {
-            std::path::Component::ParentDir => drop(path.pop()),
-            component => path.push(component),
-        }
-        path
-    })
+/// Mounts a file over another one. Unlike `mount(2)`, which follows links, this covers a link itself (`move_mount(2)`,
+/// since Linux 5.2).
+fn cover(own: &Path, place: &str) -> io::Result<()> {
+    let own = open_tree(CWD, own, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    Ok(move_mount(own, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Lays a directory with the file over `/etc`, whose other files show through (overlayfs; in user namespaces since Linux
+/// 5.11).
+fn put_into_etc(own: &Path) -> io::Result<()> {
+    let directory = Path::new(Sandbox::DIRECTORY);
+    let (upper, work) = (directory.join("etc"), directory.join("etc.work"));
+    for new in [&upper, &work] {
+        fs::create_dir(new)?;
+        fs::set_permissions(new, fs::Permissions::from_mode(0o755))?;
+    }
+    fs::copy(own, upper.join("resolv.conf"))?;
+    let options = format!("userxattr,lowerdir={ETC},upperdir={},workdir={}", upper.display(), work.display());
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount("overlay", ETC, "overlay", flags, Some(&*CString::new(options)?))?)
 }

@@ -44,6 +44,11 @@ impl Place {
 
 pub(crate) async fn run(context: &Context, place: Place, arguments: &arguments::Lab) -> Result<ExitCode, Error> {
     if let Place::Around(sandbox) = place {
+        if let Some(reason) = sandbox.nameless() {
+            context.output.hint(&format!(
+                "names do not work in this sandbox, as its /etc/resolv.conf could not be put in the place of the machine's: {reason}"
+            ));
+        }
         return around::run(&sandbox, arguments.command.is_none()).await;
     }
     let done = match &arguments.command {

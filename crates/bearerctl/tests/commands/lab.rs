@@ -336,23 +336,41 @@ fn a_user_who_is_root_anyway_needs_no_user_namespace() {
     assert_ne!(as_ordinary_user.output, [outside[0].to_owned()], "{as_ordinary_user:?}");
 }
 
-#[test]
-fn a_machine_without_a_resolver_file_has_a_sandbox_without_one() {
-    let host = Host::new();
-    host.lab.machine().command("rm").arg("/etc/resolv.conf").output().unwrap();
-    let ended = host.run(&["lab", "--", "test", "!", "-e", "/etc/resolv.conf"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-}
+/// What is found as `/etc/resolv.conf`: a file, links as systemd-resolved, NetworkManager and resolvconf make them, with and
+/// without what they lead to, and nothing.
+const RESOLVER_FILES: [&str; 8] = [
+    "echo nameserver 192.0.2.53 > resolv.conf",
+    "echo nameserver 192.0.2.53 > resolv.conf.other; ln -s resolv.conf.other resolv.conf",
+    "ln -s ../run/systemd/resolve/stub-resolv.conf resolv.conf; mkdir -p /run/systemd/resolve; \
+        echo nameserver 127.0.0.53 > /run/systemd/resolve/stub-resolv.conf",
+    "ln -s ../run/elsewhere/resolv.conf resolv.conf",
+    "ln -s /run/NetworkManager/resolv.conf resolv.conf; mkdir -p /run/NetworkManager; \
+        echo nameserver 192.0.2.53 > /run/NetworkManager/resolv.conf",
+    "ln -s /run/resolvconf/resolv.conf resolv.conf",
+    "ln -s /nowhere/resolv.conf resolv.conf",
+    "true",
+];
 
+/// For names to be told, and nobody to be warned.
 #[test]
-fn a_resolver_file_that_leads_to_below_run_is_there_in_the_sandbox() {
+fn the_sandbox_has_a_resolver_file_of_its_own_whatever_the_machine_has() {
     let host = Host::new();
-    for command in ["rm /etc/resolv.conf", "ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"] {
-        let words: Vec<&str> = command.split(' ').collect();
-        host.lab.machine().command(words[0]).args(&words[1..]).output().unwrap();
+    for preparation in RESOLVER_FILES {
+        let script = format!("cd /etc; echo there > neighbour; rm -f resolv.conf; {preparation}");
+        host.lab.machine().command("sh").args(["-c", &script]).output().unwrap();
+        host.leaves_nothing(|| {
+            let script = "stat -c %F /etc/resolv.conf; cat /etc/resolv.conf /etc/neighbour; \
+                bearerctl run --on ap0 -- getent ahostsv4 server.lab; stat -c %F /etc/resolv.conf";
+            let ended = host.run(&["lab", "--", "sh", "-c", script]);
+            let told = ended.output.join("\n");
+            assert!(told.starts_with("regular file\n") && told.ends_with("\nregular file"), "{preparation}: {ended:?}");
+            assert!(told.contains("\nnameserver 198.51.100.1\nthere\n"), "{preparation}: {ended:?}");
+            assert!(told.contains("\n198.51.100.1 "), "{preparation}: {ended:?}");
+            assert!(ended.errors.is_empty(), "{preparation}: {ended:?}");
+            let tour = host.run(&["lab", "tour"]);
+            assert_eq!((tour.code, &tour.errors[..]), (0, &[][..]), "{preparation}: {tour:?}");
+        });
     }
-    let ended = host.run(&["lab", "--", "cat", "/etc/resolv.conf"]);
-    assert!(ended.output.contains(&"nameserver 198.51.100.1".to_owned()), "{ended:?}");
 }
 
 #[test]
