@@ -105,11 +105,13 @@ impl<'a> Holder<'a> {
             tokio::select! {
                 biased;
                 Received { signal, .. } = signals.next() => {
+                    asking.end_line(context.output);
                     return Err(Error::Interrupted { name, signal, wanted: "open" });
                 }
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
                     waiting.clear();
+                    asking.end_line(context.output);
                     tell(timeline, manager, session, &event).await?;
                     // From the moment it is told a signal ends the holding, no longer the opening.
                     if event == SessionEvent::Opened {
@@ -119,6 +121,7 @@ impl<'a> Holder<'a> {
                 opened = &mut opened => {
                     let opened = opened?;
                     waiting.clear();
+                    asking.end_line(context.output);
                     while opened && let Some(event) = events.try_next() {
                         tell(timeline, manager, session, &event).await?;
                         if event == SessionEvent::Opened {

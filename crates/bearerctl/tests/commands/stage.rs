@@ -77,6 +77,11 @@ impl Stage {
         fs::write(path, text).unwrap();
     }
 
+    /// Removes a file of the configuration directory.
+    pub(crate) fn remove_configuration(&self, file: &str) {
+        fs::remove_file(self.directory.path().join("configuration").join(file)).unwrap();
+    }
+
     /// Lets only its owner read a file of the configuration directory.
     pub(crate) fn protect_configuration(&self, file: &str) {
         let path = self.directory.path().join("configuration").join(file);

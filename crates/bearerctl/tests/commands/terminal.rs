@@ -34,7 +34,7 @@ pub(crate) fn type_in(terminal: &mut ChildStdin, keys: &str) {
 }
 
 /// The only child of a process.
-fn child_of(process: u32) -> Pid {
+pub(crate) fn child_of(process: u32) -> Pid {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
     let numbers: Vec<i32> = children.split_whitespace().map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers.len(), 1, "{children}");
