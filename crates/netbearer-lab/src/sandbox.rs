@@ -54,6 +54,8 @@ const OBSTACLES: [(&str, &str, &str, &str); 3] = [
         "run it as root, or allow some: sudo sysctl user.max_user_namespaces=1000",
     ),
 ];
+/// How many of what a sandbox needs a user may have (`namespaces(7)`).
+const LIMITS: [&str; 4] = ["max_net_namespaces", "max_user_namespaces", "max_mnt_namespaces", "max_pid_namespaces"];
 const UNKNOWN_OBSTACLE: (&str, &str) = (
     "this user may not make namespaces here, as in most containers",
     "run it outside of the container, or let the container do so (Docker: --privileged)",
@@ -157,8 +159,32 @@ fn may_make_namespaces() -> bool {
 fn forbidden(source: io::Error) -> LabError {
     let is_set = |file: &str, value: &str| fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     let obstacle = OBSTACLES.into_iter().find(|(file, value, ..)| is_set(file, value));
+    if obstacle.is_none() && is_limit(&source) {
+        let value =
+            |limit: &&str| fs::read_to_string(format!("/proc/sys/user/{limit}")).ok()?.trim().parse::<u64>().ok();
+        // The kernel does not say which one it was.
+        let lowest = LIMITS.iter().filter_map(|limit| Some((value(limit)?, *limit))).min();
+        let (value, limit) = lowest.unwrap_or((0, LIMITS[0]));
+        return too_few(limit, &format!("user.{limit} is {value}"), source);
+    }
     let (obstacle, remedy) = obstacle.map_or(UNKNOWN_OBSTACLE, |(_, _, obstacle, remedy)| (obstacle, remedy));
-    LabError::NamespacesForbidden { obstacle, remedy, source }
+    LabError::NamespacesForbidden { obstacle: obstacle.to_owned(), remedy: remedy.to_owned(), source }
+}
+
+/// Whether a namespace was refused as there are as many as may be (`namespaces(7)`).
+pub(crate) fn is_limit(refusal: &io::Error) -> bool {
+    refusal.raw_os_error() == Some(Errno::NOSPC.raw_os_error())
+}
+
+/// The refusal of a network namespace, inside of a user namespace perhaps, where the limit outside cannot be read.
+pub(crate) fn too_few_network_namespaces(source: io::Error) -> LabError {
+    let limit = "max_net_namespaces";
+    too_few(limit, &format!("user.{limit}"), source)
+}
+
+fn too_few(limit: &str, setting: &str, source: io::Error) -> LabError {
+    let obstacle = format!("this kernel is set to have too few namespaces for this user ({setting})");
+    LabError::NamespacesForbidden { obstacle, remedy: format!("allow more: sudo sysctl user.{limit}=1000"), source }
 }
 
 /// The user and his group are root in the new namespace (`user_namespaces(7)`).

@@ -309,6 +309,15 @@ fn a_sandbox_obeys_its_own_user_only() {
     let second = host.start(&["lab", "--", "sh", "-c", "echo started; sleep 1000"]);
     second.wait_for("started");
     host.run(&["lab", "status"]).assert_failed(3, "several sandboxes of yours run here");
+    let ended = host.run(&["lab", "status", "--sandbox", "1"]);
+    ended.assert_failed(4, "process 1 has made no sandbox of yours; there are those of ");
+    for sandbox in [&lab, &second] {
+        // In the host's numbers.
+        let status = fs::read_to_string(format!("/proc/{}/status", sandbox.id())).unwrap();
+        let number = status.lines().find(|line| line.starts_with("NSpid:")).unwrap().rsplit('\t').next().unwrap();
+        assert!(ended.errors.join("").contains(number), "{number}: {ended:?}");
+        assert_eq!(host.run(&["lab", "status", "--sandbox", number]).code, 0);
+    }
     lab.end_by(Signal::KILL);
     second.end_by(Signal::KILL);
 }
@@ -321,6 +330,9 @@ fn what_a_sandbox_cannot_do_is_refused_with_the_reason() {
     let ended = host.run(&["lab", "--", "sh", "-c", script]);
     assert_eq!(ended.output, ["code 3", "code 2", "code 2", "ap0: the cable is in order, slowed: 1mbit"], "{ended:?}");
     ended.assert_failed(0, "the lab has no access point ap7; it has: ap0, ap1");
+    // What the sandbox's environment says was not given.
+    let usage = "Usage: bearerctl lab slow <--rate <RATE>|--delay <DURATION>> <ACCESS_POINT>";
+    assert!(ended.errors.contains(&usage.to_owned()), "{ended:?}");
 }
 
 #[test]
@@ -371,6 +383,43 @@ fn the_sandbox_has_a_resolver_file_of_its_own_whatever_the_machine_has() {
             assert_eq!((tour.code, &tour.errors[..]), (0, &[][..]), "{preparation}: {tour:?}");
         });
     }
+}
+
+/// Runs the tour where the kernel is set like that, as a user who is not root there.
+fn tour_with(host: &Host, setting: &str) -> Ended {
+    let script = format!(
+        "echo {} && exec unshare --user --map-user=1000 --map-group=1000 -- \"$@\"",
+        setting.replace('=', " > /proc/sys/user/")
+    );
+    let before = ["--", "unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
+    Running::start(host.command(ORDINARY, &before, &["lab", "tour"])).end()
+}
+
+/// The first is for the sandbox itself, the others are for its machine and access points.
+#[test]
+fn a_kernel_that_has_too_few_namespaces_is_named_with_what_to_do() {
+    let host = Host::new();
+    for number in 1..4 {
+        let ended = tour_with(&host, &format!("{number}=max_net_namespaces"));
+        ended.assert_failed(5, "too few namespaces for this user (user.max_net_namespaces)");
+        ended.assert_failed(5, "allow more: sudo sysctl user.max_net_namespaces=1000");
+    }
+    assert_eq!(tour_with(&host, "4=max_net_namespaces").code, 0);
+    // Which one it was the kernel does not tell.
+    tour_with(&host, "0=max_pid_namespaces").assert_failed(5, "allow more: sudo sysctl user.max_");
+}
+
+#[test]
+fn too_few_open_files_are_named_with_what_to_do() {
+    let host = Host::new();
+    let limited = |files: &str| {
+        let command = host.command(ORDINARY, &["--", "prlimit", files], &["lab", "tour"]);
+        Running::start(command).end()
+    };
+    for files in ["--nofile=16", "--nofile=48", "--nofile=64"] {
+        limited(files).assert_failed(1, "raise it in the shell: ulimit -n 256");
+    }
+    assert_eq!(limited("--nofile=256").code, 0);
 }
 
 #[test]
