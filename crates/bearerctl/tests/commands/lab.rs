@@ -4,7 +4,10 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     process::ChildStdin,
     time::{Duration, Instant},
@@ -39,7 +42,7 @@ pub(crate) struct Host {
 
 /// What could be left behind.
 #[derive(Debug, PartialEq, Eq)]
-struct Census {
+pub(crate) struct Census {
     processes: BTreeSet<String>,
     namespaces: BTreeSet<PathBuf>,
     mounts: String,
@@ -90,15 +93,15 @@ impl Host {
         Running::start_with_input(terminal::with(command.arg("--").arg("script"), line))
     }
 
-    fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(ORDINARY, &["--"], arguments))
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.start(arguments).end()
     }
 
-    fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> Census {
         let machine = self.lab.machine();
         let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
         for entry in fs::read_dir(machine.path("/proc")).unwrap().flatten() {
@@ -113,12 +116,20 @@ impl Host {
                 namespaces.extend(kinds.filter_map(|kind| fs::read_link(kind.path()).ok()));
             }
         }
-        let mut files = BTreeSet::new();
+        let mut files = self.strays();
         for directory in [machine.path("/run"), machine.path("/var/lib"), self.directory.path().to_owned()] {
             walk(&directory, &mut files);
         }
         let mounts = machine.command("cat").arg("/proc/self/mountinfo").output().unwrap();
         Census { processes, namespaces, mounts, files }
+    }
+
+    /// What the ordinary user has in directories that all users share, other tests too.
+    fn strays(&self) -> BTreeSet<PathBuf> {
+        let shared = ["/tmp", "/var/tmp", "/dev/shm"].map(|directory| self.lab.machine().path(directory));
+        let entries = shared.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+        let is_his = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.uid() == ORDINARY);
+        entries.map(|entry| entry.path()).filter(is_his).collect()
     }
 
     /// Runs `work`, and asserts that it leaves nothing behind.
@@ -151,7 +162,7 @@ fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) {
 }
 
 /// The process and all below it, in a way that tells their end.
-fn family(process: u32) -> Vec<OwnedFd> {
+pub(crate) fn family(process: u32) -> Vec<OwnedFd> {
     let mut numbers = vec![process];
     let mut family = Vec::new();
     while let Some(number) = numbers.pop() {
@@ -166,7 +177,7 @@ fn family(process: u32) -> Vec<OwnedFd> {
 }
 
 #[track_caller]
-fn wait_for_the_end_of(family: &[OwnedFd]) {
+pub(crate) fn wait_for_the_end_of(family: &[OwnedFd]) {
     let end = Instant::now() + DEADLINE;
     for member in family {
         let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap();

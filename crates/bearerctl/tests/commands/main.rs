@@ -21,5 +21,6 @@ mod service_networks;
 mod stage;
 mod steering;
 mod stopping;
+mod sudden_ends;
 mod terminal;
 mod waiting;

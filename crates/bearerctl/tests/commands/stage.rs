@@ -245,6 +245,11 @@ impl Running {
         self.program.signal(signal).expect("it runs");
     }
 
+    /// Waits for the end; false if it does not come in time.
+    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
+        self.program.wait(time).is_ok()
+    }
+
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Ended {
         let status = self.program.wait(DEADLINE);
