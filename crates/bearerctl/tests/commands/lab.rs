@@ -89,8 +89,8 @@ impl Host {
 
     /// A shell at a terminal of its own, with a command line in which `$B` is the program.
     pub(crate) fn at_terminal(&self, line: &str) -> (Running, ChildStdin) {
-        let command = self.as_user(ORDINARY).env("B", self.directory.path().join("bearerctl"));
-        Running::start_with_input(terminal::with(command.arg("--").arg("script"), line))
+        let command = self.as_user(ORDINARY).env("B", self.directory.path().join("bearerctl")).env("TERM", "xterm");
+        Running::start_with_input(command.args(["--", "script"]).args(terminal::script(line)))
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {

@@ -58,7 +58,7 @@ pub(super) async fn run(sandbox: &Sandbox, is_interactive: bool) -> Result<ExitC
                 _ => child::pass_on(child::number(&inside), received),
             },
             Ok(_) = suspensions.recv(&mut word) => if let Some(job) = &mut job {
-                job.suspend();
+                job.follow(word == WANTS_TERMINAL);
             },
             status = inside.wait() => return Ok(child::exit_code(status.map_err(Error::Runtime)?)),
         }
@@ -84,13 +84,20 @@ pub(super) fn clear_environment(command: &mut std::process::Command) {
     command.env_remove(FOREGROUND);
 }
 
-/// Has the process around suspend itself, too. Where it shares its process group with those inside, the terminal has done so.
-pub(super) fn tell_suspended() {
+/// What a command was suspended for, as told to the process around.
+const WANTS_TERMINAL: [u8; 1] = *b"t";
+const ANY_OTHER: [u8; 1] = *b"z";
+
+/// Has the process around suspend itself, too, as this signal suspended the command. Where it shares its process group with those inside, the terminal has done so.
+pub(super) fn tell_suspended(by: Option<i32>) {
+    let wants_terminal =
+        [process::Signal::TTIN, process::Signal::TTOU].iter().any(|signal| by == Some(signal.as_raw()));
     if getpgrp() == getpid()
         && let Ok(socket) = std::os::unix::net::UnixDatagram::unbound()
     {
         // Nobody listens: then it ends just now.
-        let _ = socket.send_to(&[0], suspensions());
+        let word = if wants_terminal { WANTS_TERMINAL } else { ANY_OTHER };
+        let _ = socket.send_to(&word, suspensions());
     }
 }
 
@@ -108,6 +115,15 @@ impl Job {
     fn of(inside: &Child, is_lent: bool) -> Option<Self> {
         let first = Pid::from_raw(child::number(inside)?.as_raw_nonzero().get());
         Some(Self { first, foreground: first, is_lent })
+    }
+
+    /// Those inside were suspended. Who wanted to read, and has the terminal by now, only has to go on.
+    fn follow(&mut self, wants_terminal: bool) {
+        if wants_terminal && (self.is_lent || is_in_foreground()) {
+            self.resume();
+        } else {
+            self.suspend();
+        }
     }
 
     /// Suspends the calling process and whoever was started with it, as the terminal has done with those inside. Returns

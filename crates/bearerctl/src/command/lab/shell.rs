@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode,
 fn reap(running: Pid) -> Option<ExitCode> {
     while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
         if ended == running && status.stopped() {
-            around::tell_suspended();
+            around::tell_suspended(status.stopping_signal());
         } else if ended == running {
             return Some(child::exit_code(ExitStatus::from_raw(status.as_raw())));
         }
