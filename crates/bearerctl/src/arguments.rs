@@ -7,7 +7,7 @@ use std::{
 };
 
 use anstream::ColorChoice;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::Resettable};
 use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
 use netbearer_lab::Sandbox;
@@ -318,6 +318,16 @@ pub(crate) struct Run {
 }
 
 impl Arguments {
+    /// Those of the command line. Ends the program if they are wrong, or ask for help.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            // The usage that is told with a mistake has what was given; what the environment says nobody gave.
+            let without_environment = Self::command().mut_args(|argument| argument.env(Resettable::Reset));
+            let same = error.use_stderr().then(|| without_environment.try_get_matches().err()).flatten();
+            same.unwrap_or(error).exit()
+        })
+    }
+
     pub(crate) const fn output(&self) -> Output {
         let color = match self.color {
             Color::Auto => ColorChoice::Auto,
@@ -357,8 +367,6 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) struct Asking {
     answerer: Answerer,
     /// What the person at the terminal has not answered yet.
     asked: Option<Question>,
+    /// Whether the cursor is behind a question.
+    is_in_line: bool,
+    /// Whether a question was answered already.
+    was_answered: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +81,7 @@ impl Asking {
             Answerer::Nobody => None,
             _ => Some(manager.chooser().await?),
         };
-        Ok(Self { chooser, answerer, asked: None })
+        Ok(Self { chooser, answerer, asked: None, is_in_line: false, was_answered: false })
     }
 
     /// True while somebody thinks.
@@ -86,10 +90,17 @@ impl Asking {
     }
 
     /// Puts the question to the person at the terminal.
-    pub(crate) fn put(&self, output: Output) {
+    pub(crate) fn put(&mut self, output: Output) {
         if let Some(question) = &self.asked {
-            output.prompt(&prompt(question));
+            let news = if self.was_answered { "The choices have changed meanwhile.\n" } else { "" };
+            output.prompt(&format!("{news}{}", prompt(question)));
+            self.is_in_line = true;
         }
+    }
+
+    /// Ends the line of the question, if it is still to be ended, as something else is to be told.
+    pub(crate) fn end_line(&mut self, output: Output) {
+        end_line(&mut self.is_in_line, output);
     }
 
     /// The next question or answer. May be dropped while waiting.
@@ -100,13 +111,20 @@ impl Asking {
                 (Some(question), Answerer::Person(terminal)) => tokio::select! {
                     told = chooser.next() => told,
                     line = terminal.next_line() => {
+                        // The end of input ends no line.
+                        self.is_in_line = line.is_none();
                         match chosen(question, line.as_deref()) {
                             Ok(choice) => {
                                 let number = question.number;
                                 self.asked = None;
+                                self.was_answered = true;
+                                end_line(&mut self.is_in_line, output);
                                 return Progress::Answered(Answer { number, choice: Ok(choice) });
                             }
-                            Err(hint) => output.prompt(&hint),
+                            Err(hint) => {
+                                output.prompt(&hint);
+                                self.is_in_line = true;
+                            }
                         }
                         continue;
                     }
@@ -126,7 +144,7 @@ impl Asking {
                 }
                 (Some(ChooserEvent::Withdrawn(number)), _) => {
                     if self.asked.take_if(|question| question.number == number).is_some() {
-                        output.prompt("\n");
+                        end_line(&mut self.is_in_line, output);
                     }
                 }
                 (Some(_), _) => {}
@@ -160,6 +178,12 @@ impl Asking {
         let came_to = manager.configuration(&Identifier::new(came_to)).await?;
         let (name, there) = (session.configuration().name, Some(came_to.name));
         Err(Error::NoSuchChoice { wanted: wanted.clone(), name, there })
+    }
+}
+
+fn end_line(is_in_line: &mut bool, output: Output) {
+    if std::mem::take(is_in_line) {
+        output.prompt("\n");
     }
 }
 

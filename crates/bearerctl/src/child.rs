@@ -2,10 +2,14 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
+use nix::unistd::{self, getpgid, getpgrp};
 use rustix::process::{Pid, kill_process};
 use tokio::process::Child;
 
-use crate::{exit_code::ExitCode, signals::Signal};
+use crate::{
+    exit_code::ExitCode,
+    signals::{Received, Sender, Signal},
+};
 
 /// The code a shell would tell of a program that ended so.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
@@ -21,11 +25,10 @@ pub(crate) fn number(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?))
 }
 
-/// Passes a signal on. A terminal sends its signals to the whole foreground process group, so the program has had them;
-/// others send theirs to this program only.
-pub(crate) fn pass_on(child: Option<Pid>, signal: Signal) {
-    if let Some(child) = child.filter(|_| signal == Signal::Terminate || !is_in_foreground()) {
-        send(child, signal);
+/// Passes a signal on, unless the program has had it: a terminal sends its signals to the whole foreground process group.
+pub(crate) fn pass_on(child: Option<Pid>, received: Received) {
+    if let Some(child) = child.filter(|child| received.sender == Sender::Program || !is_in_our_group(*child)) {
+        send(child, received.signal);
     }
 }
 
@@ -35,8 +38,7 @@ pub(crate) fn send(child: Pid, signal: Signal) {
     let _ = kill_process(child, signal.to_rustix());
 }
 
-/// True if the terminal's foreground process group is the one of this program and its child.
-fn is_in_foreground() -> bool {
-    let terminal = std::fs::File::open("/dev/tty");
-    terminal.is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal) == Ok(rustix::process::getpgrp()))
+/// Not by rustix, whose groups have a number: one that came with us from outside of our process namespace has none here.
+fn is_in_our_group(child: Pid) -> bool {
+    getpgid(Some(unistd::Pid::from_raw(child.as_raw_nonzero().get()))).is_ok_and(|group| group == getpgrp())
 }

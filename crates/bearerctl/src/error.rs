@@ -3,6 +3,7 @@ use std::{error::Error as _, io, path::PathBuf, time::Duration};
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
 use netbearer_lab::LabError;
 use netbearer_profiles::ImportError;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::{
@@ -76,6 +77,8 @@ pub(crate) enum Error {
     Lab(#[from] LabError),
     #[error("no sandbox of yours runs here; start one: bearerctl lab")]
     NoSandbox,
+    #[error("process {wanted} has made no sandbox of yours; there are those of {all}")]
+    AnotherSandbox { wanted: u32, all: String },
     #[error("several sandboxes of yours run here, of the processes {all}; name one: --sandbox {first}")]
     SeveralSandboxes { first: u32, all: String },
     #[error("the sandbox does not answer")]
@@ -114,6 +117,12 @@ fn profiles(there: &[String]) -> String {
     }
 }
 
+/// What can be done about a refusal of the system whose reason is not where it shows.
+fn remedy(refusal: &io::Error) -> Option<&'static str> {
+    let is_number = |errno: Errno| refusal.raw_os_error() == Some(errno.raw_os_error());
+    is_number(Errno::MFILE).then_some("a limit of 256 open files is enough; raise it in the shell: ulimit -n 256")
+}
+
 /// An error as programs read it.
 #[derive(Serialize)]
 pub(crate) struct ErrorObject {
@@ -148,7 +157,7 @@ impl Error {
             Self::SeveralSandboxes { .. } | Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
                 ExitCode::NO_SUCH_CONFIGURATION
             }
-            Self::NoSandbox => ExitCode::NOT_AVAILABLE,
+            Self::NoSandbox | Self::AnotherSandbox { .. } => ExitCode::NOT_AVAILABLE,
             Self::Lab(LabError::NamespacesForbidden { .. } | LabError::NoDelays { .. })
             | Self::SandboxRefuses(Refusal::NotSupported(_))
             | Self::Reset(ResetError::MissingPrivilege { .. }) => ExitCode::NOT_SUPPORTED,
@@ -160,7 +169,8 @@ impl Error {
         }
     }
 
-    /// The messages of all sources, the nearest first; what a message repeats of its source is not said twice.
+    /// The messages of all sources, the nearest first, and what can be done about the last; what a message repeats of its
+    /// source is not said twice.
     pub(crate) fn causes(&self) -> Vec<String> {
         let mut said = self.to_string();
         let mut causes = Vec::new();
@@ -171,6 +181,9 @@ impl Error {
                 causes.push(message.clone());
             }
             said = message;
+            if let Some(remedy) = cause.downcast_ref().and_then(remedy) {
+                causes.push(remedy.to_owned());
+            }
             source = cause.source();
         }
         causes
@@ -216,7 +229,7 @@ impl Error {
             Self::SandboxRefuses(Refusal::UnknownAccessPoint(_)) => {
                 of_word(SessionError::InvalidConfiguration, "UnknownAccessPoint")
             }
-            Self::NoSandbox => of_word(SessionError::InvalidConfiguration, "NoSandbox"),
+            Self::NoSandbox | Self::AnotherSandbox { .. } => of_word(SessionError::InvalidConfiguration, "NoSandbox"),
             Self::SeveralSandboxes { .. } => of_word(SessionError::InvalidConfiguration, "SeveralSandboxes"),
             Self::Tour { .. } => of_word(SessionError::Unknown, "TourFailed"),
             _ => of_word(SessionError::Unknown, "Other"),

@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     exit_code::ExitCode,
     reader::Reader,
-    signals::{Signal, Signals},
+    signals::{Received, Signals},
     timeline::{InUse, Place, Timeline},
     waiting::{Awaited, Waiting},
 };
@@ -41,7 +41,7 @@ pub(crate) enum Happening {
     /// Told already.
     Event(SessionEvent),
     /// Somebody wants this program to end.
-    Signal(Signal),
+    Signal(Received),
 }
 
 impl<'a> Holder<'a> {
@@ -104,10 +104,14 @@ impl<'a> Holder<'a> {
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => return Err(Error::Interrupted { name, signal, wanted: "open" }),
+                Received { signal, .. } = signals.next() => {
+                    asking.end_line(context.output);
+                    return Err(Error::Interrupted { name, signal, wanted: "open" });
+                }
                 () = reader.gone() => return Err(nobody_reads()),
                 Some(event) = events.next() => {
                     waiting.clear();
+                    asking.end_line(context.output);
                     tell(timeline, manager, session, &event).await?;
                     // From the moment it is told a signal ends the holding, no longer the opening.
                     if event == SessionEvent::Opened {
@@ -117,6 +121,7 @@ impl<'a> Holder<'a> {
                 opened = &mut opened => {
                     let opened = opened?;
                     waiting.clear();
+                    asking.end_line(context.output);
                     while opened && let Some(event) = events.try_next() {
                         tell(timeline, manager, session, &event).await?;
                         if event == SessionEvent::Opened {
@@ -202,7 +207,9 @@ impl<'a> Holder<'a> {
             match tokio::time::timeout_at(deadline, self.next()).await {
                 Ok(happening) => match happening? {
                     Happening::Event(_) => {}
-                    Happening::Signal(signal) => return Err(Error::Interrupted { name, signal, wanted: "down" }),
+                    Happening::Signal(Received { signal, .. }) => {
+                        return Err(Error::Interrupted { name, signal, wanted: "down" });
+                    }
                 },
                 Err(_) => return Err(Error::NotStoppedInTime { name, within }),
             }
@@ -247,7 +254,7 @@ impl<'a> Holder<'a> {
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => {
+                Received { signal, .. } = signals.next() => {
                     if !is_impatient(begun.elapsed()) {
                         continue;
                     }

@@ -14,17 +14,16 @@ mod logging;
 mod output;
 mod reader;
 mod redaction;
+mod sender;
 mod signals;
 mod terminal;
 mod timeline;
 mod waiting;
 
-use clap::Parser;
-
 use crate::{arguments::Arguments, command::Place, error::Error};
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let output = arguments.output();
     let log = logging::start(arguments.verbose, output, arguments.keeps_log());
     // A process that makes a sandbox of itself must have one thread only, so before all else.

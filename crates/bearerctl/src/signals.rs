@@ -1,8 +1,10 @@
-use std::{fmt, fs, io};
+use std::{fmt, fs, future::poll_fn, io, task::Poll};
 
 use tokio::signal::unix::{self, SignalKind};
 
-/// A request of the user or the system to end.
+use crate::sender;
+
+/// A request of the user or the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// Ctrl-C.
@@ -11,27 +13,28 @@ pub(crate) enum Signal {
     Terminate,
     /// The terminal is gone.
     Hangup,
+    /// Ctrl-\.
+    Quit,
+    /// What was suspended is to go on.
+    Continue,
 }
 
+/// Those that end a program.
+const ENDING: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
+
 impl Signal {
-    const fn kind(self) -> SignalKind {
-        match self {
-            Self::Interrupt => SignalKind::interrupt(),
-            Self::Terminate => SignalKind::terminate(),
-            Self::Hangup => SignalKind::hangup(),
-        }
-    }
-
-    pub(crate) const fn number(self) -> i32 {
-        self.kind().as_raw_value()
-    }
-
     pub(crate) const fn to_rustix(self) -> rustix::process::Signal {
         match self {
             Self::Interrupt => rustix::process::Signal::INT,
             Self::Terminate => rustix::process::Signal::TERM,
             Self::Hangup => rustix::process::Signal::HUP,
+            Self::Quit => rustix::process::Signal::QUIT,
+            Self::Continue => rustix::process::Signal::CONT,
         }
+    }
+
+    pub(crate) const fn number(self) -> i32 {
+        self.to_rustix().as_raw()
     }
 }
 
@@ -41,50 +44,65 @@ impl fmt::Display for Signal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::Quit => "SIGQUIT",
+            Self::Continue => "SIGCONT",
         })
     }
 }
 
-/// The signals that end the program in order, instead of at once.
+/// A signal that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) signal: Signal,
+    pub(crate) sender: Sender,
+}
+
+/// Who sent a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The kernel, on behalf of a terminal: our whole process group has it.
+    Terminal,
+    /// A program, perhaps to us only.
+    Program,
+}
+
+/// The signals that end the program in order, instead of at once, and others that it deals with itself.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: Option<unix::Signal>,
-    terminate: Option<unix::Signal>,
-    hangup: Option<unix::Signal>,
+    caught: Vec<(Signal, unix::Signal)>,
 }
 
 impl Signals {
-    /// From now on these signals are told by [`Self::next`]. One that was ignored when the program was started stays
-    /// so: that is what `nohup` and a shell's background jobs rely on.
+    /// From now on the signals that end a program are told by [`Self::next`]. One that was ignored when the program was
+    /// started stays so: that is what `nohup` and a shell's background jobs rely on.
     pub(crate) fn catch() -> io::Result<Self> {
+        Self::catch_with(&[])
+    }
+
+    /// The same, and these signals too.
+    pub(crate) fn catch_with(others: &[Signal]) -> io::Result<Self> {
         let ignored = ignored_signals();
-        let listen = |signal: Signal| {
-            let is_ignored = ignored & (1 << (signal.number() - 1)) != 0;
-            (!is_ignored).then(|| unix::signal(signal.kind())).transpose()
+        let wanted = ENDING.iter().chain(others).filter(|signal| ignored & (1 << (signal.number() - 1)) == 0);
+        let catch = |signal: &Signal| {
+            sender::note(signal.number())?;
+            Ok((*signal, unix::signal(SignalKind::from_raw(signal.number()))?))
         };
-        Ok(Self {
-            interrupt: listen(Signal::Interrupt)?,
-            terminate: listen(Signal::Terminate)?,
-            hangup: listen(Signal::Hangup)?,
+        Ok(Self { caught: wanted.map(catch).collect::<io::Result<_>>()? })
+    }
+
+    /// The next signal. May be dropped while waiting.
+    pub(crate) async fn next(&mut self) -> Received {
+        let signal = poll_fn(|context| {
+            for (signal, told) in &mut self.caught {
+                if told.poll_recv(context).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
         })
-    }
-
-    pub(crate) async fn next(&mut self) -> Signal {
-        tokio::select! {
-            () = received(&mut self.interrupt) => Signal::Interrupt,
-            () = received(&mut self.terminate) => Signal::Terminate,
-            () = received(&mut self.hangup) => Signal::Hangup,
-        }
-    }
-}
-
-async fn received(signal: &mut Option<unix::Signal>) {
-    let told = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if told.is_none() {
-        std::future::pending::<()>().await;
+        .await;
+        let sender = if sender::was_program(signal.number()) { Sender::Program } else { Sender::Terminal };
+        Received { signal, sender }
     }
 }
 

@@ -4,10 +4,11 @@ use std::{
     thread,
 };
 
-use rustix::{
-    process::getpgrp,
-    termios::{isatty, tcgetpgrp},
+use nix::{
+    sys::signal::{SigSet, SigmaskHow, Signal},
+    unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp},
 };
+use rustix::{stdio::stdin, termios::isatty};
 use tokio::sync::mpsc as channel;
 
 /// The terminal of a person who can answer (`tty(4)`).
@@ -22,10 +23,8 @@ impl Terminal {
     /// None if nobody would see a question on standard error, or could answer it: a job in the background would be stopped by
     /// reading (SIGTTIN, `termios(3)`).
     pub(crate) fn of_a_person() -> Option<Self> {
-        let (input, errors) = (rustix::stdio::stdin(), rustix::stdio::stderr());
-        let is_seen = isatty(input) && isatty(errors);
-        let is_in_foreground = tcgetpgrp(input).is_ok_and(|group| group == getpgrp());
-        if !is_seen || !is_in_foreground {
+        let is_seen = isatty(stdin()) && isatty(rustix::stdio::stderr());
+        if !is_seen || !is_in_foreground() {
             return None;
         }
         let (wanted, wishes) = mpsc::channel();
@@ -53,6 +52,24 @@ impl Terminal {
         self.is_reading = false;
         line.flatten()
     }
+}
+
+/// Whether this process is in the foreground of the terminal that is its standard input.
+///
+/// Not by rustix, whose groups have a number: those of outside have none in a process namespace. Which of them is in the
+/// foreground cannot be told there, but a namespace's first program usually has its starter's.
+pub(crate) fn is_in_foreground() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// Puts a process group into the foreground of the terminal that is the standard input, from the background too.
+pub(crate) fn put_in_foreground(group: Pid) -> nix::Result<()> {
+    // From there it would stop us, unless we do not want to know (`tcsetpgrp(3)`).
+    let blocked: SigSet = [Signal::SIGTTOU].into_iter().collect();
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let done = tcsetpgrp(stdin(), group);
+    before.thread_set_mask()?;
+    done
 }
 
 fn read_line() -> Option<String> {

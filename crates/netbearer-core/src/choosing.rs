@@ -39,7 +39,7 @@ impl Core {
         self.take_member(id, now)
     }
 
-    fn open_user_choice(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
+    pub(crate) fn open_user_choice(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let choices = self.usable_choices(id);
         let in_background = self.sessions.get(&id).is_some_and(|session| {
             session.properties.get(PropertyKey::ConnectInBackground) == Some(PropertyValue::Boolean(true))

@@ -76,7 +76,8 @@ impl Core {
         self.publish(now);
     }
 
-    /// The user has chosen, or does not want to.
+    /// The user has chosen, or does not want to. What has ceased to be a choice meanwhile is as if it had never been asked
+    /// for: there is another question, if there is still something to choose.
     ///
     /// # Errors
     /// [`Refusal::UnknownQuestion`] if it has been withdrawn, and [`Refusal::NoSuchChoice`] for what was not offered.
@@ -99,6 +100,9 @@ impl Core {
         self.questions.remove(&number);
         self.deadlines.remove(&session);
         match choice {
+            Some(choice) if !self.usable_choices(session).contains(choice) => {
+                let _ = self.open_user_choice(session, now);
+            }
             Some(choice) => {
                 // Told on the event stream; the one who answers is not the one who opens.
                 let _ = self.resolve(session, choice.clone(), now);

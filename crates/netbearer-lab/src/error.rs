@@ -30,9 +30,9 @@ pub enum LabError {
     #[error("{obstacle}; {remedy}")]
     NamespacesForbidden {
         /// What is in the way.
-        obstacle: &'static str,
+        obstacle: String,
         /// What can be done about it.
-        remedy: &'static str,
+        remedy: String,
         /// The refusal of `unshare(2)`.
         source: io::Error,
     },

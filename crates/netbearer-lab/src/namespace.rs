@@ -19,8 +19,14 @@ use rustix::{
 };
 
 use crate::{
-    LabError, NamespaceCommand, deadline::Deadline, netlink::ChangeSocket, netlink::LinkSocket, own_files::OwnFiles,
-    server_thread::ServerThread, unshare::unshare_network,
+    LabError, NamespaceCommand,
+    deadline::Deadline,
+    netlink::ChangeSocket,
+    netlink::LinkSocket,
+    own_files::OwnFiles,
+    sandbox::{is_limit, too_few_network_namespaces},
+    server_thread::ServerThread,
+    unshare::unshare_network,
 };
 
 /// Index of the loopback interface in every namespace.
@@ -59,8 +65,12 @@ impl Namespace {
     }
 
     fn create(name: &str, files: Files) -> Result<Self, LabError> {
-        let (parent, file) =
-            Parent::start(name, files).map_err(LabError::unable_to(format!("create the namespaces of {name}")))?;
+        let (parent, file) = Parent::start(name, files).map_err(|refusal| {
+            if is_limit(&refusal) {
+                return too_few_network_namespaces(refusal);
+            }
+            LabError::unable_to(format!("create the namespaces of {name}"))(refusal)
+        })?;
         let namespace = Self { name: name.to_owned(), file, parent };
         namespace.run(|| {
             LinkSocket::open()?.set_up(LOOPBACK, true)?;

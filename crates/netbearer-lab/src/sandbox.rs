@@ -1,15 +1,19 @@
 use std::{
     env,
+    ffi::CString,
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::fs::{DirBuilderExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{self, Command},
 };
 
 use rustix::{
+    fs::CWD,
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount, open_tree,
+    },
     process::{Signal, getgid, getuid, set_parent_process_death_signal},
     thread::{CapabilitySet, capabilities},
 };
@@ -22,6 +26,7 @@ const PARENT: &str = "NETBEARER_LAB_PARENT";
 const RUN: &str = "/run";
 /// Nothing in these file systems is a program or a device.
 const UNTRUSTED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+const ETC: &str = "/etc";
 const RESOLVER: &str = "/etc/resolv.conf";
 /// The servers' address, which every access point leads to.
 const RESOLVER_TEXT: &str = "# The sandbox's name server, as far as an access point is up.\nnameserver 198.51.100.1\n";
@@ -49,6 +54,8 @@ const OBSTACLES: [(&str, &str, &str, &str); 3] = [
         "run it as root, or allow some: sudo sysctl user.max_user_namespaces=1000",
     ),
 ];
+/// How many of what a sandbox needs a user may have (`namespaces(7)`).
+const LIMITS: [&str; 4] = ["max_net_namespaces", "max_user_namespaces", "max_mnt_namespaces", "max_pid_namespaces"];
 const UNKNOWN_OBSTACLE: (&str, &str) = (
     "this user may not make namespaces here, as in most containers",
     "run it outside of the container, or let the container do so (Docker: --privileged)",
@@ -62,7 +69,7 @@ const UNKNOWN_OBSTACLE: (&str, &str) = (
 /// arguments, in which [`Self::enter`] tells it that it is inside.
 #[derive(Debug)]
 pub struct Sandbox {
-    _private: (),
+    nameless: Option<io::Error>,
 }
 
 impl Sandbox {
@@ -82,12 +89,18 @@ impl Sandbox {
         if !is_root {
             become_root(user, group).map_err(forbidden)?;
         }
-        prepare_files().map_err(|refusal| match refusal.kind() {
+        let nameless = prepare_files().map_err(|refusal| match refusal.kind() {
             // AppArmor lets the namespaces be made, and nothing be done in them.
             io::ErrorKind::PermissionDenied if !is_root => forbidden(refusal),
             _ => LabError::unable_to("give the sandbox files of its own")(refusal),
         })?;
-        Ok(Self { _private: () })
+        Ok(Self { nameless })
+    }
+
+    /// Why programs inside find no name server, if `/etc/resolv.conf` could not be made the sandbox's own.
+    #[must_use]
+    pub fn nameless(&self) -> Option<&io::Error> {
+        self.nameless.as_ref()
     }
 
     /// This program again, with the same arguments, as the sandbox's first process.
@@ -146,8 +159,32 @@ fn may_make_namespaces() -> bool {
 fn forbidden(source: io::Error) -> LabError {
     let is_set = |file: &str, value: &str| fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     let obstacle = OBSTACLES.into_iter().find(|(file, value, ..)| is_set(file, value));
+    if obstacle.is_none() && is_limit(&source) {
+        let value =
+            |limit: &&str| fs::read_to_string(format!("/proc/sys/user/{limit}")).ok()?.trim().parse::<u64>().ok();
+        // The kernel does not say which one it was.
+        let lowest = LIMITS.iter().filter_map(|limit| Some((value(limit)?, *limit))).min();
+        let (value, limit) = lowest.unwrap_or((0, LIMITS[0]));
+        return too_few(limit, &format!("user.{limit} is {value}"), source);
+    }
     let (obstacle, remedy) = obstacle.map_or(UNKNOWN_OBSTACLE, |(_, _, obstacle, remedy)| (obstacle, remedy));
-    LabError::NamespacesForbidden { obstacle, remedy, source }
+    LabError::NamespacesForbidden { obstacle: obstacle.to_owned(), remedy: remedy.to_owned(), source }
+}
+
+/// Whether a namespace was refused as there are as many as may be (`namespaces(7)`).
+pub(crate) fn is_limit(refusal: &io::Error) -> bool {
+    refusal.raw_os_error() == Some(Errno::NOSPC.raw_os_error())
+}
+
+/// The refusal of a network namespace, inside of a user namespace perhaps, where the limit outside cannot be read.
+pub(crate) fn too_few_network_namespaces(source: io::Error) -> LabError {
+    let limit = "max_net_namespaces";
+    too_few(limit, &format!("user.{limit}"), source)
+}
+
+fn too_few(limit: &str, setting: &str, source: io::Error) -> LabError {
+    let obstacle = format!("this kernel is set to have too few namespaces for this user ({setting})");
+    LabError::NamespacesForbidden { obstacle, remedy: format!("allow more: sudo sysctl user.{limit}=1000"), source }
 }
 
 /// The user and his group are root in the new namespace (`user_namespaces(7)`).
@@ -158,7 +195,8 @@ fn become_root(user: u32, group: u32) -> io::Result<()> {
     write("/proc/self/gid_map", &format!("0 {group} 1"))
 }
 
-fn prepare_files() -> io::Result<()> {
+/// What it returns is no failure: the sandbox is of use without names, too.
+fn prepare_files() -> io::Result<Option<io::Error>> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     // Some distributions find all of their programs by links in there.
     let links: Vec<(PathBuf, PathBuf)> = fs::read_dir(RUN)?
@@ -171,38 +209,38 @@ fn prepare_files() -> io::Result<()> {
     }
     fs::DirBuilder::new().mode(0o700).create(Sandbox::DIRECTORY)?;
     fs::write(Sandbox::PROCESS_FILE, process::id().to_string())?;
-    prepare_resolver()
+    Ok(prepare_resolver().err())
 }
 
-/// A file of the sandbox's own, in the place of what is there.
+/// A file of the sandbox's own in the place of whatever is there: a file, a link to somewhere or nowhere, or nothing.
 fn prepare_resolver() -> io::Result<()> {
     let own = Path::new(Sandbox::DIRECTORY).join("resolv.conf");
     fs::write(&own, RESOLVER_TEXT)?;
-    match fs::canonicalize(RESOLVER) {
-        Ok(_) => Ok(mount_bind(&own, RESOLVER)?),
-        // It leads to what is below /run, which is empty now.
-        Err(_) => match fs::read_link(RESOLVER) {
-            Ok(target) => {
-                let target = Path::new("/etc").join(target);
-                let target = normalize(&target);
-                if !target.starts_with(RUN) {
-                    return Ok(());
-                }
-                target.parent().map_or(Ok(()), fs::create_dir_all)?;
-                fs::write(target, RESOLVER_TEXT)
-            }
-            Err(_) => Ok(()),
-        },
+    match cover(&own, RESOLVER) {
+        Ok(()) => Ok(()),
+        // Nothing to be covered. Who is root here only may make no file among those of the real one.
+        Err(_) => put_into_etc(&own),
     }
 }
 
-/// Without `..`, as far as no directory on the way is a link.
-fn normalize(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut path, component| {
-        match component {
-            std::path::Component::ParentDir => drop(path.pop()),
-            component => path.push(component),
-        }
-        path
-    })
+/// Mounts a file over another one. Unlike `mount(2)`, which follows links, this covers a link itself (`move_mount(2)`,
+/// since Linux 5.2).
+fn cover(own: &Path, place: &str) -> io::Result<()> {
+    let own = open_tree(CWD, own, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    Ok(move_mount(own, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Lays a directory with the file over `/etc`, whose other files show through (overlayfs; in user namespaces since Linux
+/// 5.11).
+fn put_into_etc(own: &Path) -> io::Result<()> {
+    let directory = Path::new(Sandbox::DIRECTORY);
+    let (upper, work) = (directory.join("etc"), directory.join("etc.work"));
+    for new in [&upper, &work] {
+        fs::create_dir(new)?;
+        fs::set_permissions(new, fs::Permissions::from_mode(0o755))?;
+    }
+    fs::copy(own, upper.join("resolv.conf"))?;
+    let options = format!("userxattr,lowerdir={ETC},upperdir={},workdir={}", upper.display(), work.display());
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount("overlay", ETC, "overlay", flags, Some(&*CString::new(options)?))?)
 }

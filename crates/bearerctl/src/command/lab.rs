@@ -1,5 +1,6 @@
 //! A sandbox for anyone: a machine with access points, for a shell, a command or the tour.
 
+mod around;
 pub(super) mod control;
 mod shell;
 pub(super) mod tour;
@@ -7,15 +8,13 @@ pub(super) mod tour;
 use std::time::{Duration, Instant};
 
 use netbearer_lab::{AccessPointPlan, Card, Dhcp, LabBuilder, LabError, Sandbox, Script};
-use tokio::process::Command;
 
 use crate::{
     arguments::{self, LabCommand, LabNamed, LabSlow, LabStart},
-    child,
     command::Context,
     error::Error,
     exit_code::ExitCode,
-    signals::{Signal, Signals},
+    signals::{Received, Signal, Signals},
 };
 
 use control::{Change, Request};
@@ -45,7 +44,12 @@ impl Place {
 
 pub(crate) async fn run(context: &Context, place: Place, arguments: &arguments::Lab) -> Result<ExitCode, Error> {
     if let Place::Around(sandbox) = place {
-        return be_around(&sandbox).await;
+        if let Some(reason) = sandbox.nameless() {
+            context.output.hint(&format!(
+                "names do not work in this sandbox, as its /etc/resolv.conf could not be put in the place of the machine's: {reason}"
+            ));
+        }
+        return around::run(&sandbox, arguments.command.is_none()).await;
     }
     let done = match &arguments.command {
         None => return shell::run(context, &arguments.start).await,
@@ -65,18 +69,6 @@ pub(crate) async fn run(context: &Context, place: Place, arguments: &arguments::
         }
     };
     done.map(|()| ExitCode::OK)
-}
-
-/// Waits for the sandbox's first process, which is the program proper: with this one it would end at once.
-async fn be_around(sandbox: &Sandbox) -> Result<ExitCode, Error> {
-    let mut signals = Signals::catch().map_err(Error::Runtime)?;
-    let mut inside = Command::from(sandbox.command()).spawn().map_err(Error::Runtime)?;
-    loop {
-        tokio::select! {
-            status = inside.wait() => return Ok(child::exit_code(status.map_err(Error::Runtime)?)),
-            signal = signals.next() => child::pass_on(child::number(&inside), signal),
-        }
-    }
 }
 
 /// A lab, and how long it took to make it. The calling thread, and those it starts, are on the lab's machine from then on.
@@ -102,7 +94,7 @@ async fn unless_interrupted<T>(
 ) -> Result<T, Error> {
     tokio::select! {
         biased;
-        signal = signals.next() => Err(interrupted(signal)),
+        Received { signal, .. } = signals.next() => Err(interrupted(signal)),
         done = work => done,
     }
 }

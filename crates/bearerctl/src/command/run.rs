@@ -33,7 +33,7 @@ async fn hold(context: &Context, holder: &mut Holder<'_>, arguments: &Run) -> Re
                 return Ok(child::exit_code(status.map_err(Error::Runtime)?));
             }
             happening = holder.next() => match happening? {
-                Happening::Signal(signal) => child::pass_on(child::number(&running), signal),
+                Happening::Signal(received) => child::pass_on(child::number(&running), received),
                 // The command may have no more need of the network, or its own way to deal with the loss.
                 Happening::Event(SessionEvent::Closed) => context.output.error(&holder.end()),
                 Happening::Event(_) => {}

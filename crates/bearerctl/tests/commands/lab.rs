@@ -4,8 +4,12 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
+    process::ChildStdin,
     time::{Duration, Instant},
 };
 
@@ -17,25 +21,28 @@ use rustix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stage::{BEARERCTL, DEADLINE, Ended, Running};
+use crate::{
+    stage::{BEARERCTL, DEADLINE, Ended, Running},
+    terminal,
+};
 
 /// Users that nobody is. A developer who runs tests in a user namespace has them not, and is without privileges instead.
 const ORDINARY: u32 = 65_534;
 const ANOTHER: u32 = 65_533;
 /// Halfway through the tour: two pauses before this are over, and the third lasts.
-const HALFWAY: &str = "2. A program opens the session";
+pub(crate) const HALFWAY: &str = "2. A program opens the session";
 /// The tour's figures that are promises of the whole project.
 const FIGURES: [&str; 4] = ["open", "open again", "last close", "told of a cut cable"];
 
 /// A machine with files and process numbers of its own, where an ordinary user has the program.
-struct Host {
-    lab: Lab,
+pub(crate) struct Host {
+    pub(crate) lab: Lab,
     directory: TempDir,
 }
 
 /// What could be left behind.
 #[derive(Debug, PartialEq, Eq)]
-struct Census {
+pub(crate) struct Census {
     processes: BTreeSet<String>,
     namespaces: BTreeSet<PathBuf>,
     mounts: String,
@@ -43,7 +50,7 @@ struct Census {
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Lab::builder().own_files().build().expect("the machine is made");
         let directory = TempDir::new().expect("a temporary directory");
         let everybody = fs::Permissions::from_mode(0o777);
@@ -57,6 +64,11 @@ impl Host {
 
     /// The program, to be run by a user of that number.
     fn command(&self, user: u32, before: &[&str], arguments: &[&str]) -> NamespaceCommand<'_> {
+        self.as_user(user).args(before).arg(self.directory.path().join("bearerctl")).args(arguments)
+    }
+
+    /// `setpriv` with what makes a user of that number; the program is to follow.
+    fn as_user(&self, user: u32) -> NamespaceCommand<'_> {
         let mut command = self.lab.machine().command("setpriv").arg("--inh-caps=-all");
         if is_mapped(user) {
             let identity = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
@@ -67,18 +79,29 @@ impl Host {
         for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
             command = command.env(variable, self.directory.path());
         }
-        command.args(before).arg(self.directory.path().join("bearerctl")).args(arguments)
+        command
     }
 
-    fn start(&self, arguments: &[&str]) -> Running {
+    /// A file or directory of the ordinary user's.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A shell at a terminal of its own, with a command line in which `$B` is the program.
+    pub(crate) fn at_terminal(&self, line: &str) -> (Running, ChildStdin) {
+        let command = self.as_user(ORDINARY).env("B", self.directory.path().join("bearerctl")).env("TERM", "xterm");
+        Running::start_with_input(command.args(["--", "script"]).args(terminal::script(line)))
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(ORDINARY, &["--"], arguments))
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.start(arguments).end()
     }
 
-    fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> Census {
         let machine = self.lab.machine();
         let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
         for entry in fs::read_dir(machine.path("/proc")).unwrap().flatten() {
@@ -93,7 +116,7 @@ impl Host {
                 namespaces.extend(kinds.filter_map(|kind| fs::read_link(kind.path()).ok()));
             }
         }
-        let mut files = BTreeSet::new();
+        let mut files = self.strays();
         for directory in [machine.path("/run"), machine.path("/var/lib"), self.directory.path().to_owned()] {
             walk(&directory, &mut files);
         }
@@ -101,8 +124,16 @@ impl Host {
         Census { processes, namespaces, mounts, files }
     }
 
+    /// What the ordinary user has in directories that all users share, other tests too.
+    fn strays(&self) -> BTreeSet<PathBuf> {
+        let shared = ["/tmp", "/var/tmp", "/dev/shm"].map(|directory| self.lab.machine().path(directory));
+        let entries = shared.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+        let is_his = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.uid() == ORDINARY);
+        entries.map(|entry| entry.path()).filter(is_his).collect()
+    }
+
     /// Runs `work`, and asserts that it leaves nothing behind.
-    fn leaves_nothing(&self, work: impl FnOnce()) {
+    pub(crate) fn leaves_nothing(&self, work: impl FnOnce()) {
         let (census, snapshot) = (self.census(), Snapshot::take(self.lab.machine()).unwrap());
         work();
         assert_eq!(self.census(), census);
@@ -131,7 +162,7 @@ fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) {
 }
 
 /// The process and all below it, in a way that tells their end.
-fn family(process: u32) -> Vec<OwnedFd> {
+pub(crate) fn family(process: u32) -> Vec<OwnedFd> {
     let mut numbers = vec![process];
     let mut family = Vec::new();
     while let Some(number) = numbers.pop() {
@@ -146,7 +177,7 @@ fn family(process: u32) -> Vec<OwnedFd> {
 }
 
 #[track_caller]
-fn wait_for_the_end_of(family: &[OwnedFd]) {
+pub(crate) fn wait_for_the_end_of(family: &[OwnedFd]) {
     let end = Instant::now() + DEADLINE;
     for member in family {
         let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap();
@@ -289,6 +320,15 @@ fn a_sandbox_obeys_its_own_user_only() {
     let second = host.start(&["lab", "--", "sh", "-c", "echo started; sleep 1000"]);
     second.wait_for("started");
     host.run(&["lab", "status"]).assert_failed(3, "several sandboxes of yours run here");
+    let ended = host.run(&["lab", "status", "--sandbox", "1"]);
+    ended.assert_failed(4, "process 1 has made no sandbox of yours; there are those of ");
+    for sandbox in [&lab, &second] {
+        // In the host's numbers.
+        let status = fs::read_to_string(format!("/proc/{}/status", sandbox.id())).unwrap();
+        let number = status.lines().find(|line| line.starts_with("NSpid:")).unwrap().rsplit('\t').next().unwrap();
+        assert!(ended.errors.join("").contains(number), "{number}: {ended:?}");
+        assert_eq!(host.run(&["lab", "status", "--sandbox", number]).code, 0);
+    }
     lab.end_by(Signal::KILL);
     second.end_by(Signal::KILL);
 }
@@ -301,6 +341,9 @@ fn what_a_sandbox_cannot_do_is_refused_with_the_reason() {
     let ended = host.run(&["lab", "--", "sh", "-c", script]);
     assert_eq!(ended.output, ["code 3", "code 2", "code 2", "ap0: the cable is in order, slowed: 1mbit"], "{ended:?}");
     ended.assert_failed(0, "the lab has no access point ap7; it has: ap0, ap1");
+    // What the sandbox's environment says was not given.
+    let usage = "Usage: bearerctl lab slow <--rate <RATE>|--delay <DURATION>> <ACCESS_POINT>";
+    assert!(ended.errors.contains(&usage.to_owned()), "{ended:?}");
 }
 
 #[test]
@@ -316,23 +359,78 @@ fn a_user_who_is_root_anyway_needs_no_user_namespace() {
     assert_ne!(as_ordinary_user.output, [outside[0].to_owned()], "{as_ordinary_user:?}");
 }
 
+/// What is found as `/etc/resolv.conf`: a file, links as systemd-resolved, NetworkManager and resolvconf make them, with and
+/// without what they lead to, and nothing.
+const RESOLVER_FILES: [&str; 8] = [
+    "echo nameserver 192.0.2.53 > resolv.conf",
+    "echo nameserver 192.0.2.53 > resolv.conf.other; ln -s resolv.conf.other resolv.conf",
+    "ln -s ../run/systemd/resolve/stub-resolv.conf resolv.conf; mkdir -p /run/systemd/resolve; \
+        echo nameserver 127.0.0.53 > /run/systemd/resolve/stub-resolv.conf",
+    "ln -s ../run/elsewhere/resolv.conf resolv.conf",
+    "ln -s /run/NetworkManager/resolv.conf resolv.conf; mkdir -p /run/NetworkManager; \
+        echo nameserver 192.0.2.53 > /run/NetworkManager/resolv.conf",
+    "ln -s /run/resolvconf/resolv.conf resolv.conf",
+    "ln -s /nowhere/resolv.conf resolv.conf",
+    "true",
+];
+
+/// For names to be told, and nobody to be warned.
 #[test]
-fn a_machine_without_a_resolver_file_has_a_sandbox_without_one() {
+fn the_sandbox_has_a_resolver_file_of_its_own_whatever_the_machine_has() {
     let host = Host::new();
-    host.lab.machine().command("rm").arg("/etc/resolv.conf").output().unwrap();
-    let ended = host.run(&["lab", "--", "test", "!", "-e", "/etc/resolv.conf"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    for preparation in RESOLVER_FILES {
+        let script = format!("cd /etc; echo there > neighbour; rm -f resolv.conf; {preparation}");
+        host.lab.machine().command("sh").args(["-c", &script]).output().unwrap();
+        host.leaves_nothing(|| {
+            let script = "stat -c %F /etc/resolv.conf; cat /etc/resolv.conf /etc/neighbour; \
+                bearerctl run --on ap0 -- getent ahostsv4 server.lab; stat -c %F /etc/resolv.conf";
+            let ended = host.run(&["lab", "--", "sh", "-c", script]);
+            let told = ended.output.join("\n");
+            assert!(told.starts_with("regular file\n") && told.ends_with("\nregular file"), "{preparation}: {ended:?}");
+            assert!(told.contains("\nnameserver 198.51.100.1\nthere\n"), "{preparation}: {ended:?}");
+            assert!(told.contains("\n198.51.100.1 "), "{preparation}: {ended:?}");
+            assert!(ended.errors.is_empty(), "{preparation}: {ended:?}");
+            let tour = host.run(&["lab", "tour"]);
+            assert_eq!((tour.code, &tour.errors[..]), (0, &[][..]), "{preparation}: {tour:?}");
+        });
+    }
+}
+
+/// Runs the tour where the kernel is set like that, as a user who is not root there.
+fn tour_with(host: &Host, setting: &str) -> Ended {
+    let script = format!(
+        "echo {} && exec unshare --user --map-user=1000 --map-group=1000 -- \"$@\"",
+        setting.replace('=', " > /proc/sys/user/")
+    );
+    let before = ["--", "unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
+    Running::start(host.command(ORDINARY, &before, &["lab", "tour"])).end()
+}
+
+/// The first is for the sandbox itself, the others are for its machine and access points.
+#[test]
+fn a_kernel_that_has_too_few_namespaces_is_named_with_what_to_do() {
+    let host = Host::new();
+    for number in 1..4 {
+        let ended = tour_with(&host, &format!("{number}=max_net_namespaces"));
+        ended.assert_failed(5, "too few namespaces for this user (user.max_net_namespaces)");
+        ended.assert_failed(5, "allow more: sudo sysctl user.max_net_namespaces=1000");
+    }
+    assert_eq!(tour_with(&host, "4=max_net_namespaces").code, 0);
+    // Which one it was the kernel does not tell.
+    tour_with(&host, "0=max_pid_namespaces").assert_failed(5, "allow more: sudo sysctl user.max_");
 }
 
 #[test]
-fn a_resolver_file_that_leads_to_below_run_is_there_in_the_sandbox() {
+fn too_few_open_files_are_named_with_what_to_do() {
     let host = Host::new();
-    for command in ["rm /etc/resolv.conf", "ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"] {
-        let words: Vec<&str> = command.split(' ').collect();
-        host.lab.machine().command(words[0]).args(&words[1..]).output().unwrap();
+    let limited = |files: &str| {
+        let command = host.command(ORDINARY, &["--", "prlimit", files], &["lab", "tour"]);
+        Running::start(command).end()
+    };
+    for files in ["--nofile=16", "--nofile=48", "--nofile=64"] {
+        limited(files).assert_failed(1, "raise it in the shell: ulimit -n 256");
     }
-    let ended = host.run(&["lab", "--", "cat", "/etc/resolv.conf"]);
-    assert!(ended.output.contains(&"nameserver 198.51.100.1".to_owned()), "{ended:?}");
+    assert_eq!(limited("--nofile=256").code, 0);
 }
 
 #[test]

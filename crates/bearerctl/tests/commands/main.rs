@@ -22,4 +22,6 @@ mod service_networks;
 mod stage;
 mod steering;
 mod stopping;
+mod sudden_ends;
+mod terminal;
 mod waiting;

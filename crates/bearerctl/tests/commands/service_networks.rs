@@ -1,11 +1,15 @@
 //! Service networks and user choices at the command line, and the question at a real terminal.
 
-use std::{io::Write, process::ChildStdin, time::Duration};
+use std::time::Duration;
 
 use netbearer_lab::{AccessPointPlan, Dhcp, Signal};
+use rustix::process::kill_process;
 use serde_json::{Value, json};
 
-use crate::stage::{BEARERCTL, DEADLINE, Ended, Running, Stage};
+use crate::{
+    stage::{DEADLINE, Ended, Stage},
+    terminal::{CTRL_C, CTRL_D, at_terminal, child_of, type_in},
+};
 
 /// Two access points, a service network of both, and a choice between the second and the network.
 fn stage() -> Stage {
@@ -17,12 +21,16 @@ fn stage_with(a: Dhcp, b: Dhcp) -> Stage {
     let network = "[service_network]\nname = \"Uplink\"\npurpose = \"private\"\nproxy = \"http://proxy.example:3128\"\n\
                    members = [\"ap0\", \"ap1\"]\n";
     stage.write_configuration("profiles.d/uplink.toml", network);
-    let choice = "[user_choice]\nname = \"Where\"\nchoices = [\"ap1\", \"uplink\"]\n";
-    stage.write_configuration("profiles.d/where.toml", choice);
+    write_choice(&stage, &["ap1", "uplink"]);
     for access_point in ["ap0", "ap1"] {
         stage.write_profile(access_point, "connect_timeout = \"700ms\"");
     }
     stage
+}
+
+fn write_choice(stage: &Stage, choices: &[&str]) {
+    let choice = format!("[user_choice]\nname = \"Where\"\nchoices = {choices:?}\n");
+    stage.write_configuration("profiles.d/where.toml", &choice);
 }
 
 /// Its output with the names of the access points for their identifiers, which differ from machine to machine.
@@ -237,21 +245,6 @@ fn an_answer_given_beforehand_is_taken_and_a_wrong_one_is_told() {
     stage.assert_as_before();
 }
 
-/// The program at a terminal of its own; what is written to the input is typed there.
-fn at_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdin) {
-    // Whichever shell `script` finds, it must not stay in between: some of them end by the signal themselves.
-    let command = format!("exec {BEARERCTL} --color never {arguments}");
-    stage.start_with_input("script", &["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
-}
-
-fn type_in(terminal: &mut ChildStdin, keys: &str) {
-    terminal.write_all(keys.as_bytes()).unwrap();
-    terminal.flush().unwrap();
-}
-
-const CTRL_C: &str = "\u{3}";
-const CTRL_D: &str = "\u{4}";
-
 #[test]
 fn at_a_terminal_the_user_is_asked_and_enter_takes_the_first() {
     let stage = stage();
@@ -319,6 +312,53 @@ fn a_timeout_ends_the_question_too() {
     open.wait_for("2  Uplink");
     let ended = open.end();
     assert_eq!(ended.code, 6, "{ended:?}");
+    stage.assert_as_before();
+}
+
+/// Whatever ends the question, nothing is told in its line.
+#[test]
+fn the_line_of_a_question_is_ended_whatever_ends_the_question() {
+    let stage = stage();
+    for end in ["q\n", CTRL_C, CTRL_D, "TERM", "timeout", "deleted"] {
+        let (open, mut terminal) =
+            at_terminal(&stage, &format!("open Where{}", if end == "timeout" { " --timeout 300ms" } else { "" }));
+        open.wait_for("2  Uplink");
+        match end {
+            "TERM" => kill_process(child_of(open.id()), Signal::TERM).unwrap(),
+            "timeout" => {}
+            "deleted" => stage.remove_configuration("profiles.d/where.toml"),
+            keys => type_in(&mut terminal, keys),
+        }
+        let ended = open.end();
+        let line =
+            ended.output.iter().find(|line| line.contains("q for none:")).unwrap_or_else(|| panic!("{end}: {ended:?}"));
+        let rest = line.trim_end().rsplit("q for none:").next().unwrap().trim_start();
+        assert!(["", "^C", "q"].contains(&rest), "{end}: {ended:?}");
+        assert!(!ended.output.iter().any(|line| line.trim().is_empty()), "{end}: {ended:?}");
+        if end == "deleted" {
+            write_choice(&stage, &["ap1", "uplink"]);
+        }
+    }
+    stage.assert_as_before();
+}
+
+#[test]
+fn at_a_terminal_an_answer_that_is_no_choice_any_more_is_asked_again() {
+    let stage = stage();
+    write_choice(&stage, &["ap1", "ap0", "uplink"]);
+    let (open, mut terminal) = at_terminal(&stage, "-v open Where");
+    open.wait_for("3  Uplink");
+    write_choice(&stage, &["ap0", "uplink"]);
+    // Read after the choices, and told.
+    stage.write_profile("ap0", "connect_timeout = \"800ms\"");
+    open.wait_for("has another profile");
+    type_in(&mut terminal, "1\n");
+    open.wait_for("The choices have changed meanwhile.");
+    open.wait_for("2  Uplink");
+    type_in(&mut terminal, "1\n");
+    assert!(open.wait_for("Opened").trim_end().ends_with("with ap0"));
+    type_in(&mut terminal, CTRL_C);
+    assert_eq!(open.end().code, 0);
     stage.assert_as_before();
 }
 

@@ -77,6 +77,11 @@ impl Stage {
         fs::write(path, text).unwrap();
     }
 
+    /// Removes a file of the configuration directory.
+    pub(crate) fn remove_configuration(&self, file: &str) {
+        fs::remove_file(self.directory.path().join("configuration").join(file)).unwrap();
+    }
+
     /// Lets only its owner read a file of the configuration directory.
     pub(crate) fn protect_configuration(&self, file: &str) {
         let path = self.directory.path().join("configuration").join(file);
@@ -238,6 +243,11 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         self.program.signal(signal).expect("it runs");
+    }
+
+    /// Waits for the end; false if it does not come in time.
+    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
+        self.program.wait(time).is_ok()
     }
 
     /// Waits for the end.

@@ -586,6 +586,34 @@ fn a_chooser_is_asked_once_and_its_answer_is_opened() {
 }
 
 #[test]
+fn what_has_ceased_to_be_a_choice_is_not_taken_and_there_is_another_question() {
+    let choosing = |choices: &[&str]| {
+        let mut profiles = profiles(&["a", "b"]);
+        profiles.user_choices.get_mut(CHOICE).unwrap().choices = choices.iter().map(|name| (*name).into()).collect();
+        profiles
+    };
+    let mut scene = both_down();
+    let caller = scene.session_on(1, CHOICE);
+    scene.core.add_chooser(ClientId(1));
+    scene.open(caller);
+    let first = scene.questions[0].number;
+    scene.core.handle_profiles(choosing(&[NETWORK, "a"]), scene.now);
+    assert_eq!(scene.core.answer(ClientId(1), first, Some(&"b".into()), scene.now), Ok(()));
+    assert_eq!(scene.told(caller), [State(Connecting)]);
+    assert_eq!(scene.core.holds(&"b".into()), 0);
+    let second = scene.questions[1].clone();
+    let offered: Vec<&str> = second.choices.iter().map(|choice| choice.identifier.as_str()).collect();
+    assert_eq!(offered, [NETWORK, "a"]);
+
+    // With one left there is nothing to be asked.
+    scene.core.handle_profiles(choosing(&["a"]), scene.now);
+    assert_eq!(scene.core.answer(ClientId(1), second.number, Some(&NETWORK.into()), scene.now), Ok(()));
+    scene.settle_on("a");
+    assert_eq!(scene.told(caller), [State(Connected), Opened]);
+    assert_eq!((scene.active(caller).as_str(), scene.questions.len()), ("a", 2));
+}
+
+#[test]
 fn what_was_chosen_and_fails_is_an_error_and_nobody_is_asked_again() {
     let mut scene = both_down();
     let caller = scene.session_on(1, CHOICE);

@@ -199,16 +199,14 @@ fn socket(process: Option<u32>) -> Result<PathBuf, Error> {
         return Ok(own);
     }
     let mut sandboxes = sandboxes();
-    if let Some(process) = process {
-        return sandboxes.remove(&process).ok_or(Error::NoSandbox);
+    let listed = sandboxes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(wanted) = process.filter(|_| !sandboxes.is_empty()) {
+        return sandboxes.remove(&wanted).ok_or(Error::AnotherSandbox { wanted, all: listed });
     }
     match sandboxes.pop_first() {
         None => Err(Error::NoSandbox),
         Some((_, socket)) if sandboxes.is_empty() => Ok(socket),
-        Some((first, _)) => {
-            let processes = [first].into_iter().chain(sandboxes.into_keys()).map(|process| process.to_string());
-            Err(Error::SeveralSandboxes { first, all: processes.collect::<Vec<_>>().join(", ") })
-        }
+        Some((first, _)) => Err(Error::SeveralSandboxes { first, all: listed }),
     }
 }
 

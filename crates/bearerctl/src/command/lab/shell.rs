@@ -16,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{build, control};
+use super::{around, build, control};
 use crate::{
     arguments::LabStart,
     child,
@@ -35,7 +35,7 @@ const SANDBOX: &str = "NETBEARER_LAB";
 /// Runs a shell or the command on a new lab's machine, and obeys `lab cut` and the like meanwhile.
 pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode, Error> {
     // From here on the one who is asked to end is the shell or the command.
-    let mut signals = Signals::catch().map_err(Error::Runtime)?;
+    let mut signals = Signals::catch_with(&[Signal::Continue]).map_err(Error::Runtime)?;
     let card = if start.card_like { Card::CardLike } else { Card::Ordinary };
     let (lab, _) = build(start, |_| card)?;
     let lab = Arc::new(lab);
@@ -48,6 +48,7 @@ pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode,
     let mut command = Command::new(&program);
     command.args(arguments);
     set_environment(&mut command, &context.lab_directories).map_err(Error::Runtime)?;
+    around::take_terminal();
     let mut ended = signal(SignalKind::child()).map_err(Error::Runtime)?;
     let running = command.spawn().map_err(|source| Error::Command(program.to_string_lossy().into_owned(), source))?;
     let running = Pid::from_child(&running);
@@ -56,10 +57,10 @@ pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode,
             Some(()) = ended.recv() => if let Some(code) = reap(running) {
                 break code;
             },
-            signal = signals.next() => match signal {
+            received = signals.next() => match received.signal {
                 // A shell at a terminal takes no notice of a wish to end.
                 Signal::Terminate if is_shell => child::send(running, Signal::Hangup),
-                signal => child::pass_on(Some(running), signal),
+                _ => child::pass_on(Some(running), received),
             },
         }
     };
@@ -67,11 +68,14 @@ pub(super) async fn run(context: &Context, start: &LabStart) -> Result<ExitCode,
     Ok(code)
 }
 
-/// Waits for programs that have ended, until it was `running`: then its code. The others are those whose parents have ended;
+/// Waits for programs that have ended, until it was `running`: then its code. If it was suspended, so is who waits for the
+/// sandbox. The others are those whose parents have ended;
 /// they are the children of the sandbox's first process, and nobody else waits for them.
 fn reap(running: Pid) -> Option<ExitCode> {
-    while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG) {
-        if ended == running {
+    while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+        if ended == running && status.stopped() {
+            around::tell_suspended(status.stopping_signal());
+        } else if ended == running {
             return Some(child::exit_code(ExitStatus::from_raw(status.as_raw())));
         }
     }
@@ -99,6 +103,7 @@ fn set_environment(command: &mut Command, directories: &Directories) -> std::io:
         fs::create_dir_all(directory)?;
     }
     Sandbox::clear_environment(command);
+    around::clear_environment(command);
     command
         .env("PATH", path)
         .env("NETBEARER_CONFIG_DIR", &directories.configuration)
