@@ -165,7 +165,7 @@ impl AccessPoint {
         capabilities.set(Capabilities::DataStatistics, self.report.counts_traffic);
         Configuration {
             identifier: self.identifier().clone(),
-            name: self.profile.name.clone().unwrap_or_else(|| self.report.name.clone()),
+            name: self.name().to_owned(),
             kind: Kind::InternetAccessPoint,
             purpose: self.profile.purpose,
             bearer_type: self.report.bearer_type,
@@ -176,6 +176,11 @@ impl AccessPoint {
             metered: self.profile.metered,
             interface_name: self.interface().map(|interface| interface.name.clone()),
         }
+    }
+
+    /// What people know it by.
+    pub(crate) fn name(&self) -> &str {
+        self.profile.name.as_deref().unwrap_or(&self.report.name)
     }
 
     pub(crate) const fn identifier(&self) -> &Identifier {

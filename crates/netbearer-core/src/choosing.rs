@@ -175,7 +175,8 @@ impl Core {
                 self.tell_own_watch(id);
                 return Ok(());
             }
-            self.fail_without_member(id, all_failed(&name, &failed), now);
+            let failure = self.all_failed(&name, &failed);
+            self.fail_without_member(id, failure, now);
             return Ok(());
         }
         let obstacle = self.candidates(id).into_iter().find_map(|candidate| self.obstacle(candidate));
@@ -195,6 +196,20 @@ impl Core {
             self.fail_without_member(id, not_available(&name), now);
         }
         Ok(())
+    }
+
+    /// Each by the name that people know, unless it has gone meanwhile.
+    fn all_failed(&self, name: &str, failed: &[(Identifier, Failure)]) -> Failure {
+        let cause = |(member, failure): &(Identifier, Failure)| {
+            let known = self.access_points.get(member).map_or(member.as_str(), AccessPoint::name);
+            format!("{known}: {}", failure.message)
+        };
+        let causes: Vec<String> = failed.iter().map(cause).collect();
+        Failure {
+            error: SessionError::Unknown,
+            reason: FailureReason::AllMembersFailed,
+            message: format!("no member of {name} could be brought up: {}", causes.join("; ")),
+        }
     }
 
     /// Why a member that is at least Discovered is of no use.
@@ -534,15 +549,6 @@ fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
 fn is_startable(access_point: &AccessPoint) -> bool {
     access_point.may_start()
         && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
-}
-
-fn all_failed(name: &str, failed: &[(Identifier, Failure)]) -> Failure {
-    let causes: Vec<String> = failed.iter().map(|(member, failure)| format!("{member}: {}", failure.message)).collect();
-    Failure {
-        error: SessionError::Unknown,
-        reason: FailureReason::AllMembersFailed,
-        message: format!("no member of {name} could be brought up: {}", causes.join("; ")),
-    }
 }
 
 fn unanswered(name: &str) -> Failure {
