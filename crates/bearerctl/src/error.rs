@@ -65,8 +65,10 @@ pub(crate) enum Error {
     EditorFailed(String),
     #[error("{count} new mistake(s), so the profile stays as it is; what you wrote is in {}", file.display())]
     EditedWithMistakes { count: usize, file: PathBuf },
-    #[error("{0} mistake(s), so it was not written")]
-    NotWritten(usize),
+    #[error("{count} mistake(s), so {} was not written", file.display())]
+    NotWritten { file: PathBuf, count: usize },
+    #[error("the profile of {} has {count} mistake(s); correct that file, or put right what is made of it by hand", file.display())]
+    Unfit { file: PathBuf, count: usize },
     #[error("{} cannot be read", .0.display())]
     Directory(PathBuf, #[source] io::Error),
     #[error("{} has no files of NetworkManager or systemd-networkd", .0.display())]
@@ -141,9 +143,12 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoProfile { .. }
-            | Self::Find(FindError::Unknown { .. } | FindError::Ambiguous { .. } | FindError::NoDefault) => {
-                ExitCode::NO_SUCH_CONFIGURATION
-            }
+            | Self::Find(
+                FindError::Unknown { .. }
+                | FindError::UnknownDefault { .. }
+                | FindError::Ambiguous { .. }
+                | FindError::NoDefault,
+            ) => ExitCode::NO_SUCH_CONFIGURATION,
             Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure))
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure) => ExitCode::of_failure(&failure.reason),
@@ -205,6 +210,9 @@ impl Error {
             | Self::Ended(_, failure) => of_reason(failure.error, failure.reason.clone()),
             Self::Find(FindError::Ambiguous { .. }) => of_word(SessionError::InvalidConfiguration, "Ambiguous"),
             Self::Find(FindError::NoDefault) => of_word(SessionError::InvalidConfiguration, "NoDefault"),
+            Self::Find(FindError::UnknownDefault { .. }) => {
+                of_word(SessionError::InvalidConfiguration, "UnknownDefault")
+            }
             Self::Find(FindError::Unknown { .. }) => {
                 of_reason(SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid)
             }

@@ -3,7 +3,7 @@
 //!
 //! It looks at characters, not at TOML: a file that is malformed has secrets, too. In doubt it takes out too much.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// What stands in the place of a secret.
 pub(crate) const SECRET: &str = "<secret>";
@@ -27,6 +27,8 @@ const SECRET_NAMES: [&str; 12] = [
 const SECRET_ENDINGS: [&str; 6] = ["key", "keys", "pin", "pass", "pwd", "auth"];
 /// What is shorter is not looked for in other places: it would be found everywhere.
 const SHORTEST_REMEMBERED: usize = 4;
+/// The same of what is secret only by how its name ends, which may as well be `# key = dhcp`.
+const SHORTEST_DOUBTFUL: usize = 12;
 /// Random letters and digits of this length are taken for a key.
 const KEY_LENGTH: usize = 24;
 const HEXADECIMAL_KEY_LENGTH: usize = 32;
@@ -85,18 +87,18 @@ impl Redaction {
         while !rest.is_empty() {
             let at_line_start = result.is_empty() || result.ends_with('\n');
             if at_line_start && let Some(header) = table_header(rest) {
-                in_secret_table = is_secret_name(header);
+                in_secret_table = secrecy(header).is_some();
                 let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
                 result.push_str(&rest[..line]);
                 rest = &rest[line..];
                 continue;
             }
             if let Some((name, value)) = setting(rest)
-                && (in_secret_table || is_secret_name(name))
+                && let Some(secrecy) = secrecy(name).or(in_secret_table.then_some(Secrecy::Certain))
             {
                 let length = value_length(value);
                 result.push_str(&rest[..rest.len() - value.len()]);
-                self.remember_parts(&value[..length]);
+                self.remember_parts(&value[..length], secrecy);
                 result.push_str(SECRET);
                 rest = &value[length..];
                 continue;
@@ -110,10 +112,11 @@ impl Redaction {
     }
 
     /// The value as it is written, and each string in it.
-    fn remember_parts(&mut self, value: &str) {
+    fn remember_parts(&mut self, value: &str, secrecy: Secrecy) {
         let strings: Vec<&str> =
             value.split(['"', '\'', '\n']).map(|part| part.trim_matches(['[', ']', '{', '}', ',', ' '])).collect();
-        for string in strings {
+        let is_telling = |one: &&str| secrecy == Secrecy::Certain || is_chosen_as_secret(one);
+        for string in strings.into_iter().filter(is_telling) {
             self.remember(string);
         }
     }
@@ -202,12 +205,33 @@ fn looks_random(run: &str) -> bool {
         || (run.len() >= HEXADECIMAL_KEY_LENGTH && is_hexadecimal)
 }
 
-fn is_secret_name(name: &str) -> bool {
+/// How sure it is that a setting is secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secrecy {
+    Certain,
+    /// By how its name ends.
+    Doubtful,
+}
+
+/// None of what is no secret by its name.
+fn secrecy(name: &str) -> Option<Secrecy> {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).map(|one| one.to_ascii_lowercase()).collect();
+    if SECRET_NAMES.iter().any(|secret| name.contains(secret)) {
+        return Some(Secrecy::Certain);
+    }
     // `wep-key0`
     let unnumbered = name.trim_end_matches(|one: char| one.is_ascii_digit());
-    SECRET_NAMES.iter().any(|secret| name.contains(secret))
-        || SECRET_ENDINGS.iter().any(|ending| unnumbered.ends_with(ending))
+    SECRET_ENDINGS.iter().any(|ending| unnumbered.ends_with(ending)).then_some(Secrecy::Doubtful)
+}
+
+/// No word, number or address.
+fn is_chosen_as_secret(text: &str) -> bool {
+    let has = |test: fn(char) -> bool| text.chars().any(test);
+    let address = text.split('/').next().unwrap_or_default();
+    text.chars().count() >= SHORTEST_DOUBTFUL
+        && has(|one| one.is_ascii_digit())
+        && has(|one| one.is_alphabetic())
+        && address.parse::<IpAddr>().is_err()
 }
 
 /// The name in `[name]` or `[[name]]` at the beginning of a line.
@@ -347,6 +371,21 @@ mod tests {
         let key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
         assert_eq!(redacted(&format!("peer {key} seen")), "peer <secret> seen");
         assert_eq!(redacted("digest d41d8cd98f00b204e9800998ecf8427e."), "digest <secret>");
+    }
+
+    /// Every other place of the word would have been taken out.
+    #[test]
+    fn a_word_that_is_called_a_key_is_taken_out_only_where_it_stands() {
+        for word in ["dhcp", "1400", "192.0.2.10/24", "2001:db8::10/64", "ap0", "access_point"] {
+            let rest = format!("addressing = \"{word}\"\nap0 has {word}\n");
+            for line in ["# key = W\n", "pin: W\n", "# keys = [\"W\"]\n"] {
+                let text = redacted(&(line.replace('W', word) + &rest));
+                assert!(text.starts_with(&line.split('W').next().unwrap()[..3]) && text.ends_with(&rest), "{text}");
+                assert!(text.contains(SECRET), "{text}");
+            }
+        }
+        let text = redacted("key = \"geheim-0815-4711\"\nagain geheim-0815-4711");
+        assert!(!text.contains("geheim"), "{text}");
     }
 
     #[test]

@@ -450,20 +450,46 @@ impl Core {
         access_point.map(|found| found.configuration(self.settings.session_support())).or_else(composite)
     }
 
-    /// The configuration a program without wishes of its own should open (§9).
+    /// The configuration a program without wishes of its own should open (§9). None if the one that is named as the default is
+    /// nowhere to be found: another one is not what was asked for.
     #[must_use]
     pub fn default_configuration(&self) -> Option<Configuration> {
-        if let Some(named) = &self.settings.profiles.default_configuration {
-            let composite = |kind| self.referred_composite(named, kind).map(|found| found.identifier.clone());
-            let access_point = || self.referred_access_points(named).next().cloned();
-            let identifier = composite(Kind::ServiceNetwork).or_else(access_point);
-            let identifier = identifier.or_else(|| composite(Kind::UserChoice));
-            if let Some(configuration) = identifier.and_then(|identifier| self.configuration(&identifier)) {
-                return Some(configuration);
-            }
+        match self.named_default() {
+            Some(named) => self.referred(named).first().and_then(|identifier| self.configuration(identifier)),
+            None => ranking::best(self.access_points.values())
+                .map(|access_point| access_point.configuration(self.settings.session_support())),
         }
-        ranking::best(self.access_points.values())
-            .map(|access_point| access_point.configuration(self.settings.session_support()))
+    }
+
+    /// What administrators name as the default configuration.
+    #[must_use]
+    pub fn named_default(&self) -> Option<&str> {
+        self.settings.profiles.default_configuration.as_deref()
+    }
+
+    /// What administrators mean by a name in files ([`crate::Profiles::means`]): a service network, else access points, else a
+    /// user choice.
+    #[must_use]
+    pub fn referred(&self, name: &str) -> Vec<Identifier> {
+        let composite = |kind| self.referred_composite(name, kind).map(|found| found.identifier.clone());
+        if let Some(network) = composite(Kind::ServiceNetwork) {
+            return vec![network];
+        }
+        let access_points: Vec<Identifier> = self.referred_access_points(name).cloned().collect();
+        if access_points.is_empty() { composite(Kind::UserChoice).into_iter().collect() } else { access_points }
+    }
+
+    /// All that a member, a choice or the default can be called in files.
+    #[must_use]
+    pub fn referring_names(&self) -> Vec<String> {
+        let files = self.settings.profiles.by_file.keys().cloned();
+        let access_points = self.access_points.values().map(|found| &found.report);
+        let access_points = access_points.flat_map(|report| [report.identifier.to_string(), report.name.clone()]);
+        let composites = self.composites.keys().map(Identifier::as_str).flat_map(|identifier| {
+            let file = identifier.split_once('-').map_or(identifier, |(_, file)| file);
+            [identifier.to_owned(), file.to_owned()]
+        });
+        files.chain(access_points).chain(composites).collect()
     }
 
     /// True if some access point is Active and has a default route, or is said to be online by its profile (§9).

@@ -1,5 +1,7 @@
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -25,13 +27,17 @@ impl NamePlaces {
     ///
     /// A namespace is the machine's if the first process lives in it, too, or if the calling thread has a mount namespace
     /// of its own beside it, as `ip netns exec` makes one.
+    /// Where `/proc` does not show the first process, as under `hidepid`, that cannot be told: it is none then, which is
+    /// logged.
     #[must_use]
     pub fn of_this_machine() -> Option<Self> {
-        let same = |kind: &str| {
-            let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok();
-            Some(of("1")? == of("thread-self")?)
-        };
-        let belongs = same("net")? || !same("mnt")?;
+        let belongs = belongs(Path::new("/proc")).unwrap_or_else(|error| {
+            tracing::warn!(
+                "programs are not told of name servers: whether this network namespace is the machine's cannot be told, as the \
+                 first process is hidden in /proc ({error}); mount /proc without hidepid, or start in the group that may see it"
+            );
+            false
+        });
         let program = |directory: &str| Path::new(directory).join("resolvconf");
         belongs.then(|| Self {
             resolvconf: PROGRAM_DIRECTORIES.map(program).into(),
@@ -49,5 +55,41 @@ impl NamePlaces {
             resolvconf: Vec::new(),
             bus_address: Places::below(root).bus_address,
         }
+    }
+}
+
+/// Whether the calling thread is in the machine's network namespace, or has files of its own.
+///
+/// `/proc/1/ns` tells which namespaces the first process is in only to who may trace it (`ptrace(2)`, "access mode checking"),
+/// which few programs may. What they are to look at, everybody may see.
+fn belongs(proc: &Path) -> io::Result<bool> {
+    Ok(network(proc, "1")? == network(proc, "thread-self")?
+        || mounts(proc, "1")?.is_disjoint(&mounts(proc, "thread-self")?))
+}
+
+/// Each network namespace has its own files in `/proc` (`proc_pid_net(5)`), and so its own inode.
+fn network(proc: &Path, process: &str) -> io::Result<(u64, u64)> {
+    let entry = fs::metadata(proc.join(process).join("net/dev"))?;
+    Ok((entry.dev(), entry.ino()))
+}
+
+/// The numbers of mounts that a process sees, which are unique among all mount namespaces (`proc_pid_mountinfo(5)`).
+fn mounts(proc: &Path, process: &str) -> io::Result<BTreeSet<u64>> {
+    let text = fs::read(proc.join(process).join("mountinfo"))?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn where_the_first_process_is_hidden_nothing_is_believed() {
+        let proc = tempfile::tempdir().unwrap();
+        symlink("/proc/thread-self", proc.path().join("thread-self")).unwrap();
+        assert!(belongs(proc.path()).is_err());
     }
 }

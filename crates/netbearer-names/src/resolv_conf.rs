@@ -16,6 +16,8 @@ use crate::{NamesError, ResolvConf};
 
 /// What it was and what we made of it, kept on the disk before it is changed.
 const RECORD: &str = "resolv.conf.json";
+/// How what we write begins.
+const OUR_FIRST_LINE: &str = "# The name servers of ";
 /// More than any resolver reads.
 const MAX_LENGTH: u64 = 1 << 20;
 /// Of a file that was not there before.
@@ -160,8 +162,24 @@ impl ResolvConfFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(NamesError::file("read", &self.record)(error)),
         };
-        let record = serde_json::from_slice(&bytes).map_err(io::Error::from);
-        record.map(Some).map_err(NamesError::file("understood", &self.record))
+        match serde_json::from_slice(&bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) => self.set_aside(&error).map(|()| None),
+        }
+    }
+
+    /// A disk or a person has made something else of the record. What stands in the file now is all that is known then.
+    fn set_aside(&self, error: &serde_json::Error) -> Result<(), NamesError> {
+        let aside = self.record.with_extension("json.broken");
+        fs::rename(&self.record, &aside).map_err(NamesError::file("set aside", &self.record))?;
+        let has_servers = self.read()?.is_some_and(|text| text.starts_with(OUR_FIRST_LINE));
+        let remedy = if has_servers { "; there are servers of access points in it: correct it by hand" } else { "" };
+        tracing::warn!(
+            "what {path} was cannot be understood any more ({error}), and is set aside as {aside}: {path} counts as it is{remedy}",
+            path = self.path.display(),
+            aside = aside.display(),
+        );
+        Ok(())
     }
 
     /// On the disk before it returns: whatever happens to the machine, the original is there.
@@ -203,10 +221,8 @@ fn torn(new: &str, old: &str) -> String {
 /// The servers of these links, each once; the search domains; and how the original has servers asked.
 fn compose(links: &[&LinkNames], original: &str) -> String {
     let names: Vec<&str> = links.iter().map(|link| link.interface_name.as_str()).collect();
-    let mut text = format!(
-        "# The name servers of {}, by NetBearer. Its former text returns when they go down.\n",
-        names.join(", ")
-    );
+    let mut text =
+        format!("{OUR_FIRST_LINE}{}, by NetBearer. Its former text returns when they go down.\n", names.join(", "));
     text.push_str(&entries(links));
     for line in original.lines().filter(|line| line.split_whitespace().next().is_some_and(|word| KEPT.contains(&word)))
     {
@@ -430,6 +446,24 @@ mod tests {
         assert!(matches!(file.release(), Err(NamesError::ChangedByOthers { .. })));
         assert_eq!(machine.text(), Some(BEFORE.to_owned() + "# and more\n"));
         assert!(!file.is_ours());
+    }
+
+    /// Nothing would work again before somebody removed it by hand.
+    #[test]
+    fn a_record_that_is_none_is_set_aside_and_the_file_counts_as_it_is() {
+        for broken in ["", "{\"path\":\"/etc", "{\"version\":2}"] {
+            let machine = Machine::new(Some(BEFORE));
+            let mut file = machine.file();
+            fs::write(&file.record, broken).unwrap();
+            assert!(!file.release().unwrap(), "there is nothing to put back");
+            fs::write(&file.record, broken).unwrap();
+            file.apply(&[&link("ap0", &["10.0.0.1"], &[])]).unwrap();
+            assert!(machine.text().unwrap().contains("10.0.0.1"));
+            let aside = machine.directory.path().join("state/resolv.conf.json.broken");
+            assert_eq!(fs::read_to_string(aside).unwrap(), broken);
+            assert!(file.release().unwrap());
+            assert_eq!((machine.text().as_deref(), file.is_ours()), (Some(BEFORE), false));
+        }
     }
 
     #[test]

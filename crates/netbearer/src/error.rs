@@ -90,6 +90,17 @@ pub enum FindError {
         /// What was perhaps meant, the nearest first.
         near: Vec<String>,
     },
+    /// Files name a default that is nowhere to be found. Another one is not taken: it may cost money, or lead elsewhere.
+    #[error(
+        "the default configuration \"{named}\" is nowhere to be found{}; name what to open, or correct netbearer.toml",
+        suggest(near)
+    )]
+    UnknownDefault {
+        /// What they name.
+        named: String,
+        /// What was perhaps meant, the nearest first.
+        near: Vec<String>,
+    },
     /// Several have that name.
     #[error("\"{wanted}\" is the name of several configurations: {}; give the identifier", list(identifiers))]
     Ambiguous {

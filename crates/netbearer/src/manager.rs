@@ -9,7 +9,7 @@ use netbearer_kernel::BootClock;
 use netbearer_names::NamePlaces;
 use netbearer_service::{Audience, ServiceHandle};
 use netbearer_types::{
-    Capabilities, Configuration, Identifier, Interface, Kind, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
+    Capabilities, Configuration, Identifier, Interface, ManagerEvent, SessionEvent, SessionSnapshot, StateFlags,
     Steering,
 };
 
@@ -173,7 +173,8 @@ impl Manager {
         Ok(self.connection.service.call(|core, _| core.user_choices()).await?)
     }
 
-    /// The configuration a program without wishes of its own should open; none if nothing can be opened.
+    /// The configuration a program without wishes of its own should open; none if nothing can be opened, or if the one that
+    /// files name as the default is nowhere to be found.
     ///
     /// # Errors
     /// [`CallError::ServiceGone`].
@@ -192,35 +193,52 @@ impl Manager {
     }
 
     /// The configuration that a person means: by identifier, else by name, else by interface name, else by the name of the
-    /// file that a service network, user choice or exclusive access point is from. The default one if nothing is named.
+    /// file that it is from. The default one if nothing is named.
     ///
     /// # Errors
-    /// When there is none, with near names; or several, with their identifiers.
+    /// When there is none, with near names; or several, with their identifiers. When files name a default that is nowhere to
+    /// be found.
     pub async fn find(&self, wanted: Option<&str>) -> Result<Configuration, FindError> {
         let gone = |_: CallError| FindError::ServiceGone;
-        let Some(wanted) = wanted else {
-            return self.default_configuration().await.map_err(gone)?.ok_or(FindError::NoDefault);
+        let default = match wanted {
+            Some(_) => None,
+            None => self.default_configuration().await.map_err(gone)?,
         };
+        if let Some(default) = default {
+            return Ok(default);
+        }
+        let Some(wanted) = wanted else { return Err(self.without_default().await) };
         let mut all = self.configurations(None).await.map_err(gone)?;
         all.extend(self.user_choices().await.map_err(gone)?);
-        let by: [fn(&Configuration) -> Option<&str>; 4] = [
+        let by: [fn(&Configuration) -> Option<&str>; 3] = [
             |configuration| Some(configuration.identifier.as_str()),
             |configuration| Some(configuration.name.as_str()),
             |configuration| configuration.interface_name.as_deref(),
-            file_name,
         ];
         for key in by {
-            let found: Vec<&Configuration> = all.iter().filter(|one| key(one) == Some(wanted)).collect();
-            match found.as_slice() {
-                [] => {}
-                [one] => return Ok((*one).clone()),
-                several => {
-                    let identifiers = several.iter().map(|one| one.identifier.clone()).collect();
-                    return Err(FindError::Ambiguous { wanted: wanted.to_owned(), identifiers });
-                }
+            let found = all.iter().filter(|one| key(one) == Some(wanted));
+            if let Some(found) = the_only(wanted, found)? {
+                return Ok(found.clone());
             }
         }
-        Err(FindError::Unknown { wanted: wanted.to_owned(), near: near(wanted, &all) })
+        let name = wanted.to_owned();
+        let referred =
+            self.connection.service.call(move |core, _| (core.referred(&name), core.referring_names())).await;
+        let (referred, names) = referred.map_err(|_| FindError::ServiceGone)?;
+        let found = all.iter().filter(|one| referred.contains(&one.identifier));
+        if let Some(found) = the_only(wanted, found)? {
+            return Ok(found.clone());
+        }
+        let names = all.into_iter().map(|one| one.name).chain(names);
+        Err(FindError::Unknown { wanted: wanted.to_owned(), near: near(wanted, names) })
+    }
+
+    async fn without_default(&self) -> FindError {
+        let asked = self.connection.service.call(|core, _| {
+            let named = core.named_default().map(str::to_owned);
+            named.map(|named| FindError::UnknownDefault { near: near(&named, core.referring_names()), named })
+        });
+        asked.await.map_or(FindError::ServiceGone, |unknown| unknown.unwrap_or(FindError::NoDefault))
     }
 
     /// Makes a session, which only watches until it is opened. Returns after its first snapshot.
@@ -348,23 +366,29 @@ impl Manager {
     }
 }
 
-fn file_name(configuration: &Configuration) -> Option<&str> {
-    match configuration.kind {
-        Kind::ServiceNetwork => configuration.identifier.as_str().strip_prefix("service-"),
-        Kind::UserChoice => configuration.identifier.as_str().strip_prefix("choice-"),
-        Kind::InternetAccessPoint => configuration.identifier.as_str().split_once('/').map(|(_, file)| file),
-        _ => None,
+/// None of none.
+fn the_only<'a>(
+    wanted: &str,
+    found: impl Iterator<Item = &'a Configuration>,
+) -> Result<Option<&'a Configuration>, FindError> {
+    let found: Vec<&Configuration> = found.collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let identifiers = several.iter().map(|one| one.identifier.clone()).collect();
+            Err(FindError::Ambiguous { wanted: wanted.to_owned(), identifiers })
+        }
     }
 }
 
-fn near(wanted: &str, all: &[Configuration]) -> Vec<String> {
-    let mut names: Vec<(usize, &str)> = all
-        .iter()
-        .flat_map(|one| [one.identifier.as_str(), one.name.as_str()])
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
+fn near(wanted: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<(usize, String)> = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(wanted, &name), name))
         .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE)
         .collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+    names.into_iter().take(3).map(|(_, name)| name).collect()
 }

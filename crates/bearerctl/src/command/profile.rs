@@ -93,7 +93,7 @@ fn place(output: Output, store: &ProfileStore, name: &str, text: &str) -> Result
         output.hint(&line(mistake));
     }
     if !mistakes.is_empty() {
-        return Err(Error::NotWritten(mistakes.len()));
+        return Err(Error::NotWritten { file, count: mistakes.len() });
     }
     candidate.place()?;
     Ok(file)
@@ -106,9 +106,12 @@ struct ImportedObject<'a> {
     name: &'a str,
     text: &'a str,
     left_behind: &'a [String],
+    /// In the lines of the text.
+    mistakes: Vec<ProfileMistake>,
     written: Option<PathBuf>,
 }
 
+/// Goes on with the next file whatever is wrong with one.
 fn import(output: Output, store: &ProfileStore, paths: &[PathBuf], write: bool) -> Result<ExitCode, Error> {
     let mut objects = Vec::new();
     let files = files_to_import(paths)?;
@@ -119,29 +122,42 @@ fn import(output: Output, store: &ProfileStore, paths: &[PathBuf], write: bool) 
             Err(error) => failed.push(Error::from(error)),
         }
     }
+    let mut has_printed = false;
+    let before = failed.len();
+    for (file, imported) in &imported {
+        let Imported { name, text, left_behind } = imported;
+        let mistakes = store.check_text(name, text);
+        let written = if write { write_imported(store, file, imported, &mistakes) } else { Ok(None) };
+        if !output.json {
+            match &written {
+                Ok(Some(written)) => output.line(&format!("wrote {BOLD}{}{BOLD:#}", written.display()))?,
+                Ok(None) if std::mem::replace(&mut has_printed, true) => {
+                    output.line(&format!("\n{}", text.trim_end()))?;
+                }
+                Ok(None) => output.line(text.trim_end())?,
+                Err(_) => {}
+            }
+            if !matches!(written, Err(Error::ProfileExists { .. })) {
+                for left in left_behind {
+                    output.hint(&format!("{DIM}{}: not carried over: {left}{DIM:#}", file.display()));
+                }
+                for mistake in &mistakes {
+                    output.hint(&mistake_of_imported(file, &store.file(name), mistake));
+                }
+            }
+        }
+        let (written, error) = match written {
+            Ok(None) if !mistakes.is_empty() => (None, Some(unfit(file, &mistakes))),
+            Ok(written) => (written, None),
+            Err(error) => (None, Some(error)),
+        };
+        objects.push(ImportedObject { from: file, name, text, left_behind, mistakes, written });
+        failed.extend(error);
+    }
     // Something came of the others, or the last one is told as the error of all.
-    let last = if imported.is_empty() { failed.pop() } else { None };
+    let last = if failed.len() - before == imported.len() { failed.pop() } else { None };
     for error in &failed {
         output.hint(&format!("{BAD}not imported:{BAD:#} {error}"));
-    }
-    for (position, (file, imported)) in imported.iter().enumerate() {
-        let Imported { name, text, left_behind } = imported;
-        let mut written = None;
-        if write {
-            written = Some(place(output, store, name, text)?);
-        }
-        if output.json {
-            objects.push(ImportedObject { from: file, name, text, left_behind, written });
-            continue;
-        }
-        match written {
-            Some(written) => output.line(&format!("wrote {BOLD}{}{BOLD:#}", written.display()))?,
-            None if position > 0 => output.line(&format!("\n{}", text.trim_end()))?,
-            None => output.line(text.trim_end())?,
-        }
-        for left in left_behind {
-            output.hint(&format!("{DIM}{}: not carried over: {left}{DIM:#}", file.display()));
-        }
     }
     if output.json {
         output.object(&objects)?;
@@ -151,6 +167,38 @@ fn import(output: Output, store: &ProfileStore, paths: &[PathBuf], write: bool) 
         None if failed.is_empty() => Ok(ExitCode::OK),
         None => Ok(ExitCode::FAILURE),
     }
+}
+
+fn write_imported(
+    store: &ProfileStore,
+    from: &Path,
+    imported: &Imported,
+    mistakes: &[ProfileMistake],
+) -> Result<Option<PathBuf>, Error> {
+    let Imported { name, text, .. } = imported;
+    let file = store.file(name);
+    if file.exists() {
+        return Err(Error::ProfileExists { file, name: name.clone() });
+    }
+    if !mistakes.is_empty() {
+        return Err(unfit(from, mistakes));
+    }
+    Candidate::new(store, name, text)?.place()?;
+    Ok(Some(file))
+}
+
+fn unfit(file: &Path, mistakes: &[ProfileMistake]) -> Error {
+    Error::Unfit { file: file.to_owned(), count: mistakes.len() }
+}
+
+/// By the name of the old file, as there is no new one.
+fn mistake_of_imported(from: &Path, place: &Path, mistake: &ProfileMistake) -> String {
+    if mistake.file != place {
+        return line(mistake);
+    }
+    let ProfileMistake { line, problem, suggestion, .. } = mistake;
+    let line = line.map(|line| format!("line {line} of its profile: ")).unwrap_or_default();
+    format!("{BOLD}{}{BOLD:#}: {line}{BAD}{problem}{BAD:#}; {suggestion}", from.display())
 }
 
 fn files_to_import(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {

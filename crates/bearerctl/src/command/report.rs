@@ -1,8 +1,8 @@
 use std::{
     fmt::Write as _,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, Read, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, SystemTime},
@@ -65,12 +65,19 @@ pub(crate) async fn run(context: &Context, file: Option<&Path>) -> Result<(), Er
     Ok(())
 }
 
-/// Nobody else may read it, and a link that somebody else has put there is not followed.
+/// Nobody else may read it, and a link that somebody else has put there is not followed. What is no file, as `/dev/null`, stays
+/// as it is.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
-    let options =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(no_link).open(path);
-    options.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")))
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link);
+    let mut file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        // Before anything stands in it.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"))
 }
 
 impl Report {

@@ -51,6 +51,23 @@ fn no_default_configuration_ends_with_3() {
     Stage::new([]).run(&["open"]).assert_failed(3, "there is no default configuration");
 }
 
+/// Another one might cost money.
+#[test]
+fn a_default_that_is_nowhere_to_be_found_opens_no_other() {
+    let stage = Stage::with_dnsmasq();
+    stage.write_configuration("profiles.d/office.toml", "[match]\ninterface = \"ap0\"\n");
+    stage.write_configuration("netbearer.toml", "default = \"ofice\"\n");
+    let ended = stage.run(&["open"]);
+    ended.assert_failed(
+        3,
+        "the default configuration \"ofice\" is nowhere to be found; did you mean office?; name what to open",
+    );
+    assert_eq!(stage.run(&["--json", "open"]).json_error()["reason"], "UnknownDefault");
+    assert_eq!(stage.run(&["list", "--json"]).json()[0]["default"], false);
+    assert_eq!(stage.run(&["run", "--", "true"]).code, 3);
+    stage.assert_as_before();
+}
+
 #[test]
 fn no_carrier_ends_with_4() {
     let stage = Stage::with_dnsmasq();

@@ -89,3 +89,28 @@ fn reset_takes_back_what_a_killed_process_has_told_systemd_resolved() {
     assert!(ended.output.contains(&"restored: name servers in systemd-resolved of ap0".to_owned()), "{ended:?}");
     stage.lab.machine().wait_for_file(KNOWN, DEADLINE, |text| text.is_none()).unwrap();
 }
+
+/// Such a program may not look which namespaces the first process of the machine is in.
+#[test]
+fn a_program_with_the_least_privileges_tells_of_name_servers_too() {
+    let stage = stage();
+    let open = stage.start_with_least_privileges(&["open", "ap0"]);
+    open.wait_for("Opened");
+    let has_server = |text: Option<&str>| text.is_some_and(|text| text.contains("nameserver 10.10.0.1\n"));
+    stage.lab.machine().wait_for_file(RESOLV_CONF, DEADLINE, has_server).unwrap();
+    assert_eq!(open.end_by(Signal::INT).code, 0);
+    assert_eq!(text(&stage), BEFORE);
+}
+
+#[test]
+fn a_broken_record_is_set_aside_and_said() {
+    let stage = stage();
+    stage.write_state("resolv.conf.json", "{");
+    let open = stage.opened();
+    let has_server = |text: Option<&str>| text.is_some_and(|text| text.contains("nameserver 10.10.0.1\n"));
+    stage.lab.machine().wait_for_file(RESOLV_CONF, DEADLINE, has_server).unwrap();
+    let ended = open.end_by(Signal::INT);
+    let errors = ended.errors.join("\n");
+    assert!(errors.contains("set aside as") && errors.contains("resolv.conf.json.broken"), "{errors}");
+    assert_eq!(text(&stage), BEFORE);
+}

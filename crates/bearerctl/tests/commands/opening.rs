@@ -71,6 +71,18 @@ fn a_configuration_is_named_by_its_identifier_too() {
 }
 
 #[test]
+fn a_configuration_is_named_by_the_file_of_its_profile_too() {
+    let stage = Stage::with_dnsmasq();
+    stage.write_configuration("profiles.d/office.toml", "[match]\ninterface = \"ap0\"\n");
+    let open = stage.start(&["open", "office"]);
+    open.wait_for("Opened");
+    assert_eq!(open.end_by(Signal::INT).code, 0);
+    assert!(stage.run(&["show", "office"]).output.iter().any(|line| line.ends_with(" ap0")));
+    assert_eq!(stage.run(&["why", "office"]).code, 0);
+    stage.run(&["show", "offic"]).assert_failed(3, "there is no configuration \"offic\"; did you mean office?");
+}
+
+#[test]
 fn an_adopted_link_is_shared_without_privileges_and_left_as_it_was() {
     let mut stage = Stage::with_dnsmasq();
     stage.bring_up_by_hand();

@@ -260,16 +260,31 @@ fn what_is_imported_can_be_written_once_and_is_right() {
     );
 }
 
-/// A gateway out of reach would be refused later; it is told now, and nothing is written.
+/// A gateway out of reach would be refused later; it is told now, nothing is written of it, and the rest is.
 #[test]
-fn what_is_imported_with_mistakes_is_not_written() {
+fn what_is_imported_with_mistakes_is_told_and_not_written_and_the_others_are() {
     let text = KEYFILE.replace("192.0.2.1\n", "203.0.113.1\n");
-    let files = Files::new(&[("old/office.nmconnection", &text)]);
+    let files = Files::new(&[
+        ("old/a.network", NETWORK),
+        ("old/office.nmconnection", &text),
+        ("old/z.network", "[Match]\nName=ap7\n[Network]\nDHCP=yes\n"),
+    ]);
+    let output = files.run(&["import", "old/office.nmconnection"]);
+    insta::assert_snapshot!("profile_import_unfit", files.said(&output));
+    let printed = files.run(&["import", "old"]);
+    assert_eq!(printed.status.code(), Some(1), "{printed:?}");
+    assert!(!files.path("profiles.d").exists());
+    let objects = json(&files.run(&["import", "old", "--json"]));
+    assert_eq!(objects[1]["mistakes"][0]["line"], 9, "{objects}");
+
     let output = files.run(&["import", "--write", "old"]);
-    let said = files.said(&output);
-    assert!(said.contains("the gateway 203.0.113.1 is not in the network of 192.0.2.10/24"), "{said}");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(files.names("profiles.d").is_empty());
+    insta::assert_snapshot!("profile_import_write_unfit", files.said(&output));
+    assert_eq!(files.names("profiles.d"), ["a.toml", "z.toml"]);
+    // What is there is told, and the rest still written.
+    fs::remove_file(files.path("profiles.d/z.toml")).unwrap();
+    let output = files.run(&["import", "--write", "old"]);
+    assert!(files.said(&output).contains("profiles.d/a.toml exists already"), "{output:?}");
+    assert_eq!((output.status.code(), files.names("profiles.d")), (Some(1), vec!["a.toml".into(), "z.toml".into()]));
 }
 
 #[test]

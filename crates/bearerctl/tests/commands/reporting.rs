@@ -85,3 +85,20 @@ fn a_report_does_not_follow_a_link_that_somebody_else_has_put_there() {
     stage.run(&["report", "--output", link.to_str().unwrap()]).assert_failed(1, "report.txt could not be written");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
+
+/// It may have been made before by who was not careful.
+#[test]
+fn a_report_is_its_owners_alone_also_in_a_file_that_is_there() {
+    let stage = Stage::with_dnsmasq();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("report.txt");
+    fs::write(&file, "x".repeat(1 << 20)).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let ended = stage.run(&["report", "--output", file.to_str().unwrap()]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let report = fs::read_to_string(&file).unwrap();
+    assert!(report.starts_with("NetBearer report") && !report.contains("xxxx"), "{report}");
+    assert_eq!(stage.run(&["report", "--output", "/dev/null"]).code, 0);
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+}

@@ -21,6 +21,9 @@ pub(crate) const BEARERCTL: &str = env!("CARGO_BIN_EXE_bearerctl");
 /// Options of `setpriv` that take every capability away.
 const WITHOUT_PRIVILEGES: [&str; 4] = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"];
 
+/// And all but those that the program asks for.
+const LEAST_PRIVILEGES: [&str; 2] = ["--bounding-set=-all,+net_admin,+net_raw,+net_bind_service", "--"];
+
 pub(crate) struct Stage {
     pub(crate) lab: Lab,
     directory: TempDir,
@@ -80,6 +83,13 @@ impl Stage {
     /// Removes a file of the configuration directory.
     pub(crate) fn remove_configuration(&self, file: &str) {
         fs::remove_file(self.directory.path().join("configuration").join(file)).unwrap();
+    }
+
+    /// Writes a file of the state directory.
+    pub(crate) fn write_state(&self, file: &str, text: &str) {
+        let directory = self.directory.path().join("state");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(file), text).unwrap();
     }
 
     /// Lets only its owner read a file of the configuration directory.
@@ -148,6 +158,12 @@ impl Stage {
     /// Starts the program without any capability.
     pub(crate) fn start_without_privileges(&self, arguments: &[&str]) -> Running {
         let command = self.lab.machine().command("setpriv").args(WITHOUT_PRIVILEGES).arg(BEARERCTL);
+        self.spawn(command.args(arguments))
+    }
+
+    /// Starts the program with the capabilities that it needs, and no others.
+    pub(crate) fn start_with_least_privileges(&self, arguments: &[&str]) -> Running {
+        let command = self.lab.machine().command("setpriv").args(LEAST_PRIVILEGES).arg(BEARERCTL);
         self.spawn(command.args(arguments))
     }
 
