@@ -467,7 +467,7 @@ impl Core {
         self.settings.profiles.default_configuration.as_deref()
     }
 
-    /// What administrators mean by a name in files ([`crate::Profiles::means`]): a service network, else access points, else a
+    /// What administrators mean by a name in files: a service network, else access points, else a
     /// user choice.
     #[must_use]
     pub fn referred(&self, name: &str) -> Vec<Identifier> {
