@@ -699,6 +699,8 @@ impl NativeEngine {
     /// workers found could be what the first of them has made.
     fn clear_leftovers(&self) {
         let Context { ownership, notes, boot, requests, .. } = &*self.context;
+        // Whoever asked for it may have been overtaken, and the lock is another's by now.
+        let Ok(_claim) = ownership.claim() else { return };
         if !ownership.owes_clearing() {
             return;
         }
