@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use netbearer_types::{
     AccessPointReport, Capabilities, CommandNumber, Configuration, FailureReason, Families, Family, Identifier,
-    Interface, Kind, Level, Lifetime, LinkLevel, Profile, SessionState, Stage, StateFlags, Target,
+    Interface, Kind, Level, Lifetime, LinkLevel, Profile, Progress, SessionState, Stage, StateFlags, Target,
 };
 
 use crate::{
@@ -44,6 +44,24 @@ pub(crate) struct AccessPoint {
     pub(crate) is_counted: bool,
     /// What the world was last told.
     pub(crate) published: Option<Configuration>,
+    /// What sessions on it were made with last.
+    pub(crate) shared: Option<Arc<Configuration>>,
+    /// There for one from before the service was started anew, until its engine says something of it. So long it is as it was last
+    /// known, and what it is told to do is not passed on.
+    pub(crate) past: Option<Past>,
+    /// The newest command is to go on with what stands already. Until that has ended, an engine that works has lost nothing.
+    pub(crate) resuming: bool,
+}
+
+/// What an access point was before the service was started anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    /// It had its device.
+    pub(crate) had_device: bool,
+    /// Something of ours was there.
+    pub(crate) was_ours: bool,
+    /// No engine has found it. There is nobody to be told to do anything with it, and nothing of ours is there.
+    pub(crate) is_missed: bool,
 }
 
 impl AccessPoint {
@@ -66,6 +84,9 @@ impl AccessPoint {
             stopper: None,
             is_counted: false,
             published: None,
+            shared: None,
+            past: None,
+            resuming: false,
         }
     }
 
@@ -103,9 +124,14 @@ impl AccessPoint {
         self.link().is_some_and(link_has_carrier)
     }
 
+    /// How far the newest command is, and what is in its way; none if nothing of it is known yet.
+    pub(crate) fn progress(&self) -> Option<&Progress> {
+        self.report.progress.as_ref().filter(|progress| progress.number == self.command)
+    }
+
     /// How far the newest command is; none if nothing of it is known yet.
     pub(crate) fn stage(&self) -> Option<&Stage> {
-        self.report.progress.as_ref().filter(|progress| progress.number == self.command).map(|progress| &progress.stage)
+        self.progress().map(|progress| &progress.stage)
     }
 
     /// True if the engine has ended its work on the newest command, for better or worse.
@@ -159,6 +185,11 @@ impl AccessPoint {
     /// True if it is up without us: then the machine itself holds it.
     pub(crate) fn is_adopted(&self) -> bool {
         self.phase == Phase::Observed && self.observed_flags() == StateFlags::Active
+    }
+
+    /// True if nothing but a carrier is wanting for it to be adopted.
+    pub(crate) fn is_set_up_by_others(&self) -> bool {
+        self.commanded.is_none() && self.link().is_some_and(|link| link.administratively_up && is_usable(link))
     }
 
     /// True if its engine can bring it up and take it down.

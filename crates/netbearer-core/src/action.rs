@@ -4,7 +4,7 @@ use netbearer_types::{
     AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot,
 };
 
-use crate::{ChooserId, ClientId, Question, QuestionNumber, SessionId};
+use crate::{ChooserId, ClientId, HoldId, Question, QuestionNumber, SessionId};
 
 /// What the core wants done. To be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,9 @@ pub enum Action {
     Refresh,
     /// Tell the engines that an absent access point is of no interest any more.
     Forget(Identifier),
-    /// Deliver an event to a session's holder.
+    /// A descriptor holds nothing any more, though there may be copies of it: its session was closed, stopped or aborted.
+    Revoke(HoldId),
+    /// Deliver an event to a session's owner.
     Tell {
         /// Whose session it is.
         client: ClientId,

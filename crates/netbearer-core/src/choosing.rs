@@ -42,7 +42,8 @@ impl Core {
     pub(crate) fn open_user_choice(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let choices = self.usable_choices(id);
         let in_background = self.sessions.get(&id).is_some_and(|session| {
-            session.properties.get(PropertyKey::ConnectInBackground) == Some(PropertyValue::Boolean(true))
+            session.client.is_none()
+                || session.properties.get(PropertyKey::ConnectInBackground) == Some(PropertyValue::Boolean(true))
         });
         if choices.len() > 1 && !in_background && self.ask(id, &choices, now) {
             return Ok(());
@@ -118,7 +119,7 @@ impl Core {
             Input::new("candidates", candidates.len()),
         ];
         self.record_session(id, Verdict::Member, now, inputs);
-        self.deadlines.remove(&id);
+        self.deadlines.remove(id);
         if let Some(way) = self.way_mut(id) {
             way.member = Some(member.clone());
         }
@@ -251,13 +252,9 @@ impl Core {
     /// The opening has come to nothing.
     pub(crate) fn fail_without_member(&mut self, id: SessionId, failure: Failure, now: Moment) {
         self.withdraw_question(id);
-        self.deadlines.remove(&id);
-        if let Some(session) = self.sessions.get_mut(&id)
-            && session.interest.holds()
-        {
-            session.interest = Interest::Failing;
-            let user = session.user;
-            self.usage.holder_watches(user);
+        self.deadlines.remove(id);
+        if self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
+            self.want(id, Interest::Failing);
         }
         self.tell_own_watch(id);
         self.tell_failure(id, failure, now);
@@ -321,9 +318,7 @@ impl Core {
         let drifting: Vec<SessionId> = self.ledger.holders(member).into_iter().filter(drifts).collect();
         for id in drifting {
             self.ledger.release(member, id);
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Waiting;
-            }
+            self.want(id, Interest::Waiting);
             if let Some(way) = self.way_mut(id) {
                 way.failed.push((member.clone(), loss.clone()));
             }
@@ -345,11 +340,11 @@ impl Core {
     /// A composite's session that uses no member ends.
     pub(crate) fn close_without_member(&mut self, id: SessionId) {
         self.withdraw_question(id);
-        self.deadlines.remove(&id);
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.interest.holds()) else { return };
-        session.interest = Interest::Watching;
-        let user = session.user;
-        self.usage.holder_watches(user);
+        self.deadlines.remove(id);
+        if !self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
+            return;
+        }
+        self.want(id, Interest::Watching);
         self.tell(id, SessionEvent::Closed);
         self.tell_own_watch(id);
         self.touch(id);
@@ -406,7 +401,7 @@ impl Core {
                 }
                 let candidates = self.candidates(id);
                 let is_at_hand = candidates.iter().any(|candidate| self.is_at_hand(candidate));
-                let may_try = is_at_hand || !self.deadlines.contains_key(&id);
+                let may_try = is_at_hand || self.deadlines.get(id).is_none();
                 let is_possible =
                     candidates.iter().any(|candidate| self.is_at_hand(candidate) || self.is_free(candidate));
                 if has_lost_one {
@@ -414,7 +409,7 @@ impl Core {
                     let _ = self.take_member(id, now);
                 } else if !is_possible {
                     // What goes away and comes back is another try, not the next of a row.
-                    self.deadlines.remove(&id);
+                    self.deadlines.remove(id);
                     if let Some(way) = self.way_mut(id) {
                         way.failed_starts = 0;
                     }
@@ -427,7 +422,7 @@ impl Core {
                 }
             }
             (Interest::Opening, None) => {
-                let is_asked = self.questions.values().any(|question| question.session == id);
+                let is_asked = self.is_asked(id);
                 let is_possible = !self
                     .candidates(id)
                     .iter()
@@ -451,9 +446,7 @@ impl Core {
     }
 
     fn become_opening(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.interest = Interest::Opening;
-        }
+        self.want(id, Interest::Opening);
     }
 
     /// The member that a closed session still sees: ours, on its way down, and held by nobody (§2).
@@ -475,7 +468,7 @@ impl Core {
             }
             Interest::Opening if session.access_point().is_none() => {
                 let name = session.configuration.name.clone();
-                let is_asked = self.questions.values().any(|question| question.session == id);
+                let is_asked = self.is_asked(id);
                 let failure = if is_asked { unanswered(&name) } else { not_available(&name) };
                 self.fail_without_member(id, failure, now);
             }
@@ -554,7 +547,8 @@ impl Core {
     }
 
     pub(crate) fn way_mut(&mut self, id: SessionId) -> Option<&mut Way> {
-        self.sessions.get_mut(&id)?.way.as_mut()
+        self.mark_unsaved(id);
+        self.sessions.get_mut(&id)?.way.as_deref_mut()
     }
 
     pub(crate) fn is_composite(&self, id: SessionId) -> bool {
@@ -578,21 +572,15 @@ impl Core {
 
     /// Ends a session's hold, wherever it has one, without a word to anybody; none if it had none on an access point.
     pub(crate) fn let_go(&mut self, id: SessionId, now: Moment) -> Option<Released> {
-        self.deadlines.remove(&id);
+        self.deadlines.remove(id);
         self.touch(id);
         let session = self.sessions.get(&id)?;
         if let Some(member) = session.access_point().cloned() {
             let released = self.release(id, &member, now);
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Watching;
-            }
+            self.want(id, Interest::Watching);
             return Some(released);
         }
-        let user = session.user;
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.interest = Interest::Watching;
-        }
-        self.usage.holder_watches(user);
+        self.want(id, Interest::Watching);
         None
     }
 }
@@ -631,7 +619,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{ClientId, Limits, Profiles, Settings, UserId};
+    use crate::{Client, ClientId, Limits, Profiles, Settings, UserId};
 
     const NETWORK: &str = "service-uplink";
     const NOW: Moment = Moment::ZERO;
@@ -678,10 +666,10 @@ mod tests {
     fn looks_at(sessions: u32) -> usize {
         let network = ServiceNetworkProfile { members: vec!["a".to_owned()], ..ServiceNetworkProfile::default() };
         let service_networks = [(NETWORK.into(), network)].into();
-        let limits = Limits { sessions, watchers: sessions };
+        let limits = Limits { sessions, watchers: sessions, ..Limits::default() };
         let profiles = Profiles { service_networks, ..Profiles::default() };
         let mut core = Core::new(Settings { profiles, limits, ..Settings::default() });
-        core.handle_client(ClientId(1), UserId(1));
+        core.handle_client(ClientId(1), Client::of_user(UserId(1)));
         core.handle_report(adopted("a"), NOW);
         core.handle_enumerated(NOW);
         let ids: Vec<SessionId> =

@@ -1,6 +1,6 @@
-use netbearer_types::{
-    Failure, FailureReason, Identifier, Kind, Moment, SessionError, SessionEvent, SessionState, Stage, StateFlags,
-};
+use std::sync::Arc;
+
+use netbearer_types::{Failure, FailureReason, Identifier, Moment, SessionError, SessionEvent, SessionState, Stage};
 
 use crate::{
     Core, Input, Refusal, SessionId, Verdict,
@@ -8,13 +8,16 @@ use crate::{
     opening::engine_failure,
     phase::{Phase, Teardown},
     publication::REMOVAL_TIMEOUT,
+    rights::may_not_stop,
     session::Interest,
     timer::Timer,
 };
 
 /// Closing, stopping, losing and removing: every way in which a hold ends.
 impl Core {
+    /// The session's own part ends; descriptors that were passed on go on holding.
     pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
+        self.pass_on(id, now);
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
             self.close_without_member(id);
             return;
@@ -33,6 +36,12 @@ impl Core {
 
     pub(crate) fn stop_session(&mut self, id: SessionId, now: Moment) -> Result<(), Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::UnknownSession)?;
+        if !self.rights_of(id).may_control {
+            let failure = may_not_stop(&session.configuration.name);
+            self.close_session(id, now);
+            self.tell_failure(id, failure.clone(), now);
+            return Err(Refusal::Denied(failure));
+        }
         if session.way.is_some() && !session.interest.holds() {
             let is_valid = session.configuration.is_valid();
             return if is_valid { Err(Refusal::NotOpen(session.configuration.identifier.clone())) } else { Ok(()) };
@@ -76,8 +85,9 @@ impl Core {
                 self.enter_phase(&identifier, Phase::Closing(Teardown::Link), Verdict::Close, now, inputs);
             }
         }
+        let failure = Arc::new(stopped(&name));
         for other in others {
-            self.abort(other, stopped(&name), now);
+            self.abort(other, Arc::clone(&failure), now);
         }
         Ok(())
     }
@@ -85,7 +95,8 @@ impl Core {
     /// The link is gone under those who use it.
     pub(crate) fn lose_link(&mut self, identifier: &Identifier, cause: &str, now: Moment) {
         let Some(access_point) = self.access_points.get(identifier) else { return };
-        let failure = link_lost(access_point.name(), cause);
+        // Shared, as it is kept for all of them.
+        let failure = Arc::new(link_lost(access_point.name(), cause));
         self.drift(identifier, &failure);
         let (stay, lost): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -99,7 +110,7 @@ impl Core {
             self.wait(identifier, now);
         }
         for id in lost {
-            self.abort(id, failure.clone(), now);
+            self.abort(id, Arc::clone(&failure), now);
         }
     }
 
@@ -129,10 +140,7 @@ impl Core {
                 }
                 continue;
             }
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.configuration.kind = Kind::Invalid;
-                session.configuration.state_flags = StateFlags::Undefined;
-            }
+            self.invalidate(id);
             self.tell_state(id, SessionState::Invalid);
             if holders.contains(&id) {
                 self.abort(id, failure.clone(), now);
@@ -147,14 +155,12 @@ impl Core {
         if released == Released::Nothing {
             return released;
         }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.interest = match session.interest {
-                Interest::Opening | Interest::Waiting => Interest::Failing,
-                _ => Interest::Watching,
-            };
-            let user = session.user;
-            self.usage.holder_watches(user);
-        }
+        let interest = self.sessions.get(&id).map(|session| session.interest);
+        let ended = match interest {
+            Some(Interest::Opening | Interest::Waiting) => Interest::Failing,
+            _ => Interest::Watching,
+        };
+        self.want(id, ended);
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
         self.touch(id);
@@ -165,15 +171,13 @@ impl Core {
     fn close_own(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Released {
         let released = self.release(id, identifier, now);
         if released != Released::Nothing {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Watching;
-            }
+            self.want(id, Interest::Watching);
             self.tell(id, SessionEvent::Closed);
         }
         released
     }
 
-    pub(crate) fn abort(&mut self, id: SessionId, failure: Failure, now: Moment) {
+    pub(crate) fn abort(&mut self, id: SessionId, failure: impl Into<Arc<Failure>>, now: Moment) {
         self.tell_failure(id, failure, now);
         self.tell(id, SessionEvent::Closed);
     }
@@ -229,9 +233,7 @@ impl Core {
             self.release(*id, identifier, now);
         }
         for id in stay {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Waiting;
-            }
+            self.want(id, Interest::Waiting);
         }
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         let stopper = access_point.stopper.take();

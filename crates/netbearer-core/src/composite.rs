@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use netbearer_types::{
     BearerType, Capabilities, Configuration, Failure, FailureReason, Identifier, Interface, Kind, ManagerEvent, Moment,
@@ -6,8 +6,12 @@ use netbearer_types::{
 };
 
 use crate::{
-    Action, Core, Input, Profiles, SessionId, Subject, Verdict, access_point::AccessPoint, core::invalid_configuration,
-    ledger::Released, session::Interest, timer::Timer,
+    Action, Core, Input, Profiles, SessionId, Subject, Verdict,
+    access_point::AccessPoint,
+    core::invalid_configuration,
+    ledger::Released,
+    session::{Interest, Session},
+    timer::Timer,
 };
 
 /// A configuration whose sessions use one of several access points: a service network, or a user choice.
@@ -25,6 +29,8 @@ pub(crate) struct Composite {
     pub(crate) sessions: BTreeSet<SessionId>,
     /// What the world was last told; nothing of a user choice, which is never listed.
     pub(crate) published: Option<Configuration>,
+    /// What sessions on it were made with last.
+    pub(crate) shared: Option<Arc<Configuration>>,
 }
 
 /// Configurations that are made of others, and the sessions that watch them.
@@ -197,14 +203,24 @@ impl Core {
         for id in &composite.sessions {
             let failure = invalid_configuration(identifier);
             self.end_on_composite(*id, SessionState::Invalid, failure, now);
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.configuration.kind = Kind::Invalid;
-                session.configuration.state_flags = StateFlags::Undefined;
-            }
+            self.invalidate(*id);
         }
         if composite.published.is_some() {
             let event = ManagerEvent::ConfigurationRemoved { identifier: identifier.clone() };
             self.actions.push_back(Action::Announce(event));
+        }
+    }
+
+    /// Sessions from before the service was started anew, whose composites have been removed meanwhile.
+    pub(crate) fn end_on_removed_composites(&mut self, removed: &BTreeSet<Identifier>, now: Moment) {
+        let is_on_one =
+            |session: &Session| removed.contains(&session.configuration.identifier) && session.way.is_some();
+        let sessions = self.sessions.iter().filter(|(_, session)| is_on_one(session));
+        for id in sessions.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            let identifier = session.configuration.identifier.clone();
+            self.end_on_composite(id, SessionState::Invalid, invalid_configuration(&identifier), now);
+            self.invalidate(id);
         }
     }
 
@@ -310,9 +326,7 @@ impl Core {
             } else if session_holds && self.reconnects(id) {
                 // A lost link: another member is taken when everything has been decided.
                 let released = self.leave_member(id, &member, None, now);
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.interest = Interest::Waiting;
-                }
+                self.want(id, Interest::Waiting);
                 self.tell_state(id, SessionState::Disconnected);
                 if released == Released::Last {
                     self.last_hold_gone(&member, now);
@@ -366,6 +380,7 @@ pub(crate) fn composites_of(profiles: &Profiles) -> Vec<Composite> {
         references: profile.members.clone(),
         sessions: BTreeSet::new(),
         published: None,
+        shared: None,
     });
     let choices = profiles.user_choices.iter().map(|(identifier, profile)| Composite {
         identifier: identifier.clone(),
@@ -376,6 +391,7 @@ pub(crate) fn composites_of(profiles: &Profiles) -> Vec<Composite> {
         references: profile.choices.clone(),
         sessions: BTreeSet::new(),
         published: None,
+        shared: None,
     });
     networks.chain(choices).collect()
 }

@@ -1,6 +1,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
+    sync::Arc,
+    time::Duration,
 };
 
 use netbearer_types::{
@@ -10,10 +12,12 @@ use netbearer_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Decision, Input, Limits, Profiles, Refusal, Subject, Verdict,
+    Action, Decision, HoldId, Input, Limits, Numbers, Profiles, Refusal, SavedAccessPoint, Subject, Token, Verdict,
     access_point::AccessPoint,
+    client::Attendance,
     composite::{Composite, composites_of},
     exclusive::Device,
+    hold::Holds,
     journal::Journal,
     ledger::Ledger,
     limits::Usage,
@@ -22,8 +26,13 @@ use crate::{
     question::{Chooser, ChooserId, Pending, QuestionNumber},
     ranking,
     session::{Interest, Session, Way},
-    timer::Timer,
+    timer::{Deadlines, Timer},
 };
+
+/// For how many actions there is room all the time.
+const USUAL_ACTIONS: usize = 64;
+/// How many requests of one client for a look at everything may wait to be completed.
+const WAITING_UPDATES: usize = 16;
 
 /// Names a client: one connection to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,7 +56,7 @@ impl fmt::Display for SessionId {
 }
 
 /// What a core is made with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How access points are brought up.
     pub profiles: Profiles,
@@ -55,13 +64,29 @@ pub struct Settings {
     pub limits: Limits,
     /// Sessions of all processes share this core, so [`Capabilities::SystemSessionSupport`] is there.
     pub serves_all_processes: bool,
+    /// Whose members may open sessions, as those are told who may not. Who may what comes with each client.
+    pub opening_group: String,
+    /// How long sessions are kept for clients that were away together with the service (semantics §4).
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            profiles: Profiles::default(),
+            limits: Limits::default(),
+            serves_all_processes: false,
+            opening_group: "bearer".to_owned(),
+            grace: Duration::from_secs(10),
+        }
+    }
 }
 
 /// The owner of every decision. See the crate's documentation.
 #[derive(Debug)]
 pub struct Core {
     pub(crate) settings: Settings,
-    pub(crate) clients: BTreeMap<ClientId, UserId>,
+    pub(crate) clients: BTreeMap<ClientId, Attendance>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) access_points: BTreeMap<Identifier, AccessPoint>,
     /// Those that several access points share, by what their engine calls them.
@@ -75,12 +100,29 @@ pub struct Core {
     /// Service networks whose unused members are kept in sight, with the sessions for which they are.
     pub(crate) sighted: BTreeMap<Identifier, BTreeSet<SessionId>>,
     /// When something is due for a session that uses no access point yet.
-    pub(crate) deadlines: BTreeMap<SessionId, Moment>,
+    pub(crate) deadlines: Deadlines,
     pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
     pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
-    pub(crate) next_chooser: u64,
-    pub(crate) next_question: u64,
+    pub(crate) numbers: Numbers,
     pub(crate) ledger: Ledger,
+    /// Whose each descriptor is.
+    pub(crate) held_by: BTreeMap<HoldId, SessionId>,
+    pub(crate) tokens: BTreeMap<Token, SessionId>,
+    /// Sessions from before the service was started anew, whose clients may still come back …
+    pub(crate) awaited: BTreeSet<SessionId>,
+    /// … until then.
+    pub(crate) grace_until: Option<Moment>,
+    /// Sessions without an owner that may have nothing to go on for any more.
+    pub(crate) forsaken: BTreeSet<SessionId>,
+    /// What is in need of saving; of sessions, whether all of it.
+    pub(crate) unsaved: BTreeMap<SessionId, bool>,
+    pub(crate) unsaved_access_points: BTreeSet<Identifier>,
+    /// What was saved last.
+    pub(crate) in_file: BTreeSet<SessionId>,
+    pub(crate) access_points_in_file: BTreeMap<Identifier, SavedAccessPoint>,
+    pub(crate) numbers_in_file: Numbers,
+    /// The first enumeration after a start anew has not ended.
+    pub(crate) is_returning: bool,
     pub(crate) usage: Usage,
     pub(crate) journal: Journal,
     pub(crate) actions: VecDeque<Action>,
@@ -97,7 +139,6 @@ pub struct Core {
     pub(crate) steered: BTreeMap<Identifier, BypassVpn>,
     /// The links whose name servers programs were told to ask.
     pub(crate) named: Vec<LinkNames>,
-    next_session: u64,
     /// How often a session on a composite was looked at.
     #[cfg(test)]
     pub(crate) looks: usize,
@@ -117,11 +158,21 @@ impl Core {
             unsettled: BTreeSet::new(),
             touched: BTreeSet::new(),
             sighted: BTreeMap::new(),
-            deadlines: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
-            next_chooser: 1,
-            next_question: 1,
+            numbers: Numbers::default(),
+            held_by: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            grace_until: None,
+            forsaken: BTreeSet::new(),
+            unsaved: BTreeMap::new(),
+            unsaved_access_points: BTreeSet::new(),
+            in_file: BTreeSet::new(),
+            access_points_in_file: BTreeMap::new(),
+            numbers_in_file: Numbers::default(),
+            is_returning: false,
             settings,
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -139,7 +190,6 @@ impl Core {
             engine_failed: false,
             steered: BTreeMap::new(),
             named: Vec::new(),
-            next_session: 1,
             #[cfg(test)]
             looks: 0,
             last_command: 0,
@@ -148,24 +198,20 @@ impl Core {
 
     // What comes in.
 
-    /// A client has come.
-    pub fn handle_client(&mut self, client: ClientId, user: UserId) {
-        self.clients.insert(client, user);
-    }
-
-    /// A client has gone, however it ended: its sessions are closed and dropped, and nobody is told on its behalf.
+    /// A client has gone, however it ended: its sessions are closed and dropped, and nobody is told on its behalf. Those that a
+    /// descriptor holds go on without it, until the last of those is gone ([`Core::handle_hold_gone`]).
     pub fn handle_client_gone(&mut self, client: ClientId, now: Moment) {
-        let sessions: Vec<SessionId> =
-            self.sessions.iter().filter(|(_, session)| session.client == client).map(|(id, _)| *id).collect();
-        for session in sessions {
-            self.end_session(session, now);
+        let Some(Attendance { sessions, choosers, .. }) = self.clients.remove(&client) else { return };
+        for id in sessions {
+            if self.sessions.get(&id).is_some_and(|session| session.holds.are_none()) {
+                self.end_session(id, now);
+            } else {
+                self.go_on_without_owner(id, now);
+            }
         }
-        let choosers: Vec<ChooserId> =
-            self.choosers.iter().filter(|(_, chooser)| chooser.client == client).map(|(id, _)| *id).collect();
         for chooser in choosers {
             self.remove_chooser(chooser, now);
         }
-        self.clients.remove(&client);
         self.actions.retain(|action| !action.is_for(client));
         self.publish(now);
     }
@@ -173,36 +219,53 @@ impl Core {
     /// Makes a session object, which only watches.
     ///
     /// # Errors
-    /// [`Refusal::TooManyWatchers`].
+    /// [`Refusal::TooManyWatchers`], [`Refusal::UnknownClient`].
     pub fn create_session(&mut self, client: ClientId, configuration: &Identifier) -> Result<SessionId, Refusal> {
-        let user = self.user(client);
+        let Attendance { user, program, .. } = self.attendance(client)?;
+        let (user, program) = (*user, program.clone());
         self.usage.add_watcher(user)?;
-        let id = SessionId(self.next_session);
-        self.next_session += 1;
+        let id = self.next_session_id();
+        let support = self.settings.session_support();
         let (configuration, told, way) = if let Some(access_point) = self.access_points.get_mut(configuration) {
             access_point.sessions.insert(id);
-            (access_point.configuration(self.settings.session_support()), access_point.state_told, None)
-        } else if let Some(composite) = self.composites.get_mut(configuration) {
-            composite.sessions.insert(id);
-            let composite = &self.composites[configuration];
+            let shared = {
+                let configuration = access_point.configuration(support);
+                share(&mut access_point.shared, Arc::new(configuration))
+            };
+            (shared, access_point.state_told, None)
+        } else if let Some(composite) = self.composites.get(configuration) {
             let shown = self.shown_member(composite).map(|access_point| access_point.identifier().clone());
             let way = Way { shown, ..Way::default() };
-            (self.composite_configuration(composite), self.composite_state(composite), Some(way))
+            let (current, state) = (self.composite_configuration(composite), self.composite_state(composite));
+            let shared = self.composites.get_mut(configuration).map_or_else(
+                || Arc::new(current.clone()),
+                |composite| {
+                    composite.sessions.insert(id);
+                    share(&mut composite.shared, Arc::new(current.clone()))
+                },
+            );
+            (shared, state, Some(Box::new(way)))
         } else {
-            (Configuration::invalid(configuration.clone()), SessionState::Invalid, None)
+            (Arc::new(Configuration::invalid(configuration.clone())), SessionState::Invalid, None)
         };
-        let failure = (!configuration.is_valid()).then(|| invalid_configuration(&configuration.identifier));
+        let failure = (!configuration.is_valid()).then(|| Arc::new(invalid_configuration(&configuration.identifier)));
         let session = Session {
-            client,
+            client: Some(client),
             user,
+            program,
+            token: None,
             configuration,
             interest: Interest::Watching,
             way,
             told,
             failure,
             properties: Properties::default(),
+            holds: Holds::default(),
         };
         self.sessions.insert(id, session);
+        if let Some(attendance) = self.clients.get_mut(&client) {
+            attendance.sessions.insert(id);
+        }
         Ok(id)
     }
 
@@ -213,13 +276,20 @@ impl Core {
         self.publish(now);
     }
 
-    fn end_session(&mut self, id: SessionId, now: Moment) {
+    pub(crate) fn end_session(&mut self, id: SessionId, now: Moment) {
         if self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
             self.close_session(id, now);
         }
-        self.deadlines.remove(&id);
-        self.touch(id);
+        self.deadlines.remove(id);
+        self.awaited.remove(&id);
+        self.mark_unsaved(id);
         let Some(mut session) = self.sessions.remove(&id) else { return };
+        if let Some(token) = session.token {
+            self.tokens.remove(&token);
+        }
+        if let Some(attendance) = session.client.and_then(|client| self.clients.get_mut(&client)) {
+            attendance.sessions.remove(&id);
+        }
         if let Some(composite) = self.composites.get_mut(&session.configuration.identifier) {
             composite.sessions.remove(&id);
         }
@@ -278,18 +348,27 @@ impl Core {
         value: Option<PropertyValue>,
     ) -> Result<(), Refusal> {
         self.sessions.get_mut(&session).ok_or(Refusal::UnknownSession)?.properties.set(key, value)?;
+        self.mark_unsaved(session);
         self.touch(session);
         Ok(())
     }
 
     /// Asks for a look at everything anew; one [`ManagerEvent::UpdateCompleted`] follows for each request.
-    pub fn update_configurations(&mut self, client: ClientId) {
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyUpdates`], [`Refusal::UnknownClient`].
+    pub fn update_configurations(&mut self, client: ClientId) -> Result<(), Refusal> {
+        self.attendance(client)?;
+        if self.updates.iter().filter(|waiting| **waiting == client).count() >= WAITING_UPDATES {
+            return Err(Refusal::TooManyUpdates(WAITING_UPDATES));
+        }
         self.updates.push_back(client);
         if self.engine_failed {
             self.complete_update();
         } else {
             self.actions.push_back(Action::Refresh);
         }
+        Ok(())
     }
 
     /// An engine has ended a look at everything.
@@ -314,11 +393,11 @@ impl Core {
                 self.fire(&identifier, timer, now);
             }
         }
-        let due: Vec<SessionId> =
-            self.deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(id, _)| *id).collect();
-        for id in due {
-            self.deadlines.remove(&id);
+        for id in self.deadlines.take_due(now) {
             self.session_due(id, now);
+        }
+        if self.grace_until.is_some_and(|until| until <= now) {
+            self.end_grace(now);
         }
         self.publish(now);
     }
@@ -327,6 +406,8 @@ impl Core {
     pub fn handle_shutdown(&mut self, now: Moment) {
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
+            // Nothing goes on, whoever has a descriptor.
+            self.revoke(session);
             self.close_session(session, now);
         }
         for identifier in self.access_points_where(|access_point| access_point.timers.is_armed(Timer::Linger)) {
@@ -350,20 +431,25 @@ impl Core {
         if self.actions.is_empty() {
             self.announce_changes();
         }
-        self.actions.pop_front()
+        self.poll_urgent_action()
     }
 
     /// The next thing that an engine or a session waits for. What everybody is told of configurations follows by
     /// [`Core::poll_action`], and can wait until the engine has begun.
     pub fn poll_urgent_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() {
+            // Thousands of sessions may have been told something; that does not happen often.
+            self.actions.shrink_to(USUAL_ACTIONS);
+        }
+        action
     }
 
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         let access_points = self.access_points.values().filter_map(|access_point| access_point.timers.earliest());
-        access_points.chain(self.deadlines.values().copied()).min()
+        access_points.chain(self.deadlines.earliest()).chain(self.grace_until).min()
     }
 
     // What can be asked.
@@ -386,14 +472,14 @@ impl Core {
                 .flatten(),
             active_configuration: since.and(session.access_point().cloned()),
             active_since: since,
-            failure: session.failure.clone(),
+            failure: session.failure.as_deref().cloned(),
         })
     }
 
     /// The configuration a session was made on; invalid once it has been removed.
     #[must_use]
     pub fn session_configuration(&self, id: SessionId) -> Option<Configuration> {
-        self.sessions.get(&id).map(|session| session.configuration.clone())
+        self.sessions.get(&id).map(|session| (*session.configuration).clone())
     }
 
     /// A property as it reads now; absent if unset.
@@ -551,8 +637,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn user(&self, client: ClientId) -> UserId {
-        self.clients.get(&client).copied().unwrap_or(UserId(u32::MAX))
+    /// Another session will have this number.
+    pub(crate) fn next_session_id(&mut self) -> SessionId {
+        let id = SessionId(self.numbers.session);
+        self.numbers.session += 1;
+        id
     }
 
     pub(crate) fn access_points_where(&self, wanted: impl Fn(&AccessPoint) -> bool) -> Vec<Identifier> {
@@ -573,6 +662,14 @@ impl Core {
 impl Settings {
     pub(crate) fn session_support(&self) -> Capabilities {
         if self.serves_all_processes { Capabilities::SystemSessionSupport } else { Capabilities::empty() }
+    }
+}
+
+/// The same value again, if it has not changed since it was shared last.
+pub(crate) fn share(former: &mut Option<Arc<Configuration>>, configuration: Arc<Configuration>) -> Arc<Configuration> {
+    match former {
+        Some(former) if *former == configuration => Arc::clone(former),
+        former => Arc::clone(former.insert(configuration)),
     }
 }
 

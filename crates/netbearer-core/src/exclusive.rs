@@ -31,6 +31,24 @@ pub(crate) struct Device {
     occupant: Option<Identifier>,
     /// What a removed access point has left is still being cleared away.
     vacated: Option<Vacating>,
+    /// False as long as that is what its engine said before the service was started anew.
+    heard: bool,
+}
+
+impl Device {
+    /// As it was before the service was started anew.
+    pub(crate) const fn restored(
+        report: AccessPointReport,
+        access_points: BTreeSet<Identifier>,
+        occupant: Option<Identifier>,
+    ) -> Self {
+        Self { report, access_points, occupant, vacated: None, heard: false }
+    }
+
+    /// It is not there any more.
+    pub(crate) fn miss(&mut self) {
+        self.report.level = Level::Absent;
+    }
 }
 
 /// A removed access point's last command.
@@ -172,6 +190,13 @@ impl Core {
         }
     }
 
+    /// What was in the way may be gone together with the process that was to take it down.
+    pub(crate) fn serve_if_vacated(&mut self, identifier: &Identifier, now: Moment) {
+        if !self.is_in_the_way_of(identifier) {
+            self.serve_next(identifier, now);
+        }
+    }
+
     fn waiting_for(&self, device: &Device) -> Option<Identifier> {
         let is_waiting = |identifier: &&Identifier| {
             self.access_points.get(*identifier).is_some_and(|found| found.phase == Phase::AwaitingDevice)
@@ -231,7 +256,13 @@ impl Core {
         if !self.has_exclusive(report) {
             return false;
         }
-        let device = Device { report: report.clone(), access_points: BTreeSet::new(), occupant: None, vacated: None };
+        let device = Device {
+            report: report.clone(),
+            access_points: BTreeSet::new(),
+            occupant: None,
+            vacated: None,
+            heard: true,
+        };
         self.devices.insert(report.identifier.clone(), device);
         true
     }
@@ -252,6 +283,7 @@ impl Core {
             Some(progress.number) == last && matches!(progress.stage, Stage::Reached | Stage::Failed(..))
         });
         device.report = report;
+        let is_first = !std::mem::replace(&mut device.heard, true);
         if is_vacated {
             device.vacated = None;
         }
@@ -265,7 +297,10 @@ impl Core {
                 }
             }
         }
-        self.show(&identifier, now);
+        if !is_first {
+            self.show(&identifier, now);
+        }
+        let is_renamed = is_renamed || is_first;
         if let Some(report) = self.devices.get(&identifier).map(|device| device.report.clone()).filter(|_| is_renamed) {
             self.arrange(&identifier, report, now);
             self.drop_former_members(now);
@@ -321,6 +356,10 @@ impl Core {
         if found.occupant.as_ref() == Some(identifier) {
             return;
         }
+        for one in found.access_points.clone() {
+            self.mark_access_point_unsaved(&one);
+        }
+        let Some(found) = self.devices.get_mut(&device) else { return };
         found.occupant = Some(identifier.clone());
         for one in self.access_points_of(&device) {
             self.look_again(&one);
@@ -407,7 +446,8 @@ impl Core {
     /// Profiles have changed: each device has the access points that they say now.
     pub(crate) fn arrange_devices(&mut self, now: Moment) {
         let mut reports: BTreeMap<Identifier, AccessPointReport> = BTreeMap::new();
-        for access_point in self.access_points.values() {
+        // Those that no engine has said anything of yet are arranged when one does.
+        for access_point in self.access_points.values().filter(|access_point| access_point.past.is_none()) {
             let report = self.devices.get(&access_point.device).map(|device| &device.report);
             reports.insert(access_point.device.clone(), report.unwrap_or(&access_point.report).clone());
         }
@@ -436,6 +476,7 @@ impl Core {
             access_points: BTreeSet::from([device.clone()]),
             occupant: Some(device.clone()),
             vacated: None,
+            heard: true,
         });
         self.add_missing(device, now);
         for one in self.access_points_of(device) {
@@ -456,7 +497,9 @@ impl Core {
             (access_point.device.clone(), access_point.profile.clone(), access_point.found_up);
         let (commanded, is_counted) = (access_point.commanded, access_point.is_counted);
         let mut number = access_point.command;
-        let is_leaving = matches!(commanded, Some(Target::Released | Target::LeftUp | Target::Stopped));
+        let is_on_its_way = access_point.past.is_none();
+        let is_leaving =
+            is_on_its_way && matches!(commanded, Some(Target::Released | Target::LeftUp | Target::Stopped));
         if commanded.is_some() && !is_leaving {
             self.last_command += 1;
             number = CommandNumber(self.last_command);

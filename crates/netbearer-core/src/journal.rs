@@ -1,7 +1,7 @@
-use std::{collections::VecDeque, fmt};
+use std::{borrow::Cow, collections::VecDeque, fmt};
 
 use netbearer_types::{Identifier, Moment};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::SessionId;
 
@@ -9,7 +9,7 @@ use crate::SessionId;
 const CAPACITY: usize = 1024;
 
 /// What a decision is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Subject {
     /// An access point.
     AccessPoint(Identifier),
@@ -22,7 +22,7 @@ pub enum Subject {
 }
 
 /// What was decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verdict {
     /// Nothing is done to the access point: what the kernel says alone decides what it is.
@@ -61,6 +61,14 @@ pub enum Verdict {
     Release,
     /// A session is open.
     Opened,
+    /// The owner of a session has gone, but descriptors hold it.
+    Orphan,
+    /// A session was closed whose descriptors had been passed on: this one goes on for them.
+    Inherit,
+    /// A client is back for its session.
+    Attach,
+    /// A link that was up and ours before the service was started anew is gone on with.
+    Resume,
     /// A session failed or a call was refused; the text is the failure's message.
     Failed(String),
     /// An interface is no access point.
@@ -80,16 +88,16 @@ pub enum Verdict {
 }
 
 /// One thing that a decision was made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// What it is.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it was.
     pub value: String,
 }
 
 /// One decision with its inputs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Counts up from zero; gaps mean that older decisions were forgotten.
     pub number: u64,
@@ -127,7 +135,7 @@ impl Journal {
 
 impl Input {
     pub(crate) fn new(name: &'static str, value: impl fmt::Display) -> Self {
-        Self { name, value: value.to_string() }
+        Self { name: name.into(), value: value.to_string() }
     }
 }
 
@@ -163,6 +171,10 @@ impl fmt::Display for Verdict {
             Self::Hold => "holds",
             Self::Release => "holds no longer",
             Self::Opened => "is open",
+            Self::Orphan => "goes on without its program, as descriptors hold it",
+            Self::Inherit => "goes on for descriptors that were passed on",
+            Self::Attach => "has its program back",
+            Self::Resume => "was up and ours before the service was started anew, and stays so",
             Self::Failed(message) => return write!(formatter, "failed: {message}"),
             Self::NotAnAccessPoint => "is no access point",
             Self::Adopt => "is adopted: the machine itself holds it",

@@ -40,7 +40,11 @@ impl Ledger {
     }
 
     pub(crate) fn holders(&self, access_point: &Identifier) -> Vec<SessionId> {
-        self.holders.get(access_point).map(|holders| holders.iter().copied().collect()).unwrap_or_default()
+        self.iter(access_point).collect()
+    }
+
+    pub(crate) fn iter(&self, access_point: &Identifier) -> impl Iterator<Item = SessionId> {
+        self.holders.get(access_point).into_iter().flatten().copied()
     }
 
     pub(crate) fn count(&self, access_point: &Identifier) -> usize {

@@ -10,11 +10,14 @@
 mod access_point;
 mod action;
 mod choosing;
+mod client;
 mod closing;
 mod composite;
 mod core;
 mod counters;
+mod description;
 mod exclusive;
+mod hold;
 mod journal;
 mod ledger;
 mod limits;
@@ -28,16 +31,26 @@ mod question;
 mod ranking;
 mod refusal;
 mod report;
+mod returning;
+mod rights;
+mod saved;
 mod session;
 mod steering;
 mod timer;
+mod token;
 
 pub use crate::{
     action::Action,
+    client::{Client, Program},
     core::{ClientId, Core, SessionId, Settings, UserId},
+    description::SessionDescription,
+    hold::HoldId,
     journal::{Decision, Input, Subject, Verdict},
     limits::Limits,
     profiles::{MatchedProfile, Profiles},
     question::{ChooserId, Question, QuestionNumber},
     refusal::Refusal,
+    rights::Rights,
+    saved::{Numbers, Record, SavedAccessPoint, SavedCourse, SavedSession, SavedState},
+    token::{Token, TokenError},
 };

@@ -6,8 +6,8 @@ use netbearer_types::{
 };
 
 use crate::{
-    Action, Core, Input, Refusal, SessionId, Verdict, core::invalid_configuration, phase::Phase,
-    publication::REMOVAL_TIMEOUT, session::Interest, timer::Timer,
+    Action, Core, Input, Refusal, SessionId, Verdict, access_point::AccessPoint, core::invalid_configuration,
+    phase::Phase, publication::REMOVAL_TIMEOUT, rights::may_not_open, session::Interest, timer::Timer,
 };
 
 /// How long an open waits for the first enumeration (§2).
@@ -28,6 +28,11 @@ impl Core {
             let failure = invalid_configuration(&session.configuration.identifier);
             self.tell_failure(id, failure, now);
             return Ok(());
+        }
+        if !self.rights_of(id).may_open {
+            let failure = may_not_open(&session.configuration.name, &self.settings.opening_group);
+            self.tell_failure(id, failure.clone(), now);
+            return Err(Refusal::Denied(failure));
         }
         if !self.usage.may_hold(session.user) {
             let failure = too_many_sessions(self.usage.session_limit());
@@ -117,9 +122,7 @@ impl Core {
         let has_carrier = access_point.has_carrier();
         let waiting: Vec<SessionId> = self.ledger.holders(identifier);
         for id in waiting {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Opening;
-            }
+            self.want(id, Interest::Opening);
         }
         let inputs = vec![
             Input::new("holds", self.ledger.count(identifier)),
@@ -162,6 +165,8 @@ impl Core {
     pub(crate) fn fire(&mut self, identifier: &Identifier, timer: Timer, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         let name = access_point.name().to_owned();
+        self.mark_access_point_unsaved(identifier);
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         match timer {
             Timer::Enumeration => self.enumeration_ended(identifier, now),
             Timer::Carrier => {
@@ -172,7 +177,7 @@ impl Core {
             }
             Timer::Connect => {
                 let timeout = access_point.profile.connect_timeout;
-                let failure = connect_timeout(&name, timeout, access_point.report.progress.as_ref());
+                let failure = connect_timeout(&name, timeout, access_point.progress());
                 self.fail_start(identifier, failure, now);
             }
             Timer::Regain => self.lose_link(identifier, "the lease was lost, and no other came in time", now),
@@ -248,7 +253,7 @@ impl Core {
 
     /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting, and those on a service
     /// network go on to its next member.
-    fn fail_holders(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
+    pub(crate) fn fail_holders(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
         let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -269,21 +274,21 @@ impl Core {
     /// Keeps an access point ready for the sessions that wait for it.
     pub(crate) fn wait(&mut self, identifier: &Identifier, now: Moment) {
         for id in self.ledger.holders(identifier) {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.interest = Interest::Waiting;
-            }
+            self.want(id, Interest::Waiting);
         }
         let inputs = vec![Input::new("sessions that wait", self.ledger.count(identifier))];
         self.enter_phase(identifier, Phase::Waiting, Verdict::Wait, now, inputs);
     }
 
     pub(crate) fn command(&mut self, identifier: &Identifier, target: Target) {
-        self.last_command += 1;
-        let number = CommandNumber(self.last_command);
-        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        let is_there = |found: &&mut AccessPoint| found.past.is_none_or(|past| !past.is_missed);
+        let Some(access_point) = self.access_points.get_mut(identifier).filter(is_there) else { return };
+        access_point.resuming = false;
         if access_point.commanded.is_none() {
             access_point.found_up = access_point.link().is_some_and(|link| link.administratively_up);
         }
+        self.last_command += 1;
+        let number = CommandNumber(self.last_command);
         access_point.command = number;
         access_point.commanded = Some(target);
         let command = AccessPointCommand {
@@ -292,13 +297,16 @@ impl Core {
             target,
             profile: access_point.profile.clone(),
         };
-        self.actions.push_back(Action::Command(command));
+        if access_point.past.is_none() {
+            self.actions.push_back(Action::Command(command));
+        }
         self.show_others(identifier);
     }
 
     pub(crate) fn arm(&mut self, identifier: &Identifier, timer: Timer, deadline: Moment) {
         if let Some(access_point) = self.access_points.get_mut(identifier) {
             access_point.timers.arm(timer, deadline);
+            self.mark_access_point_unsaved(identifier);
         }
     }
 
@@ -312,6 +320,7 @@ impl Core {
             && !access_point.timers.is_armed(Timer::Removal)
         {
             access_point.timers.arm(Timer::Removal, now + REMOVAL_TIMEOUT);
+            self.mark_access_point_unsaved(identifier);
         }
     }
 
@@ -320,6 +329,7 @@ impl Core {
         self.hold(id, identifier, Interest::Opening, now);
         if let Some(access_point) = self.access_points.get_mut(identifier) {
             access_point.timers.disarm(Timer::Linger);
+            self.mark_access_point_unsaved(identifier);
         }
         self.steer(now);
         self.tell_opened(id, now);
@@ -328,13 +338,8 @@ impl Core {
     /// A session wants a network from now on, wherever it will come from.
     pub(crate) fn take_up(&mut self, id: SessionId, interest: Interest) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let held_before = session.interest.holds();
-        session.interest = interest;
         session.failure = None;
-        let user = session.user;
-        if !held_before {
-            self.usage.watcher_holds(user);
-        }
+        self.want(id, interest);
         self.touch(id);
     }
 

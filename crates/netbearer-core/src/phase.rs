@@ -1,9 +1,12 @@
 use netbearer_types::Target;
+use serde::{Deserialize, Serialize};
 
 /// Where an access point is, seen from the inside. The public states are a projection of it ([`crate::publication`]).
 ///
-/// Who holds stands in the ledger, not here: a phase says what *we* do with the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who holds stands in the ledger, not here: a phase says what *we* do with the link. The names are kept in files
+/// ([`crate::SavedState`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
     /// We do nothing with it; its levels alone say what it is. An adopted link is here, held or not; one that goes down
     /// on demand lingers here, too.
@@ -58,7 +61,8 @@ pub(crate) enum Phase {
 }
 
 /// What is being taken down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Teardown {
     /// A start that nobody wants any more; it never was Active.
     Attempt,

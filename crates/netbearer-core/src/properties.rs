@@ -8,7 +8,7 @@ use crate::Refusal;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the application wrote; everything else shows its default (semantics §6).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Properties {
     written: BTreeMap<PropertyKey, PropertyValue>,
 }
@@ -56,6 +56,16 @@ impl Properties {
             PropertyKey::OnTimeout => Some(PropertyValue::Text("end".to_owned())),
             _ => None,
         })
+    }
+
+    /// All that was written.
+    pub(crate) const fn written(&self) -> &BTreeMap<PropertyKey, PropertyValue> {
+        &self.written
+    }
+
+    /// As they were written before.
+    pub(crate) const fn restored(written: BTreeMap<PropertyKey, PropertyValue>) -> Self {
+        Self { written }
     }
 
     pub(crate) fn reconnect(&self) -> bool {

@@ -1,8 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use netbearer_types::{
-    Configuration, Failure, Identifier, Interface, InterfaceAddress, Kind, ManagerEvent, Moment, SessionEvent,
-    SessionState, StateFlags, Target,
+    Configuration, Failure, Identifier, Interface, Kind, ManagerEvent, Moment, SessionEvent, SessionState, StateFlags,
+    Target,
 };
 
 use crate::{
@@ -50,6 +50,8 @@ impl Core {
         match (access_point.commanded, access_point.phase.target()) {
             // What we may not start is not touched while it is waited for.
             (None, Some(Target::Sensed)) if !access_point.may_start() => {}
+            // Nor is what others have set up and lost: its carrier shows anyway, and then it is theirs again at once.
+            (None, Some(Target::Sensed)) if access_point.is_set_up_by_others() => {}
             (before, Some(target)) if before != Some(target) => self.command(identifier, target),
             (Some(_), None) => {
                 self.command(identifier, Target::Released);
@@ -63,6 +65,7 @@ impl Core {
     pub(crate) fn nothing_of_ours(&mut self, identifier: &Identifier) {
         if let Some(access_point) = self.access_points.get_mut(identifier) {
             access_point.commanded = None;
+            self.mark_access_point_unsaved(identifier);
         }
         self.show_others(identifier);
     }
@@ -70,6 +73,7 @@ impl Core {
     /// Tells every session on an access point its state, if that is another than they were told last.
     pub(crate) fn tell_states(&mut self, identifier: &Identifier) {
         self.unpublished.insert(identifier.clone());
+        self.mark_access_point_unsaved(identifier);
         self.count(identifier);
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let state = self.access_point_state(access_point);
@@ -98,7 +102,7 @@ impl Core {
 
     /// Tells every session on a connected access point that its interface changed under it, if it matters to them.
     pub(crate) fn tell_interface_change(&mut self, identifier: &Identifier, before: &Interface, interface: Interface) {
-        if same_for_sessions(before, &interface) {
+        if before.is_same_for_sessions(&interface) {
             return;
         }
         let Some(access_point) = self.access_points.get(identifier) else { return };
@@ -110,21 +114,26 @@ impl Core {
     }
 
     pub(crate) fn tell(&mut self, id: SessionId, event: SessionEvent) {
-        if let (Some(session), Some(snapshot)) = (self.sessions.get(&id), self.session(id)) {
-            let client = session.client;
+        // Nobody is told of what goes on without an owner.
+        if let Some(client) = self.owner(id)
+            && let Some(snapshot) = self.session(id)
+        {
             self.actions.push_back(Action::Tell { client, session: id, event, snapshot: Box::new(snapshot) });
         }
     }
 
-    pub(crate) fn tell_failure(&mut self, id: SessionId, failure: Failure, now: Moment) {
+    pub(crate) fn tell_failure(&mut self, id: SessionId, failure: impl Into<Arc<Failure>>, now: Moment) {
+        let failure = failure.into();
         self.record_session(id, Verdict::Failed(failure.message.clone()), now, Vec::new());
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.failure = Some(failure.clone());
-            if session.interest == Interest::Failing {
-                session.interest = Interest::Watching;
+            session.failure = Some(Arc::clone(&failure));
+            let is_failing = session.interest == Interest::Failing;
+            self.mark_unsaved(id);
+            if is_failing {
+                self.want(id, Interest::Watching);
             }
         }
-        self.tell(id, SessionEvent::Error(failure));
+        self.tell(id, SessionEvent::Error(Arc::unwrap_or_clone(failure)));
     }
 
     /// The session has its network.
@@ -138,8 +147,7 @@ impl Core {
             self.tell_state(id, SessionState::Connected);
             self.touch(id);
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.interest = Interest::Open { since: now };
+        self.want(id, Interest::Open { since: now });
         self.record_session(id, Verdict::Opened, now, Vec::new());
         self.tell(id, SessionEvent::Opened);
     }
@@ -162,14 +170,18 @@ impl Core {
 
     /// True if somebody opens the access point and is not content to wait.
     fn is_wanted(&self, identifier: &Identifier) -> bool {
-        let opening = |id| self.sessions.get(&id).is_some_and(|session| session.interest == Interest::Opening);
-        self.ledger.holders(identifier).into_iter().any(opening)
+        let opening =
+            |id: SessionId| self.sessions.get(&id).is_some_and(|session| session.interest == Interest::Opening);
+        self.ledger.iter(identifier).any(opening)
     }
 
     /// Has the world told what changed in public, once the sessions have been told and the engines commanded: those are
     /// in a hurry, and this takes longer.
     pub(crate) fn publish(&mut self, now: Moment) {
         self.settle_composites(now);
+        while self.end_forsaken(now) {
+            self.settle_composites(now);
+        }
         self.unpublished_since = Some(now);
     }
 
@@ -233,22 +245,6 @@ fn is_active(configuration: Option<&Configuration>) -> bool {
 
 fn adoption_inputs(interface: &Interface) -> Vec<Input> {
     let addresses: Vec<String> =
-        usable_addresses(interface).map(|address| format!("{}/{}", address.address, address.prefix_length)).collect();
+        interface.usable_addresses().map(|address| format!("{}/{}", address.address, address.prefix_length)).collect();
     vec![Input::new("carrier", "yes"), Input::new("addresses", addresses.join(" "))]
-}
-
-/// What a session sees of its interface did not change, but for addresses that cannot be used.
-fn same_for_sessions(one: &Interface, other: &Interface) -> bool {
-    one.name == other.name
-        && one.index == other.index
-        && one.hardware_address == other.hardware_address
-        && one.mtu == other.mtu
-        && one.gateways == other.gateways
-        && one.name_servers == other.name_servers
-        && one.search_domains == other.search_domains
-        && usable_addresses(one).eq(usable_addresses(other))
-}
-
-fn usable_addresses(interface: &Interface) -> impl Iterator<Item = &InterfaceAddress> {
-    interface.addresses.iter().filter(|address| address.is_usable())
 }

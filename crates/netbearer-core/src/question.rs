@@ -53,16 +53,22 @@ pub(crate) struct Pending {
 impl Core {
     /// Somebody will answer the questions that come up for the sessions of this client's user.
     pub fn add_chooser(&mut self, client: ClientId) -> ChooserId {
-        let id = ChooserId(self.next_chooser);
-        self.next_chooser += 1;
-        let user = self.user(client);
-        self.choosers.insert(id, Chooser { client, user });
+        let id = ChooserId(self.numbers.chooser);
+        self.numbers.chooser += 1;
+        // One of a client that has gone meanwhile would never be asked.
+        if let Some(attendance) = self.clients.get_mut(&client) {
+            attendance.choosers.insert(id);
+            self.choosers.insert(id, Chooser { client, user: attendance.user });
+        }
         id
     }
 
     /// A chooser has gone; what it was asked is aborted.
     pub fn remove_chooser(&mut self, id: ChooserId, now: Moment) {
-        self.choosers.remove(&id);
+        let chooser = self.choosers.remove(&id);
+        if let Some(attendance) = chooser.and_then(|chooser| self.clients.get_mut(&chooser.client)) {
+            attendance.choosers.remove(&id);
+        }
         let asked: Vec<SessionId> =
             self.questions.values().filter(|pending| pending.chooser == id).map(|pending| pending.session).collect();
         for session in asked {
@@ -98,7 +104,8 @@ impl Core {
         }
         let session = pending.session;
         self.questions.remove(&number);
-        self.deadlines.remove(&session);
+        self.mark_unsaved(session);
+        self.deadlines.remove(session);
         match choice {
             Some(choice) if !self.usable_choices(session).contains(choice) => {
                 let _ = self.open_user_choice(session, now);
@@ -123,15 +130,16 @@ impl Core {
         let user = session.user;
         let newest = self.choosers.iter().rev().find(|(_, chooser)| chooser.user == user);
         let Some((&chooser, &Chooser { client, .. })) = newest else { return false };
-        let number = QuestionNumber(self.next_question);
-        self.next_question += 1;
+        let number = QuestionNumber(self.numbers.question);
+        self.numbers.question += 1;
         let question = Question {
             number,
-            configuration: session.configuration.clone(),
+            configuration: (*session.configuration).clone(),
             choices: choices.iter().filter_map(|choice| self.configuration(choice)).collect(),
         };
         self.take_up(id, Interest::Opening);
         self.record_session(id, Verdict::Asked, now, vec![Input::new("choices", choices.len())]);
+        self.mark_unsaved(id);
         self.questions.insert(number, Pending { session: id, chooser, choices: choices.to_vec() });
         self.deadlines.insert(id, now + ANSWER_TIMEOUT);
         self.tell_state(id, SessionState::Connecting);
@@ -139,13 +147,19 @@ impl Core {
         true
     }
 
+    /// A user is being asked what a session shall open.
+    pub(crate) fn is_asked(&self, id: SessionId) -> bool {
+        self.questions.values().any(|question| question.session == id)
+    }
+
     /// What was asked for a session is of no interest any more.
     pub(crate) fn withdraw_question(&mut self, id: SessionId) {
         let asked: Vec<QuestionNumber> =
             self.questions.iter().filter(|(_, pending)| pending.session == id).map(|(number, _)| *number).collect();
         for number in asked {
+            self.mark_unsaved(id);
             let pending = self.questions.remove(&number);
-            self.deadlines.remove(&id);
+            self.deadlines.remove(id);
             let chooser = pending.map(|pending| pending.chooser);
             if let Some((chooser, found)) = chooser.and_then(|id| Some((id, self.choosers.get(&id)?))) {
                 self.actions.push_back(Action::Withdraw { client: found.client, chooser, number });
@@ -154,7 +168,7 @@ impl Core {
     }
 }
 
-fn not_chosen(name: &str, cause: &str) -> Failure {
+pub(crate) fn not_chosen(name: &str, cause: &str) -> Failure {
     Failure {
         error: SessionError::SessionAborted,
         reason: FailureReason::NotChosen,

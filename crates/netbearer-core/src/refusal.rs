@@ -2,16 +2,35 @@ use netbearer_types::{Failure, Identifier, PropertyKey};
 
 use crate::QuestionNumber;
 
-/// Why a call was refused. A refused call has changed nothing.
+/// Why a call was refused. A refused call has changed nothing, but see [`Refusal::Denied`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// The client was not announced, or has gone.
+    #[error("the client is not known")]
+    UnknownClient,
     /// The session does not exist, or belongs to another client.
     #[error("the session does not exist")]
     UnknownSession,
+    /// No session is found by this token, or it is another user's.
+    #[error("there is no session with this token to attach to")]
+    UnknownToken,
+    /// The session does not hold anything, so there is nothing to pass on.
+    #[error("{0} is not held by this session, so there is nothing to pass on; open it first")]
+    NotHeld(Identifier),
+    /// The user lacks a right. The session's event stream has the same failure. A `stop()` that is denied has closed the
+    /// session.
+    #[error("{0}")]
+    Denied(Failure),
     /// The user has as many watching sessions as the limit allows.
     #[error("the limit of {0} watching sessions for one user is reached; drop some, or raise the limit")]
     TooManyWatchers(u32),
+    /// The user has as many descriptors to pass on as the limit allows.
+    #[error("the limit of {0} descriptors that hold for one user is reached; close some, or raise the limit")]
+    TooManyDescriptors(u32),
+    /// As many requests of this client for a look at everything wait to be completed as may.
+    #[error("{0} requests of this program to look at everything anew are waiting already; wait for UpdateCompleted")]
+    TooManyUpdates(usize),
     /// The user holds as many sessions as the limit allows. The session's event stream has the same failure.
     #[error("{0}")]
     TooManySessions(Failure),

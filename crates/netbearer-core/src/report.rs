@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a link whose lease was lost may ask for another before its sessions lose it.
-const REGAIN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const REGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What engines say. Reports are levels: the core compares them with the last one, and decides.
 impl Core {
@@ -58,6 +58,9 @@ impl Core {
     pub fn handle_enumerated(&mut self, now: Moment) {
         self.enumerated = true;
         self.unsettled.extend(self.composites.keys().cloned());
+        if self.is_returning {
+            self.end_return(now);
+        }
         for identifier in self.access_points_where(|access_point| access_point.phase == Phase::Enumerating) {
             self.enumeration_ended(&identifier, now);
         }
@@ -83,10 +86,12 @@ impl Core {
     /// A flap that was over before it was seen shows only in the count of losses, and an interface that was replaced
     /// only in its index. It is told as what it was: a loss and a return.
     fn flap_between(&self, report: &AccessPointReport) -> Option<AccessPointReport> {
-        let before = self.access_points.get(&report.identifier)?.link()?;
+        let known = self.access_points.get(&report.identifier)?;
+        let (before, is_past) = (known.link()?, known.past.is_some());
         let Level::Present(after) = &report.level else { return None };
-        let count_or_index_changed =
-            before.carrier_losses != after.carrier_losses || before.interface.index != after.interface.index;
+        // What was flapping while the service was away has been confirmed by whoever has kept it up.
+        let was_lost = !is_past && before.carrier_losses != after.carrier_losses;
+        let count_or_index_changed = was_lost || before.interface.index != after.interface.index;
         let unseen = before.administratively_up
             && before.carrier
             && after.administratively_up
@@ -109,6 +114,8 @@ impl Core {
         // Administrators mean access points by these.
         let is_renamed =
             known.is_some_and(|known| known.report.name != report.name || known.report.hardware != report.hardware);
+        let past = known.and_then(|known| known.past);
+        let is_renamed = is_renamed || past.is_some();
         let was_active = match self.access_points.get_mut(&identifier) {
             Some(access_point) => {
                 let was_active = access_point.observed_flags() == StateFlags::Active;
@@ -119,6 +126,7 @@ impl Core {
                     report.progress = access_point.report.progress.take();
                 }
                 access_point.report = report;
+                access_point.past = None;
                 let is_another = access_point.interface().map(|interface| interface.index) != index;
                 if is_another || access_point.has_carrier() {
                     access_point.carrier_refuted = false;
@@ -141,6 +149,9 @@ impl Core {
             self.unsettled.extend(self.composites.keys().cloned());
         }
         self.note_steering(&identifier, &steering_before, now);
+        if let Some(past) = past {
+            self.go_on_with(&identifier, past, now);
+        }
         self.react(&identifier, was_active, now);
         self.tell_states(&identifier);
         self.tell_interface(&identifier);
@@ -151,7 +162,7 @@ impl Core {
         self.forget_if_absent(&identifier, now);
     }
 
-    fn react(&mut self, identifier: &Identifier, was_active: bool, now: Moment) {
+    pub(crate) fn react(&mut self, identifier: &Identifier, was_active: bool, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         let flags = access_point.observed_flags();
         match access_point.phase {
@@ -212,17 +223,20 @@ impl Core {
 
     /// A link of ours that was up: still up, lost, or looking for a new lease.
     fn check_link(&mut self, identifier: &Identifier, now: Moment) {
-        let Some(access_point) = self.access_points.get(identifier) else { return };
-        let cause = loss(access_point);
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        access_point.resuming &= !access_point.is_settled();
+        let (cause, resuming) = (loss(access_point), access_point.resuming);
         match (access_point.phase, access_point.stage()) {
-            (Phase::Up, Some(Stage::Working(_))) if access_point.has_carrier() => {
+            (Phase::Up, Some(Stage::Working(_))) if access_point.has_carrier() && !resuming => {
                 let inputs = vec![Input::new("time allowed", format_args!("{REGAIN_TIMEOUT:?}"))];
                 self.enter_phase(identifier, Phase::Regaining, Verdict::Regain, now, inputs);
                 self.arm(identifier, Timer::Regain, now + REGAIN_TIMEOUT);
             }
-            (Phase::Regaining, Some(Stage::Working(_))) if access_point.has_carrier() => {}
+            (Phase::Regaining, Some(Stage::Working(_))) if access_point.has_carrier() && !resuming => {}
             // Nobody is there for whom another lease would be worth waiting for.
-            (Phase::Lingering, Some(Stage::Working(_))) => self.lose_link(identifier, "the lease was lost", now),
+            (Phase::Lingering, Some(Stage::Working(_))) if !resuming => {
+                self.lose_link(identifier, "the lease was lost", now)
+            }
             (_, Some(Stage::Failed(_, message))) => {
                 let message = message.clone();
                 self.lose_link(identifier, &message, now);
@@ -260,6 +274,7 @@ impl Core {
         let subject = Subject::AccessPoint(identifier.clone());
         self.journal.record(now, subject, Verdict::Remove, vec![Input::new("reason", reason)]);
         self.unpublished.remove(&identifier);
+        self.mark_access_point_unsaved(&identifier);
         self.forget_device_of(access_point);
         if access_point.published.is_some() {
             self.actions.push_back(Action::Announce(ManagerEvent::ConfigurationRemoved { identifier }));
@@ -293,7 +308,7 @@ fn engine_failed(identifier: &Identifier, message: &str) -> Failure {
 }
 
 /// Why a link counts as lost, if it does.
-fn loss(access_point: &AccessPoint) -> Option<String> {
+pub(crate) fn loss(access_point: &AccessPoint) -> Option<String> {
     match access_point.link() {
         None => Some("its interface is gone".to_owned()),
         Some(link) if !link.administratively_up => Some("somebody set its interface down".to_owned()),

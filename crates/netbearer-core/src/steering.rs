@@ -15,7 +15,7 @@ impl Core {
         let unsteered = unsteered.filter(|_| access_point.is_adopted() && self.has_several_ways());
         let messages = [unsteered, deaf].into_iter().flatten().map(|failure| failure.message);
         Some(Steering {
-            effect: tunnel.as_ref().map(|_| access_point.profile.bypass_vpn.effect()),
+            effect: tunnel.as_ref().map(|_| access_point.profile.bypass_vpn.effect().into()),
             tunnel,
             bypass_vpn: access_point.profile.bypass_vpn,
             warnings: no_room.into_iter().chain(no_mark).chain(messages).collect(),
@@ -52,12 +52,18 @@ impl Core {
                 self.journal.record(now, subject, Verdict::Warning(obstacle.message), Vec::new());
             }
         }
-        self.steered.clone_from(&steered);
+        self.steered = steered;
+        self.push_steering();
+    }
+
+    /// Tells engines for which access points others' links have a table of ours.
+    pub(crate) fn push_steering(&mut self) {
         let device = |identifier: Identifier| match self.access_points.get(&identifier) {
             Some(access_point) => access_point.device.clone(),
             None => identifier,
         };
-        let steered = steered.into_iter().map(|(identifier, bypass)| (device(identifier), bypass)).collect();
+        let steered =
+            self.steered.clone().into_iter().map(|(identifier, bypass)| (device(identifier), bypass)).collect();
         self.actions.push_back(Action::Steer(steered));
     }
 

@@ -77,7 +77,7 @@ pub struct Progress {
 }
 
 /// What the kernel says of a link now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkLevel {
     /// `IFF_UP`.
     pub administratively_up: bool,

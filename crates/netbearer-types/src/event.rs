@@ -25,6 +25,11 @@ pub enum SessionEvent {
     },
     /// Events were dropped because they were not read: what follows starts from the current state (ours).
     Lagged,
+    /// The service is away, and will be back: links stay up and carry traffic meanwhile, and what is told of the session is what
+    /// was last known (ours; semantics §4).
+    ServiceLost,
+    /// The service is back; what has become different meanwhile was told before this (ours).
+    ServiceBack,
 }
 
 /// What the manager tells everybody (semantics §9).
@@ -56,4 +61,8 @@ pub enum ManagerEvent {
     UpdateCompleted,
     /// Events were dropped because they were not read: list the configurations again (ours).
     Lagged,
+    /// The service is away, and will be back (ours; semantics §4).
+    ServiceLost,
+    /// The service is back: list the configurations again (ours).
+    ServiceBack,
 }

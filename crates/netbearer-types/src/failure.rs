@@ -57,6 +57,9 @@ pub enum FailureReason {
     Stopped,
     /// The process lacks a privilege; the text is the capability's name, for instance `CAP_NET_ADMIN`.
     MissingPrivilege(String),
+    /// The user lacks a right of the service (semantics §8): its name, for instance `org.netbearer.control`, or whom one has to
+    /// be one of, as in `group bearer`.
+    MissingRight(String),
     /// Another process keeps the ledger of this network namespace; its process number, if it could be read.
     OwnedByAnotherProcess(Option<u32>),
     /// Another program manages this interface; its name.
@@ -73,8 +76,12 @@ pub enum FailureReason {
     NotChosen,
     /// The kernel refused a change.
     KernelRefused,
+    /// An embedded service knows this process only; the daemon can do it.
+    OnlyWithDaemon,
     /// The engine of the access point has failed or ended.
     EngineFailed,
+    /// A reason that a newer service knows, by its name.
+    Other(String),
 }
 
 /// A failure as a session meets it: what Qt would call it, why it happened, and a sentence for people.

@@ -107,3 +107,23 @@ pub struct Interface {
     /// Search domains learnt on this link.
     pub search_domains: Vec<String>,
 }
+
+impl Interface {
+    /// True if sessions need not be told that it is another: only addresses that cannot be used differ.
+    #[must_use]
+    pub fn is_same_for_sessions(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.index == other.index
+            && self.hardware_address == other.hardware_address
+            && self.mtu == other.mtu
+            && self.gateways == other.gateways
+            && self.name_servers == other.name_servers
+            && self.search_domains == other.search_domains
+            && self.usable_addresses().eq(other.usable_addresses())
+    }
+
+    /// Global and private addresses that can be used now.
+    pub fn usable_addresses(&self) -> impl Iterator<Item = &InterfaceAddress> {
+        self.addresses.iter().filter(|address| address.is_usable())
+    }
+}

@@ -29,6 +29,12 @@ impl StateFlags {
         }
     }
 
+    /// The flags with this numeric value; none if there are no such.
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Option<Self> {
+        [Self::Undefined, Self::Defined, Self::Discovered, Self::Active].into_iter().find(|flags| flags.bits() == bits)
+    }
+
     /// True if all bits of `filter` are set in these flags.
     #[must_use]
     pub const fn contains(self, filter: Self) -> bool {

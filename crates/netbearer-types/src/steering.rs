@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BypassVpn, Failure, Families};
@@ -29,14 +31,14 @@ pub struct SteeringLevel {
 }
 
 /// Whose packets go where, as far as it is not as usual.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steering {
     /// The full-tunnel VPN that is up beside the access point.
     pub tunnel: Option<FullTunnel>,
     /// What may leave outside of it.
     pub bypass_vpn: BypassVpn,
     /// What that means for a session's traffic, for people; none without such a VPN.
-    pub effect: Option<&'static str>,
+    pub effect: Option<Cow<'static, str>>,
     /// What does not work as usual, for people: what, why, and what to do.
     pub warnings: Vec<String>,
 }

@@ -682,7 +682,7 @@ fn the_newest_chooser_of_the_same_user_is_asked() {
     let mut scene = both_down();
     let caller = scene.session_on(1, CHOICE);
     scene.session_on(2, "a");
-    scene.core.handle_client(ClientId(9), netbearer_core::UserId(1001));
+    scene.core.handle_client(ClientId(9), netbearer_core::Client::of_user(netbearer_core::UserId(1001)));
     let [older, newer, other] = [ClientId(1), ClientId(2), ClientId(9)];
     for client in [older, newer, other] {
         scene.core.add_chooser(client);

@@ -94,10 +94,11 @@ enum Expectation {
 
 fn expectation(situation: Situation, kind: Kind) -> Expectation {
     use Kind::{
-        Add, AddForeignAddress, BringUp, ChangeGateway, Close, Create, Drop, Enumerate, ExpireLease, FailEngine,
-        FailStep, Flap, GainPrivilege, Ignore, KillClient, Leave, LoseLease, Open, PassLittle, PassLong,
-        PassToDeadline, PullCable, PushCable, Reach, Refresh, RegainOtherLease, RegainSameLease, RemoveForeignAddress,
-        Replace, RequestUpdate, SetDown, SetReconnect, SetUp, Shutdown, Step, Stop, Unplug, UnsetReconnect,
+        Add, AddForeignAddress, BringUp, ChangeGateway, ChangeRights, Close, CloseDescriptor, Create, Drop, Enumerate,
+        ExpireLease, FailEngine, FailStep, Flap, GainPrivilege, Ignore, KillClient, KillService, Leave, LoseLease,
+        Open, PassLittle, PassLong, PassOn, PassToDeadline, PullCable, PushCable, Reach, Refresh, RegainOtherLease,
+        RegainSameLease, RemoveForeignAddress, Replace, RequestUpdate, Return, SetDown, SetReconnect, SetUp, Shutdown,
+        Step, Stop, Unplug, UnsetReconnect,
     };
     use Situation::{
         AwaitingDevice, AwaitingEnumeration, ClearingAway, Closing, Connecting, Disconnected, Lingering, NotAvailable,
@@ -106,12 +107,16 @@ fn expectation(situation: Situation, kind: Kind) -> Expectation {
     match (kind, situation) {
         (
             Create | Drop | Open | BringUp | Close | Leave | Stop | SetReconnect | KillClient | RequestUpdate | Refresh
-            | PassLittle | PassToDeadline | PassLong | Shutdown,
+            | PassLittle | PassToDeadline | PassLong | Shutdown | ChangeRights | PassOn | CloseDescriptor | KillService,
             AwaitingDevice,
         ) => Expectation::Often,
         // What happens to a device happens to the access point that has it.
-        (Enumerate | FailEngine | UnsetReconnect | Ignore, AwaitingDevice) => Expectation::Seldom,
+        (Enumerate | FailEngine | UnsetReconnect | Ignore | Return, AwaitingDevice) => Expectation::Seldom,
         (_, AwaitingDevice) => Expectation::Never("its device is another's"),
+        // A descriptor holds something.
+        (CloseDescriptor, NotAvailable | Disconnected | Lingering | Removed) => {
+            Expectation::Never("nobody holds it there")
+        }
         (Add, Removed) => Expectation::Often,
         (Add, _) => Expectation::Never("it is an access point already"),
         (LoseLease | RegainSameLease | RegainOtherLease | ExpireLease, Connecting | Up | Lingering | Regaining) => {

@@ -133,7 +133,7 @@ fn open_without_carrier_fails_in_time_and_the_link_is_defined_until_an_event_say
     scene.settle();
     scene.open(caller);
     assert_eq!(scene.told(caller), [Error(InvalidConfiguration, FailureReason::NotAvailable)]);
-    scene.core.update_configurations(ClientId(1));
+    scene.core.update_configurations(ClientId(1)).unwrap();
     scene.core.handle_refreshed(scene.now);
     assert_eq!(scene.hear().sessions[&caller], [State(Disconnected)]);
 }
@@ -353,10 +353,10 @@ fn a_removed_configuration_makes_its_sessions_invalid_for_good() {
 fn a_failed_engine_takes_its_configurations_and_every_pending_update_is_completed() {
     let mut scene = link_down();
     let holder = scene.open_session(1);
-    scene.core.update_configurations(ClientId(1));
+    scene.core.update_configurations(ClientId(1)).unwrap();
     scene.access_point().cease();
     scene.core.handle_engine_failed("netlink is gone", scene.now);
-    scene.core.update_configurations(ClientId(1));
+    scene.core.update_configurations(ClientId(1)).unwrap();
     let heard = scene.hear();
     let failed = Error(InvalidConfiguration, FailureReason::EngineFailed);
     assert_eq!(heard.sessions[&holder], [State(Invalid), failed, Closed]);
@@ -369,13 +369,37 @@ fn an_update_of_a_client_that_has_gone_does_not_complete_that_of_another() {
     let (gone, waiting) = (ClientId(1), ClientId(2));
     scene.session(1);
     scene.session(2);
-    scene.core.update_configurations(gone);
-    scene.core.update_configurations(waiting);
+    scene.core.update_configurations(gone).unwrap();
+    scene.core.update_configurations(waiting).unwrap();
     scene.core.handle_client_gone(gone, scene.now);
     scene.core.handle_refreshed(scene.now);
     assert!(scene.hear().completed.is_empty());
     scene.core.handle_refreshed(scene.now);
     assert_eq!(scene.hear().completed, [waiting]);
+}
+
+#[test]
+fn so_many_updates_of_one_client_wait_and_others_do_not_notice() {
+    let mut scene = link_down();
+    let (eager, other) = (ClientId(1), ClientId(2));
+    scene.session(1);
+    scene.session(2);
+    for _ in 0..16 {
+        scene.core.update_configurations(eager).unwrap();
+    }
+    assert_eq!(scene.core.update_configurations(eager), Err(Refusal::TooManyUpdates(16)));
+    scene.core.update_configurations(other).unwrap();
+    assert_eq!(scene.hear().refreshes, 17);
+    // As soon as one is completed, another one may be asked for.
+    scene.core.handle_refreshed(scene.now);
+    scene.core.update_configurations(eager).unwrap();
+    assert_eq!(scene.core.update_configurations(eager), Err(Refusal::TooManyUpdates(16)));
+    for _ in 0..17 {
+        scene.core.handle_refreshed(scene.now);
+    }
+    let completed = scene.hear().completed;
+    assert_eq!(completed.iter().filter(|client| **client == eager).count(), 17);
+    assert_eq!(completed.iter().filter(|client| **client == other).count(), 1);
 }
 
 #[test]
@@ -602,6 +626,34 @@ fn with_reconnect_an_address_of_ours_that_is_still_there_is_not_taken_for_the_ma
         scene.told(session),
         [State(NotAvailable), State(Disconnected), State(Connecting), State(Connected), Opened]
     );
+}
+
+/// Whoever opens in that moment joins it; found by the soak of kills with seed 30.
+#[test]
+fn with_reconnect_an_adopted_link_that_flaps_is_waited_for_untouched_and_adopted_again() {
+    let mut scene = adopted(Lifetime::Adopt);
+    let (waits, ends) = (scene.open_session(1), scene.open_session(2));
+    scene.reconnect(waits);
+    scene.hear();
+    scene.change(Simulated::flap);
+    assert_eq!(scene.told(waits), [State(NotAvailable), State(Connected), Opened]);
+    assert_eq!(scene.told(ends), [State(NotAvailable), link_lost(), Closed, State(Connected)]);
+    scene.open(ends);
+    assert_eq!(scene.told(ends), [Opened]);
+    assert!(scene.hear().commands.is_empty() && scene.core.is_adopted(&AP0.into()));
+}
+
+#[test]
+fn with_reconnect_a_link_of_others_that_loses_more_than_its_carrier_is_brought_up() {
+    let mut scene = adopted(Lifetime::Adopt);
+    let session = scene.open_session(1);
+    scene.reconnect(session);
+    scene.change(Simulated::pull_cable);
+    scene.change(|access_point| access_point.set_foreign(Foreign::Nothing));
+    scene.change(Simulated::push_cable);
+    scene.settle();
+    assert_eq!(scene.told(session), [State(NotAvailable), State(Connecting), State(Connected), Opened]);
+    assert!(!scene.core.is_adopted(&AP0.into()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use netbearer_core::{ClientId, SessionId};
+use netbearer_core::{ClientId, HoldId, SessionId};
 use netbearer_types::{
     BearerType, Capabilities, Configuration, FailureReason, Identifier, Interface, ManagerEvent, SessionError,
     SessionEvent, SessionState, StateFlags, Target,
@@ -15,6 +15,7 @@ pub(crate) struct Heard {
     pub(crate) online: Vec<bool>,
     pub(crate) completed: Vec<ClientId>,
     pub(crate) refreshes: usize,
+    pub(crate) revoked: BTreeSet<HoldId>,
 }
 
 /// A session event without the words for people.
@@ -55,6 +56,10 @@ impl Heard {
 
     pub(crate) fn command(&mut self, identifier: &Identifier, target: Target) {
         self.commands.entry(identifier.clone()).or_default().push(target);
+    }
+
+    pub(crate) fn revoke(&mut self, hold: HoldId) {
+        assert!(self.revoked.insert(hold), "{hold:?} is revoked twice");
     }
 
     pub(crate) fn hear(&mut self, event: ManagerEvent) {

@@ -1,6 +1,11 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use netbearer_core::{ClientId, Limits, MatchedProfile, Profiles, Refusal, SessionId, Settings, UserId};
+use netbearer_core::{
+    Client, ClientId, HoldId, Limits, MatchedProfile, Profiles, Refusal, Rights, SessionId, Settings, Token, UserId,
+};
 use netbearer_types::{
     FailureReason, Identifier, Lifetime, Matching, Profile, PropertyKey, PropertyValue, SessionState,
 };
@@ -67,14 +72,18 @@ impl Script {
     }
 
     fn settings(&self) -> Settings {
-        let limits = if self.has_tiny_limits { Limits { sessions: 2, watchers: 3 } } else { Limits::default() };
+        let limits = if self.has_tiny_limits {
+            Limits { sessions: 2, watchers: 3, ..Limits::default() }
+        } else {
+            Limits::default()
+        };
         let profiles = self.places.iter().enumerate();
         let is_plain = |place: usize| place > 0 || !self.is_shared;
         let plain = profiles.clone().filter(|(place, _)| is_plain(*place));
         let by_interface = plain.map(|(place, beginning)| (name(place), beginning.profile(place))).collect();
         let by_file = profiles.filter(|(place, _)| !is_plain(*place)).flat_map(|(_, beginning)| beginning.files());
         let profiles = Profiles { by_interface, by_file: by_file.collect(), ..Profiles::default() };
-        Settings { profiles, limits, serves_all_processes: self.serves_all_processes }
+        Settings { profiles, limits, serves_all_processes: self.serves_all_processes, ..Settings::default() }
     }
 
     /// What engines know.
@@ -131,6 +140,15 @@ impl Beginning {
 
 /// A history: the core, the model and the promises side by side.
 pub(crate) struct History {
+    settings: Settings,
+    /// It is a service for all processes: holds are descriptors, and it is killed and started anew.
+    is_shared: bool,
+    /// Descriptors that somebody has a copy of.
+    descriptors: BTreeSet<HoldId>,
+    next_descriptor: u64,
+    /// Clients without a service, and the sessions that they will look for.
+    away: BTreeMap<ClientId, (UserId, Vec<SessionId>)>,
+    next_client: u64,
     scene: Scene,
     model: Model,
     promises: Promises,
@@ -164,6 +182,12 @@ impl History {
         let machine = beginnings.map(|(place, beginning)| (name(place).into(), beginning.access_point(place)));
         let scene = Scene::new(settings.clone(), machine);
         let mut history = Self {
+            settings: settings.clone(),
+            is_shared: settings.serves_all_processes,
+            descriptors: BTreeSet::new(),
+            next_descriptor: 1,
+            away: BTreeMap::new(),
+            next_client: 11,
             model: Model::new(settings.clone(), scene.now),
             scene,
             promises: Promises::default(),
@@ -214,6 +238,46 @@ impl History {
                     self.ask(operation.kind, id);
                 }
             }
+            Kind::PassOn => {
+                if let Some((id, _)) = self.picked_session(operation).filter(|_| self.is_shared) {
+                    self.coverage.count(self.model.situation_of(id), operation.kind);
+                    let hold = self.new_descriptor();
+                    let outcome = self.scene.core.add_hold(id, hold);
+                    assert_eq!(outcome.is_ok(), self.model.pass_on(id, hold), "{outcome:?}");
+                    if outcome.is_ok() {
+                        self.descriptors.insert(hold);
+                    }
+                    self.check(None);
+                }
+            }
+            Kind::CloseDescriptor => {
+                if let Some((hold, id)) = self.picked_descriptor(operation) {
+                    self.coverage.count(self.model.situation_of(id), operation.kind);
+                    self.close_descriptor(hold);
+                }
+            }
+            Kind::ChangeRights => {
+                if let Some((id, client)) = self.picked_session(operation) {
+                    self.coverage.count(self.model.situation_of(id), operation.kind);
+                    let lot = operation.twist % 8;
+                    let rights = Rights { may_open: lot != 0, may_control: lot > 2 };
+                    self.describe(client, Client { rights, ..Client::of_user(self.clients[&client]) });
+                    self.check(None);
+                }
+            }
+            Kind::Return => {
+                let count = self.away.len().max(1);
+                if let Some(client) = self.away.keys().nth(usize::from(operation.pick) % count).copied() {
+                    self.count_everywhere(operation.kind);
+                    self.return_from_outage(client);
+                }
+            }
+            Kind::KillService => {
+                if self.is_shared {
+                    self.count_everywhere(operation.kind);
+                    self.kill_service(operation, &place);
+                }
+            }
             Kind::BringUp => {
                 if let Some((id, _)) = self.picked_session(operation) {
                     self.coverage.count(self.model.situation_of(id), operation.kind);
@@ -237,15 +301,15 @@ impl History {
                     for (id, _) in self.sessions.iter().filter(|(_, owner)| *owner == client) {
                         self.coverage.count(self.model.situation_of(*id), operation.kind);
                     }
-                    self.kill(client);
+                    self.kill(client, operation.twist % 4);
                 }
             }
             Kind::RequestUpdate => {
                 if let Some((_, client)) = self.picked_session(operation) {
                     self.count_everywhere(operation.kind);
-                    self.scene.core.update_configurations(client);
-                    self.model.request_update(client);
-                    self.pending_refreshes += usize::from(self.has_engine);
+                    let accepted = self.scene.core.update_configurations(client).is_ok();
+                    assert_eq!(accepted, self.model.request_update(client));
+                    self.pending_refreshes += usize::from(self.has_engine && accepted);
                     self.check(None);
                 }
             }
@@ -259,7 +323,7 @@ impl History {
                 }
             }
             Kind::RemoveAndAdd | Kind::Remove => {
-                if self.hears_of(&place) && self.machine(&place).cease() {
+                if self.hears_of(&place) && self.scene.machine[&place].is_known && self.machine(&place).cease() {
                     self.coverage.count(situation, operation.kind);
                     self.scene.core.handle_removed(&place, "it was enslaved to a bridge", self.scene.now);
                     self.model.removed(&place);
@@ -345,13 +409,32 @@ impl History {
         self.scene.machine.get_mut(place).expect("every place is simulated")
     }
 
+    /// An engine says nothing of what is unplugged before it has seen it.
     fn hears_of(&self, place: &Identifier) -> bool {
-        self.has_engine && self.scene.machine[place].is_access_point
+        let simulated = &self.scene.machine[place];
+        self.has_engine && simulated.is_access_point && (simulated.is_known || simulated.is_plugged_in)
+    }
+
+    fn picked_descriptor(&self, operation: Operation) -> Option<(HoldId, SessionId)> {
+        let held_by = |hold: &HoldId| (*hold, self.model.held_by(*hold).expect("a descriptor holds or is revoked"));
+        let all: Vec<(HoldId, SessionId)> = self.descriptors.iter().map(held_by).collect();
+        let rarest = all.iter().max_by_key(|(_, id)| self.model.situation_of(*id).rarity());
+        let any = all.get(usize::from(operation.pick) % all.len().max(1));
+        rarest.filter(|_| operation.seeks_the_rare()).or(any).copied()
+    }
+
+    fn new_descriptor(&mut self) -> HoldId {
+        self.next_descriptor += 1;
+        HoldId(self.next_descriptor - 1)
+    }
+
+    fn describe(&mut self, client: ClientId, description: Client) {
+        self.scene.core.handle_client(client, description.clone());
+        self.model.client(client, description);
     }
 
     fn come(&mut self, client: ClientId, user: UserId) {
-        self.scene.core.handle_client(client, user);
-        self.model.client(client, user);
+        self.describe(client, Client::of_user(user));
         self.clients.insert(client, user);
     }
 
@@ -360,6 +443,10 @@ impl History {
         assert_eq!(created.is_ok(), self.model.may_create(client), "{created:?}");
         if let Ok(id) = created {
             self.model.create(id, client, place);
+            if self.is_shared {
+                self.scene.core.give_token(id, token_of(id));
+                self.model.give_token(id);
+            }
             self.promises.created(id, self.clients[&client], place, &self.scene);
             self.sessions.push((id, client));
         }
@@ -379,8 +466,7 @@ impl History {
                 return;
             }
             Kind::Open => {
-                let outcome = self.scene.core.open(id, now);
-                assert_eq!(outcome.is_ok(), self.model.open(id), "{outcome:?}");
+                let outcome = self.open(id);
                 if outcome.is_ok() {
                     self.promises.accepted(id);
                 }
@@ -404,11 +490,146 @@ impl History {
         };
         let refused = outcome.is_err().then_some(id);
         if let Err(refusal) = outcome {
+            let is_denied = matches!(refusal, Refusal::Denied(_));
             let is_known = matches!(refusal, Refusal::TooManySessions(_) | Refusal::NotSupported(_) | Refusal::Busy(_));
-            assert!(is_known, "{refusal}");
-            assert_eq!(self.getters(), before, "a refused call changes nothing");
+            assert!(is_known || is_denied, "{refusal}");
+            let closes = is_denied && kind == Kind::Stop;
+            assert!(closes || self.getters() == before, "a refused call changes nothing");
+            if closes {
+                return self.check(None);
+            }
         }
         self.check(refused);
+    }
+
+    /// Where holds are descriptors, the caller gets the one that is in force.
+    fn open(&mut self, id: SessionId) -> Result<(), Refusal> {
+        let now = self.scene.now;
+        if !self.is_shared {
+            let outcome = self.scene.core.open(id, now);
+            assert_eq!(outcome.is_ok(), self.model.open(id), "{outcome:?}");
+            return outcome;
+        }
+        let hold = self.new_descriptor();
+        let outcome = self.scene.core.open_held(id, hold, now);
+        assert_eq!(outcome.clone().ok(), self.model.open_held(id, hold), "{outcome:?}");
+        self.descriptors.extend(outcome.clone().ok().flatten());
+        outcome.map(|_| ())
+    }
+
+    fn close_descriptor(&mut self, hold: HoldId) {
+        if let Some(id) = self.model.held_by(hold) {
+            // Who closes its own while the service is away takes itself for closed.
+            self.promises.closed_while_away(id);
+        }
+        self.scene.core.handle_hold_gone(hold, self.scene.now);
+        self.model.hold_gone(hold);
+        self.descriptors.remove(&hold);
+        self.check(None);
+    }
+
+    /// A client is there again after an outage, under another name.
+    fn return_from_outage(&mut self, client: ClientId) {
+        let (user, sessions) = self.away.remove(&client).expect("it was picked");
+        let client = ClientId(self.next_client);
+        self.next_client += 1;
+        self.come(client, user);
+        for id in sessions {
+            let attached = self.scene.core.attach_session(client, token_of(id), self.scene.now);
+            let expected = self.model.attach(client, id);
+            assert_eq!(attached.is_ok(), expected, "{attached:?}");
+            match attached {
+                Ok(attached) => {
+                    assert_eq!(attached, id);
+                    self.promises.attached(id, &self.scene);
+                    self.sessions.push((id, client));
+                }
+                Err(_) => self.promises.dropped(id),
+            }
+            self.check(None);
+        }
+    }
+
+    /// The service is killed, perhaps in the middle of a call, things happen, and another one goes on from what was kept.
+    fn kill_service(&mut self, operation: Operation, place: &Identifier) {
+        let Operation { pick, twist, .. } = operation;
+        for (id, _) in &self.sessions {
+            self.promises.away(*id, &self.scene);
+        }
+        let unknown = self.die_in_a_call(operation).filter(|_| twist % 2 == 0);
+        let kinds = [
+            Kind::PullCable,
+            Kind::Flap,
+            Kind::Unplug,
+            Kind::Replace,
+            Kind::RemoveForeignAddress,
+            Kind::AddForeignAddress,
+            Kind::SetDown,
+            Kind::LosePrivilege,
+        ];
+        if !self.has_engine {
+            self.scene.machine.values_mut().for_each(|simulated| simulated.is_access_point = true);
+        }
+        match kinds.get(usize::from(pick % 16)) {
+            Some(kind) => {
+                change(self.machine(place), Operation { kind: *kind, ..operation });
+            }
+            None if pick % 16 == 8 => self.machine(place).lease = None,
+            None => {}
+        }
+        self.scene.restart(self.settings.clone());
+        self.model.restart();
+        self.promises.restart();
+        (self.is_enumerated, self.has_engine, self.pending_refreshes) = (false, true, 0);
+        for (client, user) in std::mem::take(&mut self.clients) {
+            let sessions = self.sessions.iter().filter(|(_, owner)| *owner == client).map(|(id, _)| *id).collect();
+            self.away.insert(client, (user, sessions));
+        }
+        self.sessions.clear();
+        // What holds nothing in what was kept is cleared away, and what nobody has got is gone.
+        let kept: BTreeSet<HoldId> = self.scene.saved.holds().collect();
+        self.descriptors.retain(|hold| kept.contains(hold));
+        if let Some(hold) = unknown.filter(|hold| kept.contains(hold)) {
+            self.descriptors.insert(hold);
+            self.close_descriptor(hold);
+        }
+        let meanwhile = self.descriptors.iter().nth(usize::from(twist / 16)).copied();
+        if let Some(hold) = meanwhile.filter(|_| twist % 4 < 2) {
+            self.close_descriptor(hold);
+        }
+        self.check(None);
+        if pick < 192 {
+            self.enumerate();
+        }
+    }
+
+    /// What is decided and kept, and then neither carried out nor told. Some: a descriptor that nobody has got.
+    fn die_in_a_call(&mut self, operation: Operation) -> Option<HoldId> {
+        let now = self.scene.now;
+        let (id, _) = self.picked_session(operation)?;
+        match operation.pick % 8 {
+            0..3 => {
+                let hold = self.new_descriptor();
+                let outcome = self.scene.core.open_held(id, hold, now);
+                assert_eq!(outcome.clone().ok(), self.model.open_held(id, hold), "{outcome:?}");
+                let in_force = outcome.ok().flatten();
+                self.descriptors.extend(in_force);
+                self.promises.opened_while_away(id);
+                in_force.filter(|in_force| *in_force == hold)
+            }
+            3 => {
+                let _ = self.scene.core.stop(id, now);
+                self.model.stop(id);
+                None
+            }
+            4 => {
+                let _ = self.scene.core.close(id, now);
+                self.model.close(id);
+                self.promises.closed_while_away(id);
+                None
+            }
+            _ => None,
+        }
     }
 
     /// All that can be asked but failures.
@@ -430,22 +651,45 @@ impl History {
         (sessions, holds, core.configurations(None), core.poll_timeout(), core.is_at_rest(), core.capabilities())
     }
 
-    /// A killed client comes back under another name, as a new process of the same user would.
-    fn kill(&mut self, client: ClientId) {
+    /// A client is killed or cut off, and what it had goes with it, before or after it, or is also had by others. A killed one
+    /// comes back under another name, as a new process of the same user would; one that was cut off looks for its sessions.
+    fn kill(&mut self, client: ClientId, how: u8) {
         let theirs = |(id, owner): &(SessionId, ClientId)| (*owner == client).then_some(*id);
         let ids: Vec<SessionId> = self.sessions.iter().filter_map(theirs).collect();
+        let own: Vec<HoldId> = ids.iter().filter_map(|id| self.model.own_hold(*id)).collect();
+        if how == 0 {
+            own.iter().for_each(|hold| self.close_descriptor(*hold));
+        }
         for id in &ids {
-            self.promises.dropped(*id);
+            if how == 3 {
+                self.promises.away(*id, &self.scene);
+            } else {
+                self.promises.dropped(*id);
+            }
         }
         self.scene.core.handle_client_gone(client, self.scene.now);
         self.model.client_gone(client);
         self.sessions.retain(|(id, _)| !ids.contains(id));
         let user = self.clients.remove(&client).expect("it was alive");
         self.check(None);
-        self.come(ClientId(client.0 + 10), user);
+        match how {
+            1 => own.iter().for_each(|hold| self.close_descriptor(*hold)),
+            3 => {
+                self.away.insert(client, (user, ids));
+                return;
+            }
+            _ => {}
+        }
+        let client = ClientId(self.next_client);
+        self.next_client += 1;
+        self.come(client, user);
     }
 
     fn report(&mut self, place: &Identifier) {
+        if !self.hears_of(place) {
+            return;
+        }
+        self.machine(place).is_known = true;
         let report = self.scene.machine[place].report();
         let newest = self.scene.newest.get(place).copied();
         let is_news = report.progress.as_ref().is_some_and(|progress| Some(progress.number) == newest);
@@ -455,8 +699,13 @@ impl History {
     }
 
     fn enumerate(&mut self) {
+        for place in self.devices.clone() {
+            if !self.scene.machine[&place].is_known {
+                self.report(&place);
+            }
+        }
         self.is_enumerated = true;
-        self.scene.core.handle_enumerated(self.scene.now);
+        self.scene.enumerate();
         self.model.enumerated();
         self.check(None);
     }
@@ -503,7 +752,16 @@ impl History {
         let heard = self.scene.hear();
         let expected = std::mem::take(&mut self.model.heard);
         assert_eq!(heard, expected, "\nheard (left) is not what the semantics say (right)");
-        self.promises.check(&heard, refused, &self.scene, self.limits);
+        let described = self.scene.core.session_descriptions();
+        self.promises.check(&heard, refused, &described, &self.scene, self.limits);
+        self.descriptors.retain(|hold| !heard.revoked.contains(hold));
+        let described: Vec<_> = described
+            .iter()
+            .map(|one| (one.session, one.owned, one.state, one.is_open, one.is_opening, one.descriptors))
+            .collect();
+        assert_eq!(described, self.model.sessions(), "who has what");
+        let count: u32 = described.iter().map(|(.., descriptors)| descriptors).sum();
+        assert_eq!(count as usize, self.descriptors.len(), "what holds is what somebody has");
         for (id, _) in &self.sessions {
             let snapshot = self.scene.core.session(*id).expect("it exists");
             assert_eq!(snapshot.state, self.model.state(*id));
@@ -549,7 +807,10 @@ impl History {
             self.refresh();
         }
         for client in self.clients.keys().copied().collect::<Vec<_>>() {
-            self.kill(client);
+            self.kill(client, 2);
+        }
+        for hold in self.descriptors.clone() {
+            self.close_descriptor(hold);
         }
         self.be_fair();
         assert!(self.scene.core.is_at_rest(), "nothing of ours is left");
@@ -578,6 +839,10 @@ impl History {
         }
         panic!("a fair world never comes to rest");
     }
+}
+
+const fn token_of(session: SessionId) -> Token {
+    Token(session.0 as u128)
 }
 
 /// Does to one access point what an operation says; true if that was anything.

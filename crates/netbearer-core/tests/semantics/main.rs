@@ -3,6 +3,7 @@
 
 mod composites;
 mod coverage;
+mod descriptors;
 mod event_table;
 mod exclusive;
 mod heard;
@@ -13,5 +14,7 @@ mod names;
 mod networks;
 mod operation;
 mod promises;
+mod returns;
+mod rights;
 mod scene;
 mod simulated;

@@ -10,21 +10,26 @@
 //!   within ten seconds is shown as it will be left, and who opens it fails after ten more; nothing is Closing for ever.
 //! - A lost lease may be regained for two seconds, if somebody holds it; nobody waits for it while it lingers.
 //! - With `Reconnect` any failed start goes on waiting; going away and coming back ends the row of failed starts. What
-//!   may not be started is waited for without touching it, until it is up by itself. Up by itself is what is up once
-//!   the engine has taken away what was ours.
+//!   may not be started, and what others had set up and lost its carrier only, is waited for without touching it, until it is
+//!   up by itself. Up by itself is what is up once the engine has taken away what was ours.
 //! - Clearing `Reconnect` during a wait matters at the next loss or failed start.
 //! - An open waits for the first enumeration only if nothing is done with its access point yet.
 //! - Of the access points of one device one is held at most, and at most one is shown what there is: the one that had the
 //!   device last, else, once it is idle, the most preferred, then the first by name. The others see the link without
 //!   addresses, and down if we have set it up for the one. What nobody holds gives way to an open, which waits for it.
 //! - The watchers' limit is checked where a session object is made; a close is never refused.
+//! - A descriptor that is the object's own and is gone is a close. What goes on for descriptors alone is nobody's; it is a
+//!   session like any other, and ends with the last of them, or with what it holds.
+//! - After the service was killed everything is as it was last known, until engines say what has become of it, and all times
+//!   begin anew. A link of ours that is still usable is gone on with, whatever its carrier did meanwhile, unless its interface
+//!   is another; what was under way is begun anew. What nobody reports is unplugged, and nothing of ours is there.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use netbearer_core::{ClientId, SessionId, Settings, UserId};
+use netbearer_core::{Client, ClientId, HoldId, Rights, SessionId, Settings, UserId};
 use netbearer_types::{
     AccessPointReport, BearerType, Failure, FailureReason, Families, Identifier, Interface, Level, Lifetime, LinkLevel,
     Moment, Profile, SessionError, SessionState, Stage, StateFlags, Step, Target,
@@ -44,7 +49,11 @@ pub(crate) struct Model {
     pub(crate) heard: Heard,
     settings: Settings,
     now: Moment,
-    clients: BTreeMap<ClientId, UserId>,
+    clients: BTreeMap<ClientId, Client>,
+    next_session: u64,
+    /// When those who are away are not waited for any more.
+    grace_until: Option<Moment>,
+    is_returning: bool,
     parties: BTreeMap<SessionId, Party>,
     places: BTreeMap<Identifier, Place>,
     /// Those that several places share.
@@ -58,7 +67,14 @@ pub(crate) struct Model {
 /// A session.
 #[derive(Debug)]
 struct Party {
-    client: ClientId,
+    /// None if it is nobody's.
+    client: Option<ClientId>,
+    /// Its client may come back for it.
+    is_awaited: bool,
+    /// Its client can find it again.
+    has_token: bool,
+    own: Option<HoldId>,
+    passed_on: BTreeSet<HoldId>,
     user: UserId,
     /// None once it is invalid.
     place: Option<Identifier>,
@@ -102,6 +118,14 @@ struct Place {
     failed_starts: u32,
     /// When a removal that is under way has taken too long.
     removal_until: Option<Moment>,
+    /// False after a restart, until its engine says something of it.
+    is_heard: bool,
+    /// Nobody has found it after a restart.
+    is_missed: bool,
+    /// Something of ours was there before a restart.
+    was_ours: bool,
+    /// The newest command is to go on with what stands.
+    is_resuming: bool,
     public: Option<Public>,
     interface_shown: Option<Interface>,
     /// Who asked for its stop, and hears if that is refused.
@@ -138,10 +162,14 @@ impl Place {
     }
 
     fn is_usable(&self) -> bool {
-        self.has_carrier()
-            && self.link.as_ref().is_some_and(|link| {
-                link.interface.addresses.iter().any(|address| address.is_usable()) && !link.routed.is_empty()
-            })
+        self.has_carrier() && self.has_all_but_carrier()
+    }
+
+    fn has_all_but_carrier(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            let has_address = link.interface.addresses.iter().any(|address| address.is_usable());
+            link.administratively_up && has_address && !link.routed.is_empty()
+        })
     }
 
     /// What it is if we do nothing.
@@ -181,6 +209,23 @@ impl Place {
         self.is_adopted() && self.profile.lifetime == Lifetime::OnDemand && self.denied.is_none()
     }
 
+    /// Where what is done with it has its engine take it.
+    fn wanted(&self) -> Option<Target> {
+        match self.doing {
+            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice => None,
+            Doing::Connecting { .. } | Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
+                Some(Target::Configured)
+            }
+            // What may not be started is not touched, nor what others have set up and lost.
+            Doing::Waiting { .. } if self.asked.is_none() && (self.denied.is_some() || self.has_all_but_carrier()) => {
+                None
+            }
+            Doing::Waiting { .. } => Some(Target::Sensed),
+            Doing::Closing(Was::Adopted) => Some(Target::Stopped),
+            Doing::Closing(Was::Attempt | Was::Ours) | Doing::ClearingAway => Some(Target::Released),
+        }
+    }
+
     fn public(&self) -> Public {
         Public {
             name: self.name.clone(),
@@ -214,6 +259,9 @@ impl Model {
             settings,
             now,
             clients: BTreeMap::new(),
+            next_session: 1,
+            grace_until: None,
+            is_returning: false,
             parties: BTreeMap::new(),
             places: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -297,18 +345,39 @@ impl Model {
     }
 
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.places.values().filter_map(Place::deadline).min()
+        self.places.values().filter_map(Place::deadline).chain(self.grace_until).min()
+    }
+
+    /// Of every session: whether it is somebody's, its state, whether it is open, whether it wants to be, and its descriptors.
+    pub(crate) fn sessions(&self) -> Vec<(SessionId, bool, SessionState, bool, bool, u32)> {
+        let describe = |(id, party): (&SessionId, &Party)| {
+            let is_opening = matches!(party.wish, Wish::Opening | Wish::Waiting);
+            let descriptors = u32::from(party.own.is_some()) + party.passed_on.len() as u32;
+            (*id, party.client.is_some(), party.state, party.wish == Wish::Open, is_opening, descriptors)
+        };
+        self.parties.iter().map(describe).collect()
+    }
+
+    /// What its object got when it was opened.
+    pub(crate) fn own_hold(&self, session: SessionId) -> Option<HoldId> {
+        self.parties[&session].own
+    }
+
+    /// Where a descriptor holds, if it does.
+    pub(crate) fn held_by(&self, hold: HoldId) -> Option<SessionId> {
+        let has_it = |(_, party): &(&SessionId, &Party)| party.own == Some(hold) || party.passed_on.contains(&hold);
+        self.parties.iter().find(has_it).map(|(id, _)| *id)
     }
 
     // What happens.
 
-    pub(crate) fn client(&mut self, client: ClientId, user: UserId) {
-        self.clients.insert(client, user);
+    pub(crate) fn client(&mut self, client: ClientId, description: Client) {
+        self.clients.insert(client, description);
     }
 
     /// True if the limits allow it.
     pub(crate) fn may_create(&self, client: ClientId) -> bool {
-        let user = self.clients[&client];
+        let user = self.clients[&client].user;
         let watching = self.parties.values().filter(|party| party.user == user && party.wish == Wish::Nothing).count();
         watching < self.settings.limits.watchers as usize
     }
@@ -318,9 +387,172 @@ impl Model {
         let state = place.as_ref().map_or(SessionState::Invalid, |identifier| self.place_state(identifier));
         let failure =
             place.is_none().then_some((SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid));
-        let user = self.clients[&client];
-        let party = Party { client, user, place, wish: Wish::Nothing, state, reconnect: false, failure };
+        assert_eq!(id, self.next_id(), "sessions are numbered one after the other");
+        let party = Party {
+            client: Some(client),
+            is_awaited: false,
+            has_token: false,
+            own: None,
+            passed_on: BTreeSet::new(),
+            user: self.clients[&client].user,
+            place,
+            wish: Wish::Nothing,
+            state,
+            reconnect: false,
+            failure,
+        };
         self.parties.insert(id, party);
+    }
+
+    fn next_id(&mut self) -> SessionId {
+        self.next_session += 1;
+        SessionId(self.next_session - 1)
+    }
+
+    pub(crate) fn give_token(&mut self, id: SessionId) {
+        self.parties.get_mut(&id).expect("it exists").has_token = true;
+    }
+
+    /// True unless there is nothing to attach to.
+    pub(crate) fn attach(&mut self, client: ClientId, id: SessionId) -> bool {
+        let user = self.clients[&client].user;
+        let is_fit = |party: &&mut Party| party.has_token && party.user == user;
+        let Some(party) = self.parties.get_mut(&id).filter(is_fit) else { return false };
+        party.client = Some(client);
+        party.is_awaited = false;
+        if !self.parties.values().any(|party| party.is_awaited) {
+            self.grace_until = None;
+        }
+        true
+    }
+
+    /// The hold that is in force, if any; none at all if it was refused.
+    pub(crate) fn open_held(&mut self, id: SessionId, hold: HoldId) -> Option<Option<HoldId>> {
+        if !self.open(id) {
+            return None;
+        }
+        let party = self.parties.get_mut(&id).expect("it exists");
+        if party.wish == Wish::Nothing {
+            return Some(None);
+        }
+        Some(Some(*party.own.get_or_insert(hold)))
+    }
+
+    /// True if there is something to pass on.
+    pub(crate) fn pass_on(&mut self, id: SessionId, hold: HoldId) -> bool {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        let holds = party.wish != Wish::Nothing;
+        if holds {
+            party.passed_on.insert(hold);
+        }
+        holds
+    }
+
+    pub(crate) fn hold_gone(&mut self, hold: HoldId) {
+        let Some(id) = self.held_by(hold) else { return };
+        let party = self.parties.get_mut(&id).expect("it was found");
+        let is_own = party.own.take_if(|own| *own == hold).is_some();
+        party.passed_on.remove(&hold);
+        let is_nobodys = party.client.is_none() && !party.is_awaited;
+        if is_own || is_nobodys && party.passed_on.is_empty() && party.own.is_none() {
+            self.close_silently_or_not(id);
+        }
+        self.finish();
+    }
+
+    /// The service is killed and started anew, and has not looked at anything yet.
+    pub(crate) fn restart(&mut self) {
+        self.heard = Heard::default();
+        self.clients.clear();
+        self.requests.clear();
+        (self.is_enumerated, self.is_online, self.has_engine, self.is_returning) = (false, false, true, true);
+        for party in self.parties.values_mut() {
+            (party.client, party.is_awaited) = (None, party.has_token);
+        }
+        let is_anybody_awaited = self.parties.values().any(|party| party.is_awaited);
+        self.grace_until = is_anybody_awaited.then(|| self.now + self.settings.grace);
+        let now = self.now;
+        for identifier in self.places.keys().cloned().collect::<Vec<_>>() {
+            let is_connected = self.place_state(&identifier) == SessionState::Connected;
+            let place = self.place_mut(&identifier);
+            let Profile { linger, connect_timeout, carrier_timeout, .. } = place.profile;
+            place.doing = match place.doing {
+                Doing::Nothing { on_demand_until } => {
+                    Doing::Nothing { on_demand_until: on_demand_until.map(|_| now + linger) }
+                }
+                Doing::AwaitingEnumeration { .. } => Doing::AwaitingEnumeration { until: now + ENUMERATION },
+                Doing::Connecting { carrier_until, .. } => Doing::Connecting {
+                    until: now + connect_timeout,
+                    carrier_until: carrier_until.map(|_| now + carrier_timeout),
+                },
+                Doing::Regaining { .. } => Doing::Regaining { until: now + REGAIN },
+                Doing::Lingering { .. } => Doing::Lingering { until: now + linger },
+                Doing::Waiting { retry } => {
+                    let delay = retry_delay(place.failed_starts.saturating_sub(1));
+                    Doing::Waiting { retry: retry.map(|_| now + delay) }
+                }
+                same => same,
+            };
+            place.removal_until = place.removal_until.map(|_| now + REMOVAL);
+            (place.is_heard, place.is_resuming) = (false, false);
+            place.was_ours = place.asked.is_some();
+            (place.public, place.stage, place.stopper) = (None, None, None);
+            let link = place.link.as_ref().filter(|_| is_connected);
+            place.interface_shown = link.map(|link| link.interface.clone());
+        }
+        self.finish();
+    }
+
+    /// What no engine has found after a restart is not there.
+    fn miss(&mut self) {
+        let unheard = self.places.iter().filter(|(_, place)| !place.is_heard);
+        for identifier in unheard.map(|(identifier, _)| identifier.clone()).collect::<Vec<_>>() {
+            let place = self.place_mut(&identifier);
+            let was_active = place.is_usable();
+            (place.asked, place.link, place.is_missed) = (None, None, true);
+            let (device, doing) = (place.device.clone(), place.doing);
+            if let Some(device) = self.devices.get_mut(&device) {
+                device.link = None;
+            }
+            match doing {
+                Doing::Closing(_) | Doing::ClearingAway => self.end_removal(&identifier, None),
+                Doing::Connecting { .. } => {
+                    self.fail(&identifier, SessionError::InvalidConfiguration, FailureReason::NotAvailable, None);
+                }
+                _ => self.draw_conclusions(&identifier, was_active),
+            }
+            self.tell_states(&identifier);
+            self.forget_if_unplugged(&identifier);
+        }
+        let waiting = self.places.iter().filter(|(_, place)| place.doing == Doing::AwaitingDevice);
+        for identifier in waiting.map(|(identifier, _)| identifier.clone()).collect::<Vec<_>>() {
+            self.take_vacated_device(&identifier);
+        }
+    }
+
+    fn take_vacated_device(&mut self, identifier: &Identifier) {
+        if !self.has_another_in_its_way(identifier) {
+            self.take_turn(identifier);
+        }
+    }
+
+    /// The first that an engine says of an access point after a restart.
+    fn go_on(&mut self, identifier: &Identifier) {
+        let place = self.place_mut(identifier);
+        if !place.was_ours {
+            place.was_found_up = place.link.as_ref().is_some_and(|link| link.administratively_up);
+        }
+        let (is_ours, wanted) = (place.asked.is_some(), place.wanted());
+        match place.doing {
+            Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } if is_ours && !place.is_usable() => {}
+            Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } if is_ours => {
+                self.ask_for(identifier, wanted);
+                self.place_mut(identifier).is_resuming = true;
+            }
+            Doing::AwaitingDevice => self.take_vacated_device(identifier),
+            _ if is_ours => self.ask_for(identifier, wanted),
+            _ => {}
+        }
     }
 
     pub(crate) fn drop(&mut self, id: SessionId) {
@@ -335,8 +567,14 @@ impl Model {
 
     pub(crate) fn client_gone(&mut self, client: ClientId) {
         let parties: Vec<SessionId> =
-            self.parties.iter().filter(|(_, party)| party.client == client).map(|(id, _)| *id).collect();
+            self.parties.iter().filter(|(_, party)| party.client == Some(client)).map(|(id, _)| *id).collect();
         for id in parties {
+            let party = self.parties.get_mut(&id).expect("listed above");
+            if party.own.is_some() || !party.passed_on.is_empty() {
+                party.client = None;
+                self.heard.sessions.remove(&id);
+                continue;
+            }
             self.close_silently_or_not(id);
             self.heard.sessions.remove(&id);
             let party = self.parties.remove(&id).expect("listed above");
@@ -364,6 +602,11 @@ impl Model {
             self.error(id, SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid);
             return true;
         };
+        if !self.rights_of(id).may_open {
+            let reason = FailureReason::MissingRight("group bearer".to_owned());
+            self.error(id, SessionError::OperationNotSupported, reason);
+            return false;
+        }
         let limit = self.settings.limits.sessions;
         let held =
             self.parties.values().filter(|other| other.user == party.user && other.wish != Wish::Nothing).count();
@@ -555,6 +798,9 @@ impl Model {
             }
         }
         let present: Vec<Identifier> = all.into_iter().filter(|one| self.places.contains_key(one)).collect();
+        for identifier in &present {
+            self.place_mut(identifier).denied.clone_from(&report.cannot_start_and_stop);
+        }
         let has_carrier = link.as_ref().is_some_and(|link| link.administratively_up && link.carrier);
         for identifier in present.iter().filter(|_| has_carrier) {
             self.place_mut(identifier).was_tried_without_carrier = false;
@@ -589,11 +835,12 @@ impl Model {
     }
 
     fn close_silently_or_not(&mut self, id: SessionId) {
+        self.leave_to_descriptors(id);
         let Some(identifier) = self.parties[&id].place.clone() else { return };
         if !self.give_back(id) {
             return;
         }
-        self.heard.tell(id, Told::Closed);
+        self.say(id, Told::Closed);
         let is_last = self.holders(&identifier).is_empty();
         let place = &self.places[&identifier];
         let linger = place.profile.linger;
@@ -616,6 +863,29 @@ impl Model {
         }
     }
 
+    /// What was passed on goes on holding when the session does not.
+    fn leave_to_descriptors(&mut self, id: SessionId) {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        if party.passed_on.is_empty() {
+            return;
+        }
+        let heir = Party {
+            client: None,
+            is_awaited: false,
+            has_token: false,
+            own: None,
+            passed_on: std::mem::take(&mut party.passed_on),
+            user: party.user,
+            place: party.place.clone(),
+            wish: party.wish,
+            state: party.state,
+            reconnect: party.reconnect,
+            failure: None,
+        };
+        let heir_id = self.next_id();
+        self.parties.insert(heir_id, heir);
+    }
+
     /// True unless refused.
     pub(crate) fn stop(&mut self, id: SessionId) -> bool {
         let is_accepted = self.try_stop(id);
@@ -623,7 +893,18 @@ impl Model {
         is_accepted
     }
 
+    fn rights_of(&self, id: SessionId) -> Rights {
+        let client = self.parties[&id].client.expect("only clients ask");
+        self.clients[&client].rights
+    }
+
     fn try_stop(&mut self, id: SessionId) -> bool {
+        if !self.rights_of(id).may_control {
+            self.close_silently_or_not(id);
+            let reason = FailureReason::MissingRight("org.netbearer.control".to_owned());
+            self.error(id, SessionError::OperationNotSupported, reason);
+            return false;
+        }
         let Some(identifier) = self.parties[&id].place.clone() else { return true };
         let place = &self.places[&identifier];
         let (doing, was_adopted) = (place.doing, place.is_adopted());
@@ -635,7 +916,7 @@ impl Model {
             return false;
         }
         if self.give_back(id) {
-            self.heard.tell(id, Told::Closed);
+            self.say(id, Told::Closed);
         }
         let others = self.holders(&identifier);
         for other in &others {
@@ -656,7 +937,7 @@ impl Model {
         }
         for other in others {
             self.error(other, SessionError::SessionAborted, FailureReason::Stopped);
-            self.heard.tell(other, Told::Closed);
+            self.say(other, Told::Closed);
         }
         true
     }
@@ -665,13 +946,18 @@ impl Model {
         self.parties.get_mut(&id).expect("it exists").reconnect = reconnect;
     }
 
-    pub(crate) fn request_update(&mut self, client: ClientId) {
+    /// False if it is one too many.
+    pub(crate) fn request_update(&mut self, client: ClientId) -> bool {
+        if self.requests.iter().filter(|waiting| **waiting == client).count() == 16 {
+            return false;
+        }
         if self.has_engine {
             self.requests.push_back(client);
             self.heard.refreshes += 1;
         } else {
             self.heard.completed.push(client);
         }
+        true
     }
 
     pub(crate) fn refreshed(&mut self) {
@@ -687,6 +973,9 @@ impl Model {
 
     pub(crate) fn enumerated(&mut self) {
         self.is_enumerated = true;
+        if std::mem::take(&mut self.is_returning) {
+            self.miss();
+        }
         let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
         for identifier in identifiers {
             if matches!(self.places[&identifier].doing, Doing::AwaitingEnumeration { .. }) {
@@ -720,6 +1009,7 @@ impl Model {
     pub(crate) fn shutdown(&mut self) {
         let parties: Vec<SessionId> = self.parties.keys().copied().collect();
         for id in parties {
+            self.revoke(id);
             self.close_silently_or_not(id);
         }
         let identifiers: Vec<Identifier> = self.places.keys().cloned().collect();
@@ -735,6 +1025,16 @@ impl Model {
         for identifier in identifiers {
             while self.places.get(&identifier).and_then(Place::deadline).is_some_and(|deadline| deadline <= now) {
                 self.time_is_up(&identifier);
+            }
+        }
+        if self.grace_until.is_some_and(|until| until <= now) {
+            self.grace_until = None;
+            for id in self.parties.keys().copied().collect::<Vec<_>>() {
+                let party = self.parties.get_mut(&id).expect("listed above");
+                let is_given_up = std::mem::take(&mut party.is_awaited);
+                if is_given_up && party.own.is_none() && party.passed_on.is_empty() {
+                    self.close_silently_or_not(id);
+                }
             }
         }
         self.finish();
@@ -823,6 +1123,10 @@ impl Model {
             was_tried_without_carrier: false,
             failed_starts: 0,
             removal_until: None,
+            is_heard: true,
+            is_missed: false,
+            was_ours: false,
+            is_resuming: false,
             stopper: None,
             public: None,
             interface_shown: None,
@@ -850,7 +1154,8 @@ impl Model {
         let after = after?;
         let place = self.places.get(identifier)?;
         let before = place.link.as_ref().filter(|_| place.has_carrier())?;
-        let is_same = before.carrier_losses == after.carrier_losses && before.interface.index == after.interface.index;
+        let was_lost = place.is_heard && before.carrier_losses != after.carrier_losses;
+        let is_same = !was_lost && before.interface.index == after.interface.index;
         let has_carrier = after.administratively_up && after.carrier;
         (has_carrier && !is_same).then(|| LinkLevel { carrier: false, ..after.clone() })
     }
@@ -873,6 +1178,10 @@ impl Model {
         }
         if was_replaced || place.has_carrier() {
             place.was_tried_without_carrier = false;
+        }
+        place.is_missed = false;
+        if !std::mem::replace(&mut place.is_heard, true) {
+            self.go_on(identifier);
         }
         self.draw_conclusions(identifier, was_active);
         self.tell_states(identifier);
@@ -913,8 +1222,9 @@ impl Model {
                 }
             },
             Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
-                let is_leased = !matches!(place.stage, Some(Stage::Working(_) | Stage::Failed(..)));
-                let asks_again = matches!(place.stage, Some(Stage::Working(_)));
+                place.is_resuming &= !matches!(place.stage, Some(Stage::Reached | Stage::Failed(..)));
+                let asks_again = !place.is_resuming && matches!(place.stage, Some(Stage::Working(_)));
+                let is_leased = !asks_again && !matches!(place.stage, Some(Stage::Failed(..)));
                 match place.doing {
                     _ if !has_carrier => self.lose(identifier),
                     Doing::Up if asks_again => self.enter(identifier, Doing::Regaining { until: now + REGAIN }),
@@ -985,16 +1295,21 @@ impl Model {
         }
         self.serve(identifier);
         if let Some(next) = next {
-            match self.user_beside(&next) {
-                Some(user) => self.deny(&next, SessionError::InvalidConfiguration, &FailureReason::Busy(user)),
-                None => {
-                    self.give_device_to(&next);
-                    self.serve(&next);
-                }
-            }
+            self.take_turn(&next);
         }
         if let (Some(reason), Some(stopper)) = (refused, stopper) {
             self.hear_refusal(stopper, reason);
+        }
+    }
+
+    /// It is the turn of one that waits for its device.
+    fn take_turn(&mut self, next: &Identifier) {
+        match self.user_beside(next) {
+            Some(user) => self.deny(next, SessionError::InvalidConfiguration, &FailureReason::Busy(user)),
+            None => {
+                self.give_device_to(next);
+                self.serve(next);
+            }
         }
     }
 
@@ -1036,9 +1351,9 @@ impl Model {
 
     fn fail_start(&mut self, identifier: &Identifier, error: SessionError, reason: FailureReason) {
         let place = self.place_mut(identifier);
-        let seconds = 1_u64 << place.failed_starts.min(6);
+        let delay = retry_delay(place.failed_starts);
         place.failed_starts += 1;
-        let retry = self.now + Duration::from_secs(seconds.min(60));
+        let retry = self.now + delay;
         self.fail(identifier, error, reason, Some(retry));
     }
 
@@ -1069,7 +1384,7 @@ impl Model {
         }
         for id in lost {
             self.error(id, SessionError::SessionAborted, FailureReason::LinkLost);
-            self.heard.tell(id, Told::Closed);
+            self.say(id, Told::Closed);
         }
     }
 
@@ -1087,19 +1402,20 @@ impl Model {
 
     fn remove(&mut self, identifier: &Identifier, reason: FailureReason) {
         let Some(place) = self.places.remove(identifier) else { return };
+        if let Some(device) = self.devices.get_mut(&place.device) {
+            device.owner.take_if(|owner| owner == identifier);
+        }
         if place.public.is_some() {
             self.heard.announce(identifier, Announced::Removed);
         }
         let parties: Vec<SessionId> = self.parties_on(identifier);
         for id in parties {
-            let party = self.parties.get_mut(&id).expect("listed above");
-            party.place = None;
-            let held = party.wish != Wish::Nothing;
-            party.wish = Wish::Nothing;
+            let held = self.give_back(id);
+            self.parties.get_mut(&id).expect("listed above").place = None;
             self.tell_state(id, SessionState::Invalid);
             if held {
                 self.error(id, SessionError::InvalidConfiguration, reason.clone());
-                self.heard.tell(id, Told::Closed);
+                self.say(id, Told::Closed);
             }
         }
     }
@@ -1115,33 +1431,32 @@ impl Model {
     /// The one place where what is done with an access point changes.
     fn enter(&mut self, identifier: &Identifier, doing: Doing) {
         let place = self.places.get_mut(identifier).expect("it exists");
-        if place.asked.is_none() {
-            place.was_found_up = place.link.as_ref().is_some_and(|link| link.administratively_up);
-        }
         if !matches!(doing, Doing::Connecting { .. } | Doing::Waiting { .. }) {
             place.failed_starts = 0;
         }
         place.doing = doing;
         place.removal_until = matches!(doing, Doing::AwaitingDevice | Doing::Closing(_) | Doing::ClearingAway)
             .then(|| self.now + REMOVAL);
-        let wanted = match doing {
-            Doing::Nothing { .. } | Doing::AwaitingEnumeration { .. } | Doing::AwaitingDevice => None,
-            Doing::Connecting { .. } | Doing::Up | Doing::Regaining { .. } | Doing::Lingering { .. } => {
-                Some(Target::Configured)
-            }
-            // What may not be started is not touched.
-            Doing::Waiting { .. } if place.asked.is_none() && place.denied.is_some() => None,
-            Doing::Waiting { .. } => Some(Target::Sensed),
-            Doing::Closing(Was::Adopted) => Some(Target::Stopped),
-            Doing::Closing(Was::Attempt | Was::Ours) | Doing::ClearingAway => Some(Target::Released),
-        };
-        if wanted != place.asked {
-            self.heard.command(&place.device, wanted.unwrap_or(Target::Released));
-            place.asked = wanted;
-            place.stage = None;
-            self.show_others(identifier);
+        let wanted = place.wanted();
+        if wanted != place.asked && !place.is_missed {
+            self.ask_for(identifier, wanted);
         }
         self.tell_states(identifier);
+    }
+
+    /// An engine is asked for something else, or once more for the same.
+    fn ask_for(&mut self, identifier: &Identifier, wanted: Option<Target>) {
+        let place = self.places.get_mut(identifier).expect("it exists");
+        if place.asked.is_none() {
+            place.was_found_up = place.link.as_ref().is_some_and(|link| link.administratively_up);
+        }
+        // Nobody is there yet who could be told.
+        if place.is_heard {
+            self.heard.command(&place.device, wanted.unwrap_or(Target::Released));
+        }
+        place.asked = wanted;
+        (place.stage, place.is_resuming) = (None, false);
+        self.show_others(identifier);
     }
 
     fn hold(&mut self, id: SessionId, wish: Wish) {
@@ -1152,8 +1467,16 @@ impl Model {
 
     /// True if it held.
     fn give_back(&mut self, id: SessionId) -> bool {
+        self.revoke(id);
         let party = self.parties.get_mut(&id).expect("it exists");
         std::mem::replace(&mut party.wish, Wish::Nothing) != Wish::Nothing
+    }
+
+    fn revoke(&mut self, id: SessionId) {
+        let party = self.parties.get_mut(&id).expect("it exists");
+        for hold in party.own.take().into_iter().chain(std::mem::take(&mut party.passed_on)) {
+            self.heard.revoke(hold);
+        }
     }
 
     fn holders(&self, identifier: &Identifier) -> Vec<SessionId> {
@@ -1175,9 +1498,16 @@ impl Model {
 
     // What is said.
 
+    /// Nobody is told of what is nobody's.
+    fn say(&mut self, id: SessionId, told: Told) {
+        if self.parties[&id].client.is_some() {
+            self.heard.tell(id, told);
+        }
+    }
+
     fn opened(&mut self, id: SessionId) {
         self.parties.get_mut(&id).expect("it exists").wish = Wish::Open;
-        self.heard.tell(id, Told::Opened);
+        self.say(id, Told::Opened);
     }
 
     /// A stop was refused; who asked for it hears why, unless it has opened again.
@@ -1189,7 +1519,7 @@ impl Model {
 
     fn error(&mut self, id: SessionId, error: SessionError, reason: FailureReason) {
         self.parties.get_mut(&id).expect("it exists").failure = Some((error, reason.clone()));
-        self.heard.tell(id, Told::Error(error, reason));
+        self.say(id, Told::Error(error, reason));
     }
 
     fn place_state(&self, identifier: &Identifier) -> SessionState {
@@ -1223,7 +1553,7 @@ impl Model {
     fn tell_state(&mut self, id: SessionId, state: SessionState) {
         let party = self.parties.get_mut(&id).expect("it exists");
         if std::mem::replace(&mut party.state, state) != state {
-            self.heard.tell(id, Told::State(state));
+            self.say(id, Told::State(state));
         }
     }
 
@@ -1241,13 +1571,21 @@ impl Model {
         };
         if before.is_some_and(|before| for_sessions(&before) != for_sessions(&interface)) {
             for id in self.parties_on(identifier) {
-                self.heard.tell(id, Told::InterfaceChanged(interface.clone()));
+                self.say(id, Told::InterfaceChanged(interface.clone()));
             }
         }
     }
 
     /// What is public is said once, at the end of each step.
     fn finish(&mut self) {
+        let is_over = |party: &Party| party.client.is_none() && !party.is_awaited && party.wish == Wish::Nothing;
+        let over = self.parties.iter().filter(|(_, party)| is_over(party)).map(|(id, _)| *id);
+        for id in over.collect::<Vec<_>>() {
+            let party = self.parties.remove(&id).expect("listed above");
+            if let Some(identifier) = party.place {
+                self.forget_if_unplugged(&identifier);
+            }
+        }
         for (identifier, place) in &mut self.places {
             let public = place.public();
             match place.public.replace(public.clone()) {
@@ -1265,6 +1603,10 @@ impl Model {
             self.heard.online.push(is_online);
         }
     }
+}
+
+fn retry_delay(failed_starts: u32) -> Duration {
+    Duration::from_secs((1 << failed_starts.min(6)).min(60))
 }
 
 /// What an engine's obstacle is to a session (§3, §8).

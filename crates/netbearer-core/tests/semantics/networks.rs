@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use netbearer_core::{ClientId, MatchedProfile, Profiles, QuestionNumber, Refusal, SessionId, Settings, UserId};
+use netbearer_core::{
+    Client, ClientId, HoldId, MatchedProfile, Profiles, QuestionNumber, Refusal, SessionDescription, SessionId,
+    Settings, Token, UserId,
+};
 use netbearer_types::{
     FailureReason, Identifier, Kind, Lifetime, Matching, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
-    SessionError, SessionState, StateFlags, UserChoiceProfile,
+    SessionError, SessionSnapshot, SessionState, StateFlags, UserChoiceProfile, differences,
 };
 use proptest::{
     prelude::{Strategy, any, prop_oneof},
@@ -72,6 +75,18 @@ enum Step {
     SetReconnect(usize, bool),
     SetBackground(usize, bool),
     Kill(u64),
+    PassOn(usize),
+    CloseDescriptor(usize),
+    /// The service is killed, perhaps after a change was decided and kept, and before anybody was told; another one goes on, with
+    /// other files perhaps.
+    KillService {
+        pick: usize,
+        how: u8,
+        edition: Option<usize>,
+        change: Option<(usize, Change)>,
+    },
+    /// A client that was away is back.
+    Return(u64),
     World {
         member: usize,
         change: Change,
@@ -139,7 +154,17 @@ fn any_step() -> impl Strategy<Value = Step> {
         14 => session.clone().prop_map(Step::Close),
         4 => session.clone().prop_map(Step::Stop),
         6 => (session.clone(), any::<bool>()).prop_map(|(id, on)| Step::SetReconnect(id, on)),
-        2 => (session, any::<bool>()).prop_map(|(id, on)| Step::SetBackground(id, on)),
+        2 => (session.clone(), any::<bool>()).prop_map(|(id, on)| Step::SetBackground(id, on)),
+        4 => session.clone().prop_map(Step::PassOn),
+        3 => (0_usize..16).prop_map(Step::CloseDescriptor),
+        2 => (
+            session,
+            any::<u8>(),
+            proptest::option::weighted(0.3, 0_usize..6),
+            proptest::option::weighted(0.5, (member.clone(), any_change())),
+        )
+            .prop_map(|(pick, how, edition, change)| Step::KillService { pick, how, edition, change }),
+        10 => (1_u64..4).prop_map(Step::Return),
         1 => (1_u64..4).prop_map(Step::Kill),
         30 => (member.clone(), any_change()).prop_map(|(member, change)| Step::World { member, change }),
         50 => (member.clone(), any::<bool>()).prop_map(|(member, all)| Step::Engine { member, all }),
@@ -219,6 +244,15 @@ struct History {
     guides: BTreeMap<Identifier, SessionId>,
     choosers: BTreeMap<u64, netbearer_core::ChooserId>,
     answered: Vec<QuestionNumber>,
+    /// The files that are in force.
+    edition: usize,
+    /// Descriptors that somebody has a copy of, and those of them that sessions got when they were opened.
+    descriptors: BTreeSet<HoldId>,
+    own: BTreeMap<SessionId, HoldId>,
+    next_descriptor: u64,
+    /// Clients that have lost the service, and what they know of their sessions.
+    absent: BTreeSet<u64>,
+    away: BTreeMap<SessionId, (Witness, SessionSnapshot)>,
     is_enumerated: bool,
     /// Commands of the last step.
     commanded: usize,
@@ -227,7 +261,7 @@ struct History {
 impl History {
     fn play(world: &'static World, steps: &[Step]) {
         let machine = world.devices.iter().map(|name| (Identifier::from(*name), Simulated::new((*name).into())));
-        let settings = Settings { profiles: (world.edition)(0), ..Settings::default() };
+        let settings = settings(world, 0);
         let mut history = Self {
             world,
             scene: Scene::new(settings, machine),
@@ -235,11 +269,17 @@ impl History {
             guides: BTreeMap::new(),
             choosers: BTreeMap::new(),
             answered: Vec::new(),
+            edition: 0,
+            descriptors: BTreeSet::new(),
+            own: BTreeMap::new(),
+            next_descriptor: 1,
+            absent: BTreeSet::new(),
+            away: BTreeMap::new(),
             is_enumerated: false,
             commanded: 0,
         };
         for client in [1, 2, 3, GUIDE.0] {
-            history.scene.core.handle_client(ClientId(client), USER);
+            history.scene.core.handle_client(ClientId(client), Client::of_user(USER));
         }
         for device in world.devices {
             history.scene.report_of(device);
@@ -255,7 +295,7 @@ impl History {
         let now = self.scene.now;
         match step {
             Step::Create { on, client } => {
-                if self.witnesses.len() < MOST_SESSIONS {
+                if self.witnesses.len() < MOST_SESSIONS && !self.absent.contains(&client) {
                     let on = Identifier::from(self.world.opened[on]);
                     let id = self.scene.core.create_session(ClientId(client), &on).expect("far from the limits");
                     let snapshot = self.scene.core.session(id).expect("it was made just now");
@@ -265,6 +305,7 @@ impl History {
                     let is_on_access_point = self.world.access_points.contains(&on.as_str());
                     let witness = Witness { on, is_on_access_point, client, state, holds: false, is_open: false };
                     self.witnesses.insert(id, witness);
+                    self.scene.core.give_token(id, token_of(id));
                 }
             }
             Step::Drop(pick) => {
@@ -275,9 +316,11 @@ impl History {
             }
             Step::Open(pick) => {
                 if let Some(id) = self.picked(pick) {
-                    self.scene.listen();
+                    // What properties have changed is followed by the next call, whatever that is.
+                    self.scene.core.handle_timeout(now);
+                    self.check(None);
                     let before = self.getters();
-                    let outcome = self.scene.core.open(id, now);
+                    let outcome = self.open(id);
                     if matches!(outcome, Err(Refusal::Busy(_))) {
                         assert_eq!(self.getters(), before, "a refused open changes nothing");
                     }
@@ -317,11 +360,38 @@ impl History {
             Step::SetReconnect(pick, on) => self.set(pick, PropertyKey::Reconnect, on),
             Step::SetBackground(pick, on) => self.set(pick, PropertyKey::ConnectInBackground, on),
             Step::Kill(client) => {
+                let is_theirs = |witness: &Witness| witness.client == ClientId(client);
+                let present = self.witnesses.iter();
+                let theirs = present.chain(self.away.iter().map(|(id, (witness, _))| (id, witness)));
+                let theirs: Vec<SessionId> =
+                    theirs.filter(|(_, witness)| is_theirs(witness)).map(|(id, _)| *id).collect();
                 self.scene.core.handle_client_gone(ClientId(client), now);
-                self.witnesses.retain(|_, witness| witness.client != ClientId(client));
+                self.witnesses.retain(|_, witness| !is_theirs(witness));
+                self.away.retain(|_, (witness, _)| !is_theirs(witness));
                 self.choosers.remove(&client);
-                self.scene.core.handle_client(ClientId(client), USER);
+                self.check(None);
+                for hold in theirs.iter().filter_map(|id| self.own.get(id).copied()).collect::<Vec<_>>() {
+                    self.close_descriptor(hold);
+                }
+                self.scene.core.handle_client(ClientId(client), Client::of_user(USER));
+                self.absent.remove(&client);
             }
+            Step::PassOn(pick) => {
+                if let Some(id) = self.picked(pick) {
+                    let hold = self.new_descriptor();
+                    let outcome = self.scene.core.add_hold(id, hold);
+                    assert_eq!(outcome.is_ok(), self.witnesses[&id].holds, "{outcome:?}");
+                    self.descriptors.extend(outcome.ok().map(|()| hold));
+                }
+            }
+            Step::CloseDescriptor(pick) => {
+                let count = self.descriptors.len().max(1);
+                if let Some(hold) = self.descriptors.iter().nth(pick % count).copied() {
+                    self.close_descriptor(hold);
+                }
+            }
+            Step::KillService { pick, how, edition, change } => self.kill_service(pick, how, edition, change),
+            Step::Return(client) => self.return_from_outage(client),
             Step::World { member, change } => self.change(self.device(member), change),
             Step::Engine { member, all } => {
                 let member = self.device(member);
@@ -341,12 +411,9 @@ impl History {
                     self.scene.report_of(member);
                 }
             }
-            Step::Enumerate => {
-                self.is_enumerated = true;
-                self.scene.core.handle_enumerated(now);
-            }
+            Step::Enumerate => self.enumerate(),
             Step::Chooser { client, comes } => {
-                if comes {
+                if comes && !self.absent.contains(&client) {
                     let chooser = self.scene.core.add_chooser(ClientId(client));
                     if let Some(former) = self.choosers.insert(client, chooser) {
                         self.scene.core.remove_chooser(former, now);
@@ -356,7 +423,10 @@ impl History {
                 }
             }
             Step::Answer { pick, choice } => self.answer(pick, choice),
-            Step::Edit(number) => self.scene.core.handle_profiles((self.world.edition)(number), now),
+            Step::Edit(number) => {
+                self.edition = number;
+                self.scene.core.handle_profiles((self.world.edition)(number), now);
+            }
             Step::Pass(milliseconds) => self.pass_until(now + Duration::from_millis(milliseconds)),
             Step::PassToDeadline => {
                 let then = self.scene.core.poll_timeout().unwrap_or(now).max(now);
@@ -364,6 +434,124 @@ impl History {
             }
         }
         self.check(None);
+    }
+
+    fn new_descriptor(&mut self) -> HoldId {
+        self.next_descriptor += 1;
+        HoldId(self.next_descriptor - 1)
+    }
+
+    fn open(&mut self, id: SessionId) -> Result<(), Refusal> {
+        let hold = self.new_descriptor();
+        let in_force = self.scene.core.open_held(id, hold, self.scene.now)?;
+        self.descriptors.extend(in_force);
+        self.own.extend(in_force.map(|hold| (id, hold)));
+        Ok(())
+    }
+
+    /// The last copy is closed.
+    fn close_descriptor(&mut self, hold: HoldId) {
+        let is_it = |(_, own): &(&SessionId, &HoldId)| **own == hold;
+        if let Some((witness, snapshot)) = self.own.iter().find(is_it).and_then(|(id, _)| self.away.get_mut(id)) {
+            // Who closes its own while the service is away takes itself for closed.
+            (witness.holds, witness.is_open) = (false, false);
+            (snapshot.is_open, snapshot.is_opening) = (false, false);
+        }
+        self.descriptors.remove(&hold);
+        self.own.retain(|_, own| *own != hold);
+        self.scene.core.handle_hold_gone(hold, self.scene.now);
+        self.check(None);
+    }
+
+    fn enumerate(&mut self) {
+        for device in self.world.devices {
+            let simulated = self.simulated(device);
+            if !simulated.is_known && simulated.is_access_point && simulated.is_plugged_in {
+                self.scene.report_of(device);
+                self.check(None);
+            }
+        }
+        self.is_enumerated = true;
+        self.scene.enumerate();
+    }
+
+    fn kill_service(&mut self, pick: usize, how: u8, edition: Option<usize>, change: Option<(usize, Change)>) {
+        let now = self.scene.now;
+        for (id, witness) in std::mem::take(&mut self.witnesses) {
+            let snapshot = self.scene.core.session(id).expect("it exists");
+            self.away.insert(id, (witness, snapshot));
+        }
+        self.scene.listen();
+        if let Some(id) = self.away.keys().nth(pick % self.away.len().max(1)).copied().filter(|_| how < 128) {
+            let has_owner = self.scene.core.owner(id).is_some();
+            match how % 4 {
+                _ if !has_owner => {}
+                0 => {
+                    let _ = self.scene.core.stop(id, now);
+                }
+                1 => {
+                    self.scene.core.close(id, now).expect("it exists");
+                    let (witness, snapshot) = self.away.get_mut(&id).expect("it was picked");
+                    (witness.holds, witness.is_open) = (false, false);
+                    (snapshot.is_open, snapshot.is_opening) = (false, false);
+                }
+                _ => {
+                    let hold = HoldId(self.next_descriptor);
+                    let _ = self.open(id);
+                    if self.own.get(&id) == Some(&hold) {
+                        let (_, snapshot) = self.away.get_mut(&id).expect("it was picked");
+                        snapshot.failure = None;
+                    }
+                }
+            }
+        }
+        if let Some((member, change)) = change {
+            let simulated = self.simulated(self.device(member));
+            // A card that is none of ours any more is as if it were gone.
+            if !matches!(change, Change::Cease | Change::Return) {
+                Self::change_unseen(simulated, change);
+            }
+        }
+        self.edition = edition.unwrap_or(self.edition);
+        let unanswered = self.scene.questions.iter().map(|question| question.number);
+        self.answered.extend(unanswered.filter(|number| !self.answered.contains(number)).collect::<Vec<_>>());
+        self.scene.restart(settings(self.world, self.edition));
+        (self.is_enumerated, self.absent) = (false, [1, 2, 3].into());
+        self.choosers.clear();
+        self.guides.clear();
+        self.scene.core.handle_client(GUIDE, Client::of_user(USER));
+        let kept: BTreeSet<HoldId> = self.scene.saved.holds().collect();
+        self.descriptors.retain(|hold| kept.contains(hold));
+        self.own.retain(|_, hold| kept.contains(hold));
+        self.check(None);
+        if how % 8 < 6 {
+            self.enumerate();
+        }
+    }
+
+    /// A client is there again, and looks for what it had.
+    fn return_from_outage(&mut self, client: u64) {
+        if !self.absent.remove(&client) {
+            return;
+        }
+        self.scene.core.handle_client(ClientId(client), Client::of_user(USER));
+        let is_theirs = |(_, (witness, _)): &(&SessionId, &(Witness, SessionSnapshot))| witness.client.0 == client;
+        for id in self.away.iter().filter(is_theirs).map(|(id, _)| *id).collect::<Vec<_>>() {
+            let (mut witness, before) = self.away.remove(&id).expect("listed above");
+            let attached = self.scene.core.attach_session(ClientId(client), token_of(id), self.scene.now);
+            let Ok(attached) = attached else { continue };
+            assert_eq!(attached, id);
+            let now = self.scene.core.session(id).expect("it is attached");
+            let told: Vec<Told> = differences(&before, &now).into_iter().map(Told::from).collect();
+            // An open whose answer was lost.
+            witness.holds |= now.is_open || now.is_opening;
+            for (position, event) in told.iter().enumerate() {
+                witness.hear(id, event, &told[position + 1..], false);
+            }
+            self.scene.shown.insert(id, now.interface.map(|interface| interface.name));
+            self.witnesses.insert(id, witness);
+            self.check(None);
+        }
     }
 
     fn device(&self, pick: usize) -> &'static str {
@@ -408,9 +596,25 @@ impl History {
 
     fn change(&mut self, member: &str, change: Change) {
         self.scene.listen();
+        if let Change::Cease = change {
+            let simulated = self.simulated(member);
+            if simulated.is_known && simulated.cease() {
+                let now = self.scene.now;
+                self.scene.core.handle_removed(&Identifier::from(member), "it was enslaved to a bridge", now);
+            }
+            return;
+        }
         let simulated = self.simulated(member);
+        let happened = Self::change_unseen(simulated, change);
+        // Nothing is said of what is unplugged before it has been seen.
+        if happened && simulated.is_access_point && (simulated.is_known || simulated.is_plugged_in) {
+            self.scene.report_of(member);
+        }
+    }
+
+    fn change_unseen(simulated: &mut Simulated, change: Change) -> bool {
         let foreign = |usable| if usable { Foreign::Usable } else { Foreign::Nothing };
-        let happened = match change {
+        match change {
             Change::PullCable => simulated.pull_cable(),
             Change::PushCable => simulated.push_cable(),
             Change::Flap => simulated.flap(),
@@ -421,17 +625,8 @@ impl History {
             Change::LoseLease => simulated.lose_lease(false),
             Change::ExpireLease => simulated.expire_lease(),
             Change::Privilege(has) => simulated.set_privilege(has),
-            Change::Cease => {
-                if simulated.cease() {
-                    let now = self.scene.now;
-                    self.scene.core.handle_removed(&Identifier::from(member), "it was enslaved to a bridge", now);
-                }
-                false
-            }
+            Change::Cease => simulated.cease(),
             Change::Return => !std::mem::replace(&mut simulated.is_access_point, true),
-        };
-        if happened && self.simulated(member).is_access_point {
-            self.scene.report_of(member);
         }
     }
 
@@ -468,6 +663,11 @@ impl History {
         self.scene.listen();
         let heard = self.scene.hear();
         self.commanded = heard.commands.values().map(Vec::len).sum();
+        self.descriptors.retain(|hold| !heard.revoked.contains(hold));
+        self.own.retain(|_, hold| !heard.revoked.contains(hold));
+        let described = self.scene.core.session_descriptions();
+        let count: u32 = described.iter().map(|session| session.descriptors).sum();
+        assert_eq!(count as usize, self.descriptors.len(), "what holds is what somebody has");
         for (id, events) in &heard.sessions {
             let Some(witness) = self.witnesses.get_mut(id) else {
                 assert!(self.guides.values().any(|guide| guide == id), "session {id} is told {events:?}");
@@ -499,7 +699,7 @@ impl History {
             let is_resolved = resolved.is_some_and(|value| value != PropertyValue::Text(String::new()));
             assert_eq!(is_resolved, witness.is_open && witness.on.as_str() == CHOICE, "session {id}");
         }
-        self.check_ledger();
+        self.check_ledger(&described);
         self.check_devices();
         self.check_watchers();
     }
@@ -520,8 +720,10 @@ impl History {
     }
 
     /// Who is open holds what it says; who is opening may hold one access point more.
-    fn check_ledger(&self) {
+    fn check_ledger(&self, described: &[SessionDescription]) {
         let mut spare = 0;
+        let goes_on = |session: &&SessionDescription| !session.owned && (session.is_open || session.is_opening);
+        let unowned: Vec<&SessionDescription> = described.iter().filter(goes_on).collect();
         for member in self.access_points() {
             let holds = self.scene.core.holds(&member);
             let is_certain = |(id, witness): &(&SessionId, &Witness)| {
@@ -529,12 +731,19 @@ impl History {
                 let is_own = witness.on == member && witness.holds && witness.state != SessionState::Invalid;
                 is_own || active.as_ref() == Some(&member)
             };
-            let certain = self.witnesses.iter().filter(is_certain).count();
+            let is_on_it = |session: &&&SessionDescription| {
+                session.configuration == member || session.active.as_ref() == Some(&member)
+            };
+            let unowned = unowned.iter().filter(is_on_it).count();
+            let certain = self.witnesses.iter().filter(is_certain).count() + unowned;
             assert!(holds >= certain, "{member} is held {holds} times, and used by {certain}");
             spare += holds - certain;
         }
         let opening = |witness: &&Witness| witness.holds && !witness.is_open && !witness.is_on_access_point;
-        let opening = self.witnesses.values().filter(opening).count();
+        let is_on_composite = |session: &&&SessionDescription| {
+            !session.is_open && !self.access_points().any(|one| one == session.configuration)
+        };
+        let opening = self.witnesses.values().filter(opening).count() + unowned.iter().filter(is_on_composite).count();
         assert!(spare <= opening, "{spare} holds more than the {opening} sessions that are opening could have");
     }
 
@@ -582,9 +791,12 @@ impl History {
         for client in 1..4 {
             self.perform(Step::Kill(client));
         }
+        for hold in self.descriptors.clone() {
+            self.close_descriptor(hold);
+        }
         self.scene.core.handle_client_gone(GUIDE, self.scene.now);
         self.guides.clear();
-        self.scene.core.handle_client(GUIDE, USER);
+        self.scene.core.handle_client(GUIDE, Client::of_user(USER));
         self.be_fair();
         assert!(self.scene.core.is_at_rest(), "nothing of ours is left");
         assert!(self.access_points().all(|one| self.scene.core.holds(&one) == 0));
@@ -600,7 +812,8 @@ impl History {
             let mut is_quiet = true;
             for member in self.world.devices {
                 self.scene.listen();
-                if self.simulated(member).is_access_point {
+                let simulated = self.simulated(member);
+                if simulated.is_access_point && (simulated.is_known || simulated.is_plugged_in) {
                     self.scene.report_of(member);
                     is_quiet &= !self.simulated(member).reach();
                     self.scene.report_of(member);
@@ -617,6 +830,14 @@ impl History {
         }
         panic!("a fair world never comes to rest");
     }
+}
+
+fn settings(world: &World, edition: usize) -> Settings {
+    Settings { profiles: (world.edition)(edition), serves_all_processes: true, ..Settings::default() }
+}
+
+const fn token_of(session: SessionId) -> Token {
+    Token(session.0 as u128)
 }
 
 impl Witness {

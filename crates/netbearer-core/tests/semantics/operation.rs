@@ -31,7 +31,15 @@ kinds! {
     Stop: 5,
     SetReconnect: 10,
     UnsetReconnect: 4,
-    KillClient: 2,
+    KillClient: 3,
+    /// A descriptor is asked for, to be passed on.
+    PassOn: 8,
+    /// The last copy of a descriptor is closed.
+    CloseDescriptor: 8,
+    ChangeRights: 4,
+    /// A client that was away is back.
+    Return: 30,
+    KillService: 4,
     RequestUpdate: 5,
     // What the world does.
     PullCable: 6,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netbearer_core::{Limits, SessionId, UserId};
+use netbearer_core::{Limits, SessionDescription, SessionId, UserId};
 use netbearer_types::{
-    Capabilities, FailureReason, Identifier, PropertyKey, PropertyValue, SessionError, SessionState, StateFlags, Target,
+    Capabilities, FailureReason, Identifier, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState,
+    StateFlags, Target, differences,
 };
 
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
     sessions: BTreeMap<SessionId, Witness>,
+    /// Those whose clients are away, and what these know of them.
+    away: BTreeMap<SessionId, (Witness, SessionSnapshot)>,
     targets: BTreeMap<Identifier, Target>,
     adopted: BTreeSet<Identifier>,
     public: BTreeMap<Identifier, Public>,
@@ -47,6 +50,47 @@ impl Promises {
 
     pub(crate) fn dropped(&mut self, id: SessionId) {
         self.sessions.remove(&id);
+        self.away.remove(&id);
+    }
+
+    /// The client of a session loses the service, and knows no more of it than it was told so far.
+    pub(crate) fn away(&mut self, id: SessionId, scene: &Scene) {
+        let witness = self.sessions.remove(&id).expect("it exists");
+        self.away.insert(id, (witness, scene.core.session(id).expect("it exists")));
+    }
+
+    /// The client of a session opens it just when the service is killed, and so has no answer.
+    pub(crate) fn opened_while_away(&mut self, id: SessionId) {
+        let (_, snapshot) = self.away.get_mut(&id).expect("it is away");
+        snapshot.failure = None;
+    }
+
+    /// The client of a session closes it without the service.
+    pub(crate) fn closed_while_away(&mut self, id: SessionId) {
+        if let Some((witness, snapshot)) = self.away.get_mut(&id) {
+            (witness.holds, witness.is_open) = (false, false);
+            (snapshot.is_open, snapshot.is_opening) = (false, false);
+        }
+    }
+
+    /// The client of a session is back: what is told of what has become of it leads from what it knew to what holds now.
+    pub(crate) fn attached(&mut self, id: SessionId, scene: &Scene) {
+        let (mut witness, before) = self.away.remove(&id).expect("it was away");
+        let now = scene.core.session(id).expect("it is attached");
+        let told: Vec<Told> = differences(&before, &now).into_iter().map(Told::from).collect();
+        // An open whose answer was lost.
+        witness.holds |= now.is_open || now.is_opening;
+        self.sessions.insert(id, witness);
+        self.check_events(id, &told, false);
+        let witness = self.sessions.get_mut(&id).expect("it was put there");
+        witness.failure = now.failure.map(|failure| (failure.error, failure.reason));
+        self.check_getters(id, scene);
+    }
+
+    /// The service is started anew: it asks engines anew, and announces anew what there is.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.sessions.is_empty(), "every session is away");
+        *self = Self { away: std::mem::take(&mut self.away), ..Self::default() };
     }
 
     /// An open was accepted, whatever it comes to. One while the session holds already changes nothing.
@@ -58,7 +102,14 @@ impl Promises {
         }
     }
 
-    pub(crate) fn check(&mut self, heard: &Heard, refused: Option<SessionId>, scene: &Scene, limits: Limits) {
+    pub(crate) fn check(
+        &mut self,
+        heard: &Heard,
+        refused: Option<SessionId>,
+        described: &[SessionDescription],
+        scene: &Scene,
+        limits: Limits,
+    ) {
         for (id, events) in &heard.sessions {
             self.check_events(*id, events, refused == Some(*id));
         }
@@ -66,7 +117,7 @@ impl Promises {
             self.check_getters(*id, scene);
         }
         self.check_configurations(heard, scene);
-        self.check_ledger(heard, scene);
+        self.check_ledger(heard, described, scene);
         self.check_adopted(heard, scene);
         self.check_limits(limits);
         self.check_capabilities(scene);
@@ -159,18 +210,20 @@ impl Promises {
         assert_eq!(default, best, "the default configuration is among the best");
     }
 
-    fn check_ledger(&mut self, heard: &Heard, scene: &Scene) {
+    fn check_ledger(&mut self, heard: &Heard, described: &[SessionDescription], scene: &Scene) {
         for (identifier, targets) in &heard.commands {
             self.targets.extend(targets.last().map(|target| (identifier.clone(), *target)));
         }
         self.targets.retain(|device, _| self.public.keys().any(|identifier| device_of(identifier) == *device));
+        let goes_on = |session: &&SessionDescription| !session.owned && (session.is_open || session.is_opening);
+        let unowned: Vec<&SessionDescription> = described.iter().filter(goes_on).collect();
         let mut kept_up_for: BTreeMap<Identifier, bool> = BTreeMap::new();
         for (identifier, public) in &self.public {
             let holding = self
                 .sessions
                 .values()
                 .filter(|witness| witness.holds && witness.on == *identifier && witness.state != SessionState::Invalid);
-            let count = holding.count();
+            let count = holding.count() + unowned.iter().filter(|one| one.configuration == *identifier).count();
             assert_eq!(scene.core.holds(identifier), count, "{identifier}: the ledger counts those who want it");
             let device = device_of(identifier);
             let is_kept_up = self.targets.get(&device) == Some(&Target::Configured);

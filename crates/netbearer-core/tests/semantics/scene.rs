@@ -3,7 +3,9 @@ use std::{
     time::Duration,
 };
 
-use netbearer_core::{Action, ClientId, Core, Question, QuestionNumber, SessionId, Settings, UserId};
+use netbearer_core::{
+    Action, Client, ClientId, Core, HoldId, Question, QuestionNumber, SavedState, SessionId, Settings, Token, UserId,
+};
 use netbearer_types::{
     CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
     SessionSnapshot, StateFlags, Target,
@@ -33,6 +35,10 @@ pub(crate) struct Scene {
     /// The links whose name servers programs were last told to ask.
     pub(crate) named: Vec<LinkNames>,
     heard: Heard,
+    /// What has been kept for the next process.
+    pub(crate) saved: SavedState,
+    /// The service was started anew, and has not looked at everything yet.
+    pub(crate) is_returning: bool,
     /// The name of the interface that each session had when it was told something last.
     pub(crate) shown: BTreeMap<SessionId, Option<String>>,
     /// What users were asked so far, and what of it was withdrawn.
@@ -53,6 +59,8 @@ impl Scene {
             targets: BTreeMap::new(),
             named: Vec::new(),
             heard: Heard::default(),
+            saved: SavedState::default(),
+            is_returning: false,
             shown: BTreeMap::new(),
             questions: Vec::new(),
             withdrawn: Vec::new(),
@@ -87,10 +95,70 @@ impl Scene {
         scene
     }
 
+    // A small language for plays with descriptors, and with services that are killed.
+
+    /// A session that has been opened with a descriptor, and whose engine has done all it could.
+    pub(crate) fn held_session(&mut self, client: u64, hold: u64) -> SessionId {
+        let session = self.session(client);
+        self.core.give_token(session, Token(session.0.into()));
+        self.open_held(session, hold);
+        self.settle();
+        self.hear();
+        session
+    }
+
+    pub(crate) fn open_held(&mut self, session: SessionId, hold: u64) {
+        let in_force = self.core.open_held(session, HoldId(hold), self.now).expect("opening is accepted");
+        assert_eq!(in_force, Some(HoldId(hold)));
+        self.listen();
+    }
+
+    pub(crate) fn pass_on(&mut self, session: SessionId, hold: u64) {
+        self.core.add_hold(session, HoldId(hold)).expect("it holds");
+    }
+
+    /// The last copy of a descriptor is closed.
+    pub(crate) fn close_descriptor(&mut self, hold: u64) {
+        self.core.handle_hold_gone(HoldId(hold), self.now);
+        self.listen();
+    }
+
+    pub(crate) fn client_gone(&mut self, client: u64) {
+        self.core.handle_client_gone(ClientId(client), self.now);
+        self.listen();
+    }
+
+    /// A client is back, and looks for a session.
+    pub(crate) fn attach(&mut self, client: u64, session: SessionId) {
+        self.core.handle_client(ClientId(client), Client::of_user(UserId(1000)));
+        let attached = self.core.attach_session(ClientId(client), Token(session.0.into()), self.now);
+        assert_eq!(attached, Ok(session));
+    }
+
+    /// All that engines have found after a service was started anew.
+    pub(crate) fn look_around(&mut self) {
+        let found: Vec<String> = self
+            .machine
+            .iter()
+            .filter(|(_, simulated)| simulated.is_access_point && simulated.is_plugged_in)
+            .map(|(device, _)| device.to_string())
+            .collect();
+        for device in found {
+            self.report_of(&device);
+        }
+        self.enumerate();
+    }
+
+    /// The descriptors that have been revoked since it was asked last.
+    pub(crate) fn revoked(&mut self) -> Vec<u64> {
+        self.listen();
+        std::mem::take(&mut self.heard.revoked).into_iter().map(|hold| hold.0).collect()
+    }
+
     // A small language for plays on several access points.
 
     pub(crate) fn session_on(&mut self, client: u64, configuration: &str) -> SessionId {
-        self.core.handle_client(ClientId(client), UserId(1000));
+        self.core.handle_client(ClientId(client), Client::of_user(UserId(1000)));
         self.core.create_session(ClientId(client), &configuration.into()).expect("the limits are not tested here")
     }
 
@@ -101,8 +169,20 @@ impl Scene {
         session
     }
 
+    /// The engine of a service that was started anew has reported all there is.
+    pub(crate) fn enumerate(&mut self) {
+        let was_returning = std::mem::take(&mut self.is_returning);
+        self.core.handle_enumerated(self.now);
+        self.listen();
+        if was_returning {
+            self.machine.values_mut().for_each(Simulated::forget_resumed);
+        }
+    }
+
     pub(crate) fn report_of(&mut self, access_point: &str) {
-        let report = self.machine[&Identifier::from(access_point)].report();
+        let simulated = self.machine.get_mut(&Identifier::from(access_point)).expect("it is in the scene");
+        simulated.is_known = true;
+        let report = simulated.report();
         self.core.handle_report(report, self.now);
         self.listen();
     }
@@ -135,7 +215,7 @@ impl Scene {
     }
 
     pub(crate) fn session(&mut self, client: u64) -> SessionId {
-        self.core.handle_client(ClientId(client), UserId(1000));
+        self.core.handle_client(ClientId(client), Client::of_user(UserId(1000)));
         self.core.create_session(ClientId(client), &AP0.into()).expect("the limits are not tested here")
     }
 
@@ -210,6 +290,8 @@ impl Scene {
 
     /// Carries out what the core wants done.
     pub(crate) fn listen(&mut self) {
+        // Before anything is done, or anybody told.
+        self.saved.extend(self.core.take_unsaved());
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Command(command) => {
@@ -235,6 +317,7 @@ impl Scene {
                     assert!(changed, "counting begins and ends once");
                 }
                 Action::Names(links) => self.named = links,
+                Action::Revoke(hold) => self.heard.revoke(hold),
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
                     assert!(agrees(&event, &snapshot), "{event:?} is told with {snapshot:?}");
@@ -250,9 +333,16 @@ impl Scene {
                     self.heard.completed.push(client);
                 }
                 Action::Announce(event) => self.heard.hear(event),
-                Action::Ask { question, .. } => self.questions.push(*question),
+                Action::Ask { question, .. } => {
+                    let newest = self.questions.last().map(|question| question.number);
+                    assert!(newest < Some(question.number), "no question has the number of another");
+                    self.questions.push(*question);
+                }
                 Action::Withdraw { number, .. } => self.withdrawn.push(number),
             }
+        }
+        if self.is_returning {
+            return;
         }
         assert_eq!(
             self.steered,
@@ -266,6 +356,34 @@ impl Scene {
         let named: BTreeSet<&str> = self.named.iter().map(|link| link.interface_name.as_str()).collect();
         let to_be_named = self.to_be_named();
         assert_eq!(named, to_be_named.iter().map(Identifier::as_str).collect(), "links of ours with name servers");
+    }
+
+    /// The process is killed, wherever it is, and another one goes on from what was kept. Nothing has been reported yet.
+    pub(crate) fn restart(&mut self, settings: Settings) {
+        self.saved.extend(self.core.take_unsaved());
+        assert_eq!(self.saved, self.core.saved(), "what was kept bit by bit is all there is");
+        let text = serde_json::to_string(&self.saved).expect("it can be written");
+        let saved: SavedState = serde_json::from_str(&text).expect("what was written can be read");
+        assert_eq!(saved, self.saved, "what is read is what was written");
+        self.restart_from(settings, saved);
+    }
+
+    /// The same where this is all that was kept.
+    pub(crate) fn restart_from(&mut self, settings: Settings, saved: SavedState) {
+        self.saved = saved.clone();
+        let resumed = saved.devices();
+        for (device, simulated) in &mut self.machine {
+            simulated.restart(resumed.contains(device));
+        }
+        self.core = Core::restore(settings, saved, self.now);
+        self.newest.clear();
+        self.steered.clear();
+        self.counted.clear();
+        self.named.clear();
+        self.is_returning = true;
+        self.heard = Heard::default();
+        self.saved.extend(self.core.take_unsaved());
+        assert_eq!(self.saved, self.core.saved(), "what is kept goes on from what was kept");
     }
 
     /// Whose name servers programs shall ask.

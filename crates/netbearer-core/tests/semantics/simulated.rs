@@ -15,6 +15,8 @@ pub(crate) struct Simulated {
     name: String,
     /// Its engine calls it an access point; otherwise nothing is heard of it.
     pub(crate) is_access_point: bool,
+    /// Its engine has said something of it.
+    pub(crate) is_known: bool,
     pub(crate) is_plugged_in: bool,
     index: u32,
     pub(crate) is_up: bool,
@@ -56,6 +58,7 @@ impl Simulated {
             name: identifier.to_string(),
             identifier,
             is_access_point: true,
+            is_known: false,
             is_plugged_in: true,
             index: 1,
             is_up: false,
@@ -345,6 +348,26 @@ impl Simulated {
             self.engine = Engine::default();
         }
         happens
+    }
+
+    /// Its engine was killed, and another one goes on from what stands, or clears it away.
+    pub(crate) fn restart(&mut self, is_resumed: bool) {
+        self.is_known = false;
+        let found_up = self.engine.found_up;
+        self.engine = Engine { found_up, ..Engine::default() };
+        if !is_resumed {
+            self.forget_resumed();
+        }
+    }
+
+    /// What nobody has gone on with is a leftover.
+    pub(crate) fn forget_resumed(&mut self) {
+        if self.engine.command.is_none() {
+            self.lease = None;
+            if self.engine.found_up.take() == Some(false) {
+                self.set_up(false);
+            }
+        }
     }
 
     fn is_configured(&self) -> bool {

@@ -1,0 +1,193 @@
+use crate::{Failure, FailureReason, SessionError, SessionEvent, SessionSnapshot, SessionState};
+
+/// What a session's holder is told after an absence of the service: the events that lead from what it knew to what holds now, in
+/// the order of semantics §3, and none for what has come and gone meanwhile.
+///
+/// | before | now | told |
+/// |---|---|---|
+/// | whatever | another state | StateChanged first |
+/// | not open | open | Opened |
+/// | open | neither open nor waiting | Error, Closed |
+/// | opening or waiting | neither, and not open | Error; and Closed, if it was stopped or its configuration is gone |
+/// | open | waiting for its lost link (`Reconnect`) | nothing more |
+/// | Connected | Connected, with an interface that is another one for sessions | InterfaceChanged |
+///
+/// If nothing is known of what ended the session, it is [`FailureReason::LinkLost`].
+#[must_use]
+pub fn differences(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<SessionEvent> {
+    let mut events = Vec::new();
+    if after.state != before.state {
+        events.push(SessionEvent::StateChanged { state: after.state });
+    }
+    if after.is_open && !before.is_open {
+        events.push(SessionEvent::Opened);
+    }
+    let was_wanted = before.is_open || before.is_opening;
+    if was_wanted && !after.is_open && !after.is_opening {
+        // An accepted open clears it, so one that was there before is about something else.
+        let news = after.failure.as_ref().filter(|failure| before.failure.as_ref() != Some(*failure));
+        let failure = news.cloned().unwrap_or_else(lost_meanwhile);
+        let is_taken_away = after.state == SessionState::Invalid || failure.reason == FailureReason::Stopped;
+        events.push(SessionEvent::Error(failure));
+        if before.is_open || is_taken_away {
+            events.push(SessionEvent::Closed);
+        }
+    }
+    let stays_connected = before.state == SessionState::Connected && after.state == SessionState::Connected;
+    if stays_connected
+        && let Some(interface) = &after.interface
+        && before.interface.as_ref().is_none_or(|before| !before.is_same_for_sessions(interface))
+    {
+        events.push(SessionEvent::InterfaceChanged { interface: interface.clone() });
+    }
+    events
+}
+
+fn lost_meanwhile() -> Failure {
+    Failure {
+        error: SessionError::SessionAborted,
+        reason: FailureReason::LinkLost,
+        message: "the session was lost while the bearer service was away; open it again".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::{AddressScope, Interface, InterfaceAddress, Moment};
+
+    fn interface(last: u8) -> Interface {
+        let address = InterfaceAddress {
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
+            prefix_length: 24,
+            scope: AddressScope::Global,
+            tentative: false,
+        };
+        Interface {
+            name: "ap0".to_owned(),
+            index: 2,
+            hardware_address: "02:00:00:00:00:01".to_owned(),
+            mtu: 1_500,
+            addresses: vec![address],
+            gateways: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+        }
+    }
+
+    fn watching(state: SessionState) -> SessionSnapshot {
+        SessionSnapshot { state, ..SessionSnapshot::invalid() }
+    }
+
+    fn open() -> SessionSnapshot {
+        SessionSnapshot {
+            is_open: true,
+            interface: Some(interface(2)),
+            active_configuration: Some("ap0".into()),
+            active_since: Some(Moment::ZERO),
+            ..watching(SessionState::Connected)
+        }
+    }
+
+    fn opening() -> SessionSnapshot {
+        SessionSnapshot { is_opening: true, ..watching(SessionState::Connecting) }
+    }
+
+    fn failed(state: SessionState, error: SessionError, reason: FailureReason) -> SessionSnapshot {
+        let failure = Failure { error, reason, message: "it went so".to_owned() };
+        SessionSnapshot { failure: Some(failure), ..watching(state) }
+    }
+
+    /// The events without what they carry.
+    fn told(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<String> {
+        let name = |event: &SessionEvent| match event {
+            SessionEvent::StateChanged { state } => state.to_string(),
+            SessionEvent::Error(failure) => format!("{}: {:?}", failure.error, failure.reason),
+            SessionEvent::InterfaceChanged { interface } => format!("interface {}", interface.addresses[0].address),
+            other => format!("{other:?}"),
+        };
+        differences(before, after).iter().map(name).collect()
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_has_not_changed() {
+        for snapshot in [open(), opening(), watching(SessionState::Disconnected), SessionSnapshot::invalid()] {
+            assert_eq!(differences(&snapshot, &snapshot), []);
+        }
+    }
+
+    #[test]
+    fn a_watcher_is_told_its_state_and_nothing_of_a_failure() {
+        let after = failed(SessionState::Disconnected, SessionError::Unknown, FailureReason::NoCarrier);
+        assert_eq!(told(&watching(SessionState::Connected), &after), ["Disconnected"]);
+    }
+
+    #[test]
+    fn an_opening_that_has_ended_well_is_told_as_always() {
+        assert_eq!(told(&opening(), &open()), ["Connected", "Opened"]);
+        let joined =
+            SessionSnapshot { is_opening: true, interface: Some(interface(2)), ..watching(SessionState::Connected) };
+        assert_eq!(told(&joined, &open()), ["Opened"]);
+    }
+
+    #[test]
+    fn an_opening_that_has_failed_is_no_closing() {
+        let after = failed(SessionState::NotAvailable, SessionError::Unknown, FailureReason::NoCarrier);
+        assert_eq!(told(&opening(), &after), ["NotAvailable", "Unknown: NoCarrier"]);
+    }
+
+    #[test]
+    fn a_stop_and_a_removal_close_also_what_was_still_opening() {
+        let stopped = failed(SessionState::Disconnected, SessionError::SessionAborted, FailureReason::Stopped);
+        let removed =
+            failed(SessionState::Invalid, SessionError::InvalidConfiguration, FailureReason::ConfigurationInvalid);
+        for before in [open(), opening()] {
+            assert_eq!(told(&before, &stopped), ["Disconnected", "SessionAborted: Stopped", "Closed"]);
+            let told = told(&before, &removed);
+            assert_eq!(told, ["Invalid", "InvalidConfiguration: ConfigurationInvalid", "Closed"]);
+        }
+    }
+
+    #[test]
+    fn a_lost_link_is_state_error_closed_also_if_others_have_it_up_by_now() {
+        let lost = failed(SessionState::Disconnected, SessionError::SessionAborted, FailureReason::LinkLost);
+        assert_eq!(told(&open(), &lost), ["Disconnected", "SessionAborted: LinkLost", "Closed"]);
+        let up = SessionSnapshot { state: SessionState::Connected, interface: Some(interface(2)), ..lost };
+        assert_eq!(told(&open(), &up), ["SessionAborted: LinkLost", "Closed"]);
+    }
+
+    #[test]
+    fn what_nobody_knows_the_cause_of_is_a_lost_link() {
+        let fresh = watching(SessionState::Disconnected);
+        assert_eq!(told(&open(), &fresh), ["Disconnected", "SessionAborted: LinkLost", "Closed"]);
+        let denied = failed(
+            SessionState::Connected,
+            SessionError::OperationNotSupported,
+            FailureReason::MissingRight("org.netbearer.control".to_owned()),
+        );
+        let before = SessionSnapshot { failure: denied.failure.clone(), ..open() };
+        assert_eq!(told(&before, &denied), ["SessionAborted: LinkLost", "Closed"]);
+    }
+
+    #[test]
+    fn who_waits_for_a_lost_link_is_told_the_state_only() {
+        let waiting = SessionSnapshot { is_opening: true, ..watching(SessionState::NotAvailable) };
+        assert_eq!(told(&open(), &waiting), ["NotAvailable"]);
+    }
+
+    #[test]
+    fn another_interface_is_told_once_and_only_while_connected() {
+        let moved = SessionSnapshot { interface: Some(interface(3)), ..open() };
+        assert_eq!(told(&open(), &moved), ["interface 10.0.0.3"]);
+        let mut tentative = open();
+        let address = InterfaceAddress { tentative: true, ..interface(9).addresses[0] };
+        tentative.interface.as_mut().unwrap().addresses.push(address);
+        assert_eq!(differences(&open(), &tentative), [], "what cannot be used is of no interest");
+        assert_eq!(told(&watching(SessionState::Disconnected), &moved), ["Connected", "Opened"]);
+        let unknown = SessionSnapshot { interface: None, ..open() };
+        assert_eq!(told(&unknown, &open()), ["interface 10.0.0.2"]);
+        assert_eq!(differences(&open(), &unknown), []);
+    }
+}
