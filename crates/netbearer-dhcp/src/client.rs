@@ -91,6 +91,13 @@ impl Client {
         }
     }
 
+    /// A client that has this lease already, as of a process that is gone. It is kept as if this client had acquired it, and
+    /// may be [confirmed](Self::confirm).
+    #[must_use]
+    pub fn with_lease(configuration: ClientConfiguration, lease: Lease, now: Moment) -> Self {
+        Self { state: State::Bound(lease), ..Self::new(configuration, now) }
+    }
+
     /// Begins to ask for a lease: for the remembered one if there is one, else for any. Without effect on a client that
     /// is neither new nor released.
     pub fn start(&mut self, now: Moment) {

@@ -3,10 +3,11 @@ use std::net::Ipv4Addr;
 use netbearer_types::Moment;
 use serde::{Deserialize, Serialize};
 
-use crate::Term;
+use crate::{Term, captive_portal, domain_name, reply};
 
-/// An address for a time, and what the server says of the network around it. Checked: see each field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An address for a time, and what the server says of the network around it. Checked: see each field. One that was read from
+/// a file is to be [`Lease::checked`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The address: unicast, and neither the network nor the broadcast address of its own prefix.
     pub address: Ipv4Addr,
@@ -65,6 +66,21 @@ impl Route {
 }
 
 impl Lease {
+    /// The same, checked as if a server had just sent it, as files can be wrong too: less what cannot be; none if nothing is
+    /// left.
+    #[must_use]
+    pub fn checked(self) -> Option<Self> {
+        reply::check_address(self.address, self.prefix_length).ok()?;
+        let lease = Self {
+            search_domains: self.search_domains.iter().filter_map(|name| domain_name::parse(name)).collect(),
+            domain_name: self.domain_name.as_deref().and_then(domain_name::parse),
+            captive_portal: self.captive_portal.as_deref().and_then(|uri| captive_portal::parse(uri.as_bytes())),
+            ..self
+        };
+        let can_be = reply::is_host(lease.server_identifier) && lease.term.is_in_order();
+        can_be.then(|| reply::without_the_impossible(lease))
+    }
+
     /// The routes to install besides that of the prefix itself: the classless ones, and only if there are none a default
     /// route for each router (RFC 3442, "Client Behavior": routers MUST then be ignored).
     #[must_use]

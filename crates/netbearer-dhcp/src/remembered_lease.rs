@@ -6,7 +6,7 @@ use std::{
 use netbearer_types::Moment;
 use serde::{Deserialize, Serialize};
 
-use crate::{Lease, Route, Term, captive_portal, domain_name, random::Random, reply};
+use crate::{Lease, Route, Term, random::Random};
 
 /// What is worth keeping of a lease in a file, to ask for the same address after a restart or reboot (RFC 2131 §3.2).
 ///
@@ -101,7 +101,6 @@ impl RememberedLease {
     /// remembers a lease asks at once.
     pub(crate) fn lease(&self, now: Moment, wall_clock: SystemTime) -> Option<Lease> {
         let network = self.network.as_ref().filter(|_| self.is_valid(wall_clock))?;
-        reply::check_address(self.address, network.prefix_length).ok()?;
         let term = match self.expires_at {
             None => Term::Infinite,
             Some(expires_at) => {
@@ -116,15 +115,15 @@ impl RememberedLease {
             routers: network.routers.clone(),
             classless_routes: network.classless_routes.clone(),
             name_servers: network.name_servers.clone(),
-            search_domains: network.search_domains.iter().filter_map(|name| domain_name::parse(name)).collect(),
-            domain_name: network.domain_name.as_deref().and_then(domain_name::parse),
+            search_domains: network.search_domains.clone(),
+            domain_name: network.domain_name.clone(),
             mtu: network.mtu,
-            captive_portal: network.captive_portal.as_deref().and_then(|uri| captive_portal::parse(uri.as_bytes())),
+            captive_portal: network.captive_portal.clone(),
             broadcast: network.broadcast,
             acquired_at: now,
             term,
         };
-        Some(reply::without_the_impossible(lease)).filter(|lease| reply::is_host(lease.server_identifier))
+        lease.checked()
     }
 }
 

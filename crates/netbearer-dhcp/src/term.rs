@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use netbearer_types::Moment;
+use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
@@ -8,7 +9,7 @@ use crate::random::Random;
 const INFINITE: u32 = u32::MAX;
 
 /// How long a lease lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Term {
     /// For ever: never renewed.
     Infinite,
@@ -48,6 +49,13 @@ impl Term {
         match self {
             Self::Infinite => None,
             Self::Limited { rebind_at, .. } => Some(rebind_at),
+        }
+    }
+
+    pub(crate) fn is_in_order(self) -> bool {
+        match self {
+            Self::Infinite => true,
+            Self::Limited { renew_at, rebind_at, expires_at } => renew_at < rebind_at && rebind_at < expires_at,
         }
     }
 

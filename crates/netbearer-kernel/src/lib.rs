@@ -1,9 +1,9 @@
 //! The only contact of NetBearer with the network configuration of the Linux kernel: mechanisms, no decisions.
 //!
 //! [`Watcher`] keeps a [`Cache`] of links, addresses, routes and rules equal to the kernel's truth; [`Requests`] changes
-//! it, and tags what it makes as ours ([`OUR_PROTOCOL`]); [`BootClock`] is the time; [`PacketSocket`] and
-//! [`open_udp_socket`] carry DHCP, [`ArpSocket`] ARP; [`DirectoryWatch`] tells when files change, [`TrafficMeter`] reads
-//! counters. No netlink type leaves this crate.
+//! it, and tags what it makes as ours ([`OUR_PROTOCOL`]); [`PacketSocket`] and [`open_udp_socket`] carry DHCP, [`ArpSocket`]
+//! ARP; [`TrafficMeter`] reads counters. No netlink type leaves this crate. The clock and the watch of directories, which
+//! its users need as well, are passed on.
 //!
 //! Sockets belong to the network namespace of the thread that opens them, for ever.
 
@@ -15,8 +15,6 @@ mod asking_socket;
 mod attributes;
 mod cache;
 mod change;
-mod clock;
-mod directory_watch;
 mod dump;
 mod filter_code;
 mod hardware_address;
@@ -36,7 +34,6 @@ mod router_option;
 mod router_solicitation;
 mod rule;
 mod socket_abort;
-mod suspend_meter;
 mod sysctl;
 mod tag;
 mod traffic_meter;
@@ -47,13 +44,13 @@ pub use address::{Address, AddressKey, AddressLifetime, AddressSpec};
 pub use arp_socket::{ArpSocket, ReceivedArpPacket, UnboundArpSocket};
 pub use cache::Cache;
 pub use change::{Change, Changes, Part};
-pub use clock::{BootClock, InjectedSuspends, Resumptions, boot_time};
-pub use directory_watch::{DirectoryWatch, WatchedEntries};
 pub use dump::Dump;
 pub use hardware_address::HardwareAddress;
 pub use link::Link;
 pub use link_layer_socket::ReceivedPacket;
 pub use namespace::{boot_identifier, network_namespace_inode};
+pub use netbearer_clock::{BootClock, InjectedSuspends, Resumptions, boot_time};
+pub use netbearer_watch::{DirectoryWatch, WatchedEntries};
 pub use netlink_socket::changes_in;
 pub use packet_socket::{PacketSocket, UnboundPacketSocket};
 pub use privilege::missing_privileges;

@@ -1,17 +1,13 @@
 //! Unsafe because the runtime's poll set trusts its members to keep their descriptor.
 #![allow(unsafe_code)]
 
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{io, os::fd::AsRawFd};
 
 use tokio::io::unix::AsyncFd;
 
 /// Types that have one open descriptor, always the same, until they are dropped. No others may be added.
 pub(crate) trait OwnsDescriptor: AsRawFd {}
 
-impl OwnsDescriptor for OwnedFd {}
 impl OwnsDescriptor for socket2::Socket {}
 impl OwnsDescriptor for rtnetlink::sys::Socket {}
 

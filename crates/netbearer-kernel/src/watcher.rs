@@ -214,13 +214,19 @@ impl Watcher {
     /// # Errors
     /// When the kernel can no longer be watched.
     pub async fn resync(&mut self) -> Result<Changes, WatchError> {
+        self.doubt();
+        self.catch_up().await?;
+        Ok(std::mem::take(&mut self.pending))
+    }
+
+    /// Has the next [`Watcher::changed`] do what [`Watcher::resync`] does. The watcher [is behind](Watcher::is_behind) until then.
+    pub fn doubt(&mut self) {
         Part::ALL.into_iter().for_each(|part| self.cache.doubt(part));
         // The caller knows; to him it is no change.
         let _ = self.cache.doubt_announcements();
         self.dump_pause = None;
         self.all_read = false;
-        self.catch_up().await?;
-        Ok(std::mem::take(&mut self.pending))
+        self.behind_since.get_or_insert(self.clock.now());
     }
 
     /// Reads what there is to read, and then anew what that leaves open: what was told before a dump would only bring back

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use netbearer_kernel::{DirectoryWatch, WatchedEntries};
+use netbearer_watch::{DirectoryWatch, WatchedEntries};
 use tokio::{net::UnixStream, sync::watch, task::JoinSet};
 use zbus::{Connection, Message, MessageStream, connection::Builder, fdo, names::OwnedUniqueName};
 

@@ -10,7 +10,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bus;
-mod bus_address;
 mod connman;
 mod dhcpcd;
 mod ifupdown;
@@ -22,11 +21,9 @@ mod owners;
 mod pattern;
 mod pending;
 mod places;
-mod registration;
 mod run_files;
 mod watcher;
 
-pub use bus_address::socket_path;
 pub use open_error::OpenError;
 pub use owners::{ManagerName, Owner, Owners};
 pub use places::Places;

@@ -1,7 +1,6 @@
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use netbearer_dbus::{system_bus_address, system_bus_address_below};
 
 /// Where other managers are to be found. A parameter for tests, whose managers live in other mount namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,20 +12,17 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those of this machine: the bus is at `DBUS_SYSTEM_BUS_ADDRESS` (D-Bus specification, "System message bus"), or at
-    /// `/run/dbus/system_bus_socket`.
+    /// Those of this machine.
     #[must_use]
     pub fn of_this_machine() -> Self {
-        let here = Self::below("/");
-        let address = env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty());
-        Self { bus_address: address.unwrap_or(here.bus_address), ..here }
+        Self { bus_address: system_bus_address(), ..Self::below("/") }
     }
 
     /// The usual ones of a machine whose root directory is `root`.
     #[must_use]
     pub fn below(root: impl AsRef<Path>) -> Self {
         let root = root.as_ref().to_owned();
-        let bus_address = format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
+        let bus_address = system_bus_address_below(&root);
         Self { root, bus_address }
     }
 

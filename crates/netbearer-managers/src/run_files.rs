@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::select_all;
-use netbearer_kernel::{DirectoryWatch, WatchedEntries};
+use netbearer_watch::{DirectoryWatch, WatchedEntries, register};
 use rustix::{
     fs::{Mode, OFlags, fstat, major, minor, open},
     io::Errno,
@@ -23,7 +23,6 @@ use crate::{
     dhcpcd::{self, LockedFile, Scope},
     ifupdown, networkd,
     owners::Claims,
-    registration::register,
 };
 
 /// Who locked which file, with process numbers as this process sees them.

@@ -1,8 +1,9 @@
 use std::future::pending;
 
+use netbearer_dbus::bus_socket;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{ManagerName, OpenError, Owners, Places, bus, bus_address::socket_path, run_files::RunFiles};
+use crate::{ManagerName, OpenError, Owners, Places, bus, run_files::RunFiles};
 
 /// Watches other network managers.
 ///
@@ -23,7 +24,7 @@ impl ManagerWatcher {
     pub fn open(places: &Places) -> Result<Self, OpenError> {
         let refused = |source| OpenError::Watch { source };
         let mut unasked = vec![ManagerName::Networkd, ManagerName::Dhcpcd, ManagerName::Ifupdown];
-        let bus = match socket_path(&places.bus_address) {
+        let bus = match bus_socket(&places.bus_address) {
             Some(socket) => {
                 unasked.extend([ManagerName::NetworkManager, ManagerName::ConnMan]);
                 Some((bus::watch(&socket).map_err(refused)?, socket))

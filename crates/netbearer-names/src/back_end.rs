@@ -15,11 +15,17 @@ pub(crate) enum BackEnd {
 }
 
 impl BackEnd {
-    /// None for a choice that needs a systemd-resolved that is not there, or nothing.
-    pub(crate) fn new(choice: &Choice, resolved: Option<&OwnedUniqueName>, settings: &NamesSettings) -> Option<Self> {
+    /// None for a choice that needs a systemd-resolved that is not there, or nothing. What is noted was told by a process that
+    /// is gone, and is gone on with.
+    pub(crate) fn new(
+        choice: &Choice,
+        resolved: Option<&OwnedUniqueName>,
+        settings: &NamesSettings,
+        note: &Note,
+    ) -> Option<Self> {
         match choice {
-            Choice::Resolved => Some(Self::Resolved(Resolved::new(resolved?.clone()))),
-            Choice::Resolvconf(program) => Some(Self::Resolvconf(Resolvconf::new(program.clone()))),
+            Choice::Resolved => Some(Self::Resolved(Resolved::new(resolved?.clone(), note.resolved()))),
+            Choice::Resolvconf(program) => Some(Self::Resolvconf(Resolvconf::new(program.clone(), note.resolvconf()))),
             Choice::File => {
                 let file = ResolvConfFile::new(&settings.places.resolv_conf, &settings.state_directory);
                 Some(Self::File(file))

@@ -23,31 +23,42 @@ pub(crate) struct Follower {
     back_end: Option<BackEnd>,
     keep: Option<Keep>,
     note: Note,
+    /// What a killed process has left is to be gone on with, and nothing was done about it yet.
+    is_undecided: bool,
     told: NamesReport,
 }
 
 impl Follower {
     pub(crate) fn new(settings: NamesSettings, reports: mpsc::UnboundedSender<NamesReport>) -> Self {
         let note = Note::read(&settings.runtime_directory);
-        Self { settings, reports, back_end: None, keep: None, note, told: NamesReport::default() }
+        let is_undecided = settings.resumed;
+        Self { settings, reports, back_end: None, keep: None, note, is_undecided, told: NamesReport::default() }
     }
 
     /// Follows until nobody gives orders any more.
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        if !self.is_undecided {
+            self.put_back().await;
+        }
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Follow(links) if !links.is_empty() => self.stand(links, &mut orders).await,
+                Order::Follow(_) if self.is_undecided => self.put_back().await,
+                Order::Follow(_) => {}
+                Order::Settle(settled) => drop(settled.send(())),
+            }
+        }
+    }
+
+    /// What a killed process has left.
+    async fn put_back(&mut self) {
         // Somebody who is alive keeps the name servers: then they are no leftovers.
-        if let Err(error) = self.take_keep().await
+        if let Err(error) = self.take_keep(None).await
             && !matches!(error, NamesError::KeptElsewhere)
         {
             tracing::warn!("{}", error.with_causes());
         }
         self.keep = None;
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Follow(links) if !links.is_empty() => self.stand(links, &mut orders).await,
-                Order::Follow(_) => {}
-                Order::Settle(settled) => drop(settled.send(())),
-            }
-        }
     }
 
     /// As long as servers are wanted.
@@ -83,11 +94,14 @@ impl Follower {
             self.report(links, Err(error));
         }
         if let Choice::Nothing(reason) = choice {
+            if self.is_undecided {
+                self.put_back().await;
+            }
             return Err(NamesError::Nobody(reason));
         }
-        self.take_keep().await?;
+        self.take_keep(Some(&choice)).await?;
         if self.back_end.is_none() {
-            self.back_end = BackEnd::new(&choice, resolved.as_ref(), &self.settings);
+            self.back_end = BackEnd::new(&choice, resolved.as_ref(), &self.settings, &self.note);
         }
         if let Some(back_end) = &mut self.back_end {
             back_end.apply(links, surroundings.bus(), &mut self.note).await?;
@@ -110,12 +124,15 @@ impl Follower {
         }
     }
 
-    /// Takes the right to change anything, and puts back what a process that was killed with it has left.
-    async fn take_keep(&mut self) -> Result<(), NamesError> {
+    /// Takes the right to change anything, and puts back what a process that was killed with it has left; not what `choice`
+    /// goes on with, if that is to be.
+    async fn take_keep(&mut self, choice: Option<&Choice>) -> Result<(), NamesError> {
         if self.keep.is_none() {
             self.keep = Some(Keep::take(&self.settings.state_directory)?);
             self.note = Note::read(&self.settings.runtime_directory);
-            let recovered = put_back(&self.settings, &mut self.note).await;
+            let kept = choice.filter(|_| std::mem::take(&mut self.is_undecided));
+            self.is_undecided = false;
+            let recovered = put_back(&self.settings, &mut self.note, kept).await;
             if !recovered.is_nothing() {
                 tracing::warn!(?recovered, "put back what a killed process had left");
             }

@@ -28,12 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Resolvconf {
     program: PathBuf,
-    told: BTreeMap<String, (usize, String)>,
+    /// With its metric and its entries; none of what a process told that is gone.
+    told: BTreeMap<String, Option<(usize, String)>>,
 }
 
 impl Resolvconf {
-    pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, told: BTreeMap::new() }
+    /// With the names under which a process has told something that is gone.
+    pub(crate) fn new(program: PathBuf, inherited: Vec<String>) -> Self {
+        Self { program, told: inherited.into_iter().map(|name| (name, None)).collect() }
     }
 
     pub(crate) fn apply(&mut self, links: &[&LinkNames], note: &mut Note) -> Result<(), NamesError> {
@@ -45,12 +47,13 @@ impl Resolvconf {
             self.remove(&gone, note)?;
         }
         for (name, (metric, entries)) in wanted {
-            if self.told.get(&name) == Some(&(metric, entries.clone())) {
+            let told = self.told.get(&name).and_then(Option::as_ref);
+            if told.is_some_and(|told| *told == (metric, entries.clone())) {
                 continue;
             }
             note.add_resolvconf(&name)?;
             run(&self.program, &["-a", &name], metric, &entries)?;
-            self.told.insert(name, (metric, entries));
+            self.told.insert(name, Some((metric, entries)));
         }
         Ok(())
     }

@@ -1,17 +1,13 @@
 //! systemd-resolved, which knows name servers for each link (`org.freedesktop.resolve1(5)`).
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr};
 
+use netbearer_lookup::resolved::{MANAGER, PATH};
 use netbearer_types::LinkNames;
 use zbus::{Connection, Message, names::OwnedUniqueName};
 
 use crate::{NamesError, note::Note};
 
-pub(crate) const NAME: &str = "org.freedesktop.resolve1";
-/// It also asks servers for us meanwhile, which takes as long as they take.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const PATH: &str = "/org/freedesktop/resolve1";
-const MANAGER: &str = "org.freedesktop.resolve1.Manager";
 const NO_SUCH_LINK: &str = "org.freedesktop.resolve1.NoSuchLink";
 /// `AF_INET` and `AF_INET6`, as the kernel numbers them.
 const V4: i32 = 2;
@@ -21,12 +17,22 @@ const V6: i32 = 10;
 #[derive(Debug)]
 pub(crate) struct Resolved {
     owner: OwnedUniqueName,
-    told: BTreeMap<u32, LinkNames>,
+    told: BTreeMap<u32, Told>,
+}
+
+/// What was told of one link.
+#[derive(Debug)]
+struct Told {
+    interface_name: String,
+    /// None if it was another process that told it.
+    names: Option<LinkNames>,
 }
 
 impl Resolved {
-    pub(crate) const fn new(owner: OwnedUniqueName) -> Self {
-        Self { owner, told: BTreeMap::new() }
+    /// With the links that a process has told it of which is gone, by their indexes.
+    pub(crate) fn new(owner: OwnedUniqueName, inherited: Vec<(u32, String)>) -> Self {
+        let told = |(index, interface_name)| (index, Told { interface_name, names: None });
+        Self { owner, told: inherited.into_iter().map(told).collect() }
     }
 
     /// True if it is this one that was told.
@@ -48,7 +54,7 @@ impl Resolved {
             }
         }
         for link in links {
-            if self.told.get(&link.index) != Some(link) {
+            if self.told.get(&link.index).and_then(|told| told.names.as_ref()) != Some(link) {
                 outcome = outcome.and(self.tell(connection, link, note).await);
             }
         }
@@ -71,12 +77,13 @@ impl Resolved {
         };
         let refused = |source| NamesError::Resolved { interface: link.interface_name.clone(), source };
         tell.await.map_err(refused)?;
-        self.told.insert(link.index, link.clone());
+        let interface_name = link.interface_name.clone();
+        self.told.insert(link.index, Told { interface_name, names: Some(link.clone()) });
         Ok(())
     }
 
     async fn revert(&mut self, connection: &Connection, index: u32, note: &mut Note) -> Result<(), NamesError> {
-        let interface = self.told.get(&index).map(|link| link.interface_name.clone()).unwrap_or_default();
+        let interface = self.told.get(&index).map(|told| told.interface_name.clone()).unwrap_or_default();
         revert(connection, &self.owner, index, &interface).await?;
         self.told.remove(&index);
         note.remove_resolved(index)
@@ -105,31 +112,9 @@ pub(crate) async fn revert(
     }
 }
 
-/// The addresses of `host`, asked for on this link only.
-pub(crate) async fn resolve(
-    connection: &Connection,
-    owner: &OwnedUniqueName,
-    index: u32,
-    host: &str,
-) -> zbus::Result<Vec<IpAddr>> {
-    /// Of any family.
-    const UNSPECIFIED: i32 = 0;
-    /// With the link of each, and its family.
-    type Address = (i32, i32, Vec<u8>);
-    let body = (index.cast_signed(), host, UNSPECIFIED, 0_u64);
-    let answer = connection.call_method(Some(owner), PATH, Some(MANAGER), "ResolveHostname", &body).await?;
-    let (addresses, _, _): (Vec<Address>, String, u64) = answer.body().deserialize()?;
-    Ok(addresses.into_iter().filter_map(|(_, _, octets)| address(&octets)).collect())
-}
-
 fn octets(address: IpAddr) -> (i32, Vec<u8>) {
     match address {
         IpAddr::V4(address) => (V4, address.octets().to_vec()),
         IpAddr::V6(address) => (V6, address.octets().to_vec()),
     }
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).ok().map(IpAddr::from);
-    v4.or_else(|| <[u8; 16]>::try_from(octets).ok().map(IpAddr::from))
 }

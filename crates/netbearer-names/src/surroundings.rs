@@ -1,17 +1,12 @@
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use netbearer_kernel::{DirectoryWatch, WatchedEntries};
-use netbearer_managers::socket_path;
+use netbearer_dbus::bus_socket;
+use netbearer_lookup::look_at_resolv_conf;
+use netbearer_watch::{DirectoryWatch, WatchedEntries};
 use tracing::warn;
 use zbus::names::OwnedUniqueName;
 
-use crate::{Found, NamePlaces, NamesError, bus::Bus, keep, resolv_conf};
-
-/// systemd's program for those who would call resolvconf: without systemd-resolved it does nothing.
-const RESOLVECTL: &str = "resolvectl";
+use crate::{Found, NamePlaces, NamesError, bus::Bus, keep};
 
 /// What a back-end is chosen from, watched.
 #[derive(Debug)]
@@ -24,7 +19,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// To be opened within a runtime.
     pub(crate) fn open(places: &NamePlaces, state_directory: &Path) -> Self {
-        let socket = socket_path(&places.bus_address);
+        let socket = bus_socket(&places.bus_address);
         let lock = state_directory.join(keep::LOCK);
         let watched = [Some(places.resolv_conf.clone()), Some(lock), socket].into_iter().flatten();
         let wanted =
@@ -42,8 +37,8 @@ impl Surroundings {
         let resolved = self.resolved().await;
         let found = Found {
             resolved_runs: resolved.is_some(),
-            resolvconf: find_resolvconf(&self.places),
-            resolv_conf: resolv_conf::look(&self.places.resolv_conf)
+            resolvconf: self.places.find_resolvconf(),
+            resolv_conf: look_at_resolv_conf(&self.places.resolv_conf)
                 .map_err(NamesError::file("read", &self.places.resolv_conf))?,
         };
         Ok((found, resolved))
@@ -94,13 +89,4 @@ impl Surroundings {
         };
         self.bus.as_ref()?.resolved().await.ok().flatten()
     }
-}
-
-/// The program resolvconf, unless it is systemd's under that name.
-pub(crate) fn find_resolvconf(places: &NamePlaces) -> Option<PathBuf> {
-    let is_own = |path: &&PathBuf| {
-        let target = fs::canonicalize(path);
-        target.is_ok_and(|target| target.is_file() && target.file_name().is_none_or(|name| name != RESOLVECTL))
-    };
-    places.resolvconf.iter().find(is_own).cloned()
 }

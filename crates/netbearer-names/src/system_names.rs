@@ -1,18 +1,18 @@
 use std::{io, path::PathBuf, thread};
 
 use netbearer_engine::NameServers;
+use netbearer_lookup::resolved as system;
 use netbearer_types::{LinkNames, NamesReport};
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    NamePlaces, NamesError, bus,
+    Choice, NamePlaces, NamesError,
     follower::{Follower, Order},
     keep::Keep,
     note::Note,
     resolv_conf::ResolvConfFile,
     resolvconf, resolved,
-    surroundings::find_resolvconf,
 };
 
 /// Where the machine's resolver is, and where is kept what must be put back.
@@ -24,12 +24,17 @@ pub struct NamesSettings {
     pub runtime_directory: PathBuf,
     /// What `resolv.conf` was.
     pub state_directory: PathBuf,
+    /// A process that was killed is gone on with: what it left is not put back at the start, and the first
+    /// [`NameServers::follow`] decides what becomes of it, be it without links.
+    pub resumed: bool,
 }
 
 /// The machine's resolver, told whom to ask.
 #[derive(Debug)]
 pub struct SystemNames {
     settings: Option<NamesSettings>,
+    /// What a killed process has left waits for the first call that tells whom to ask.
+    is_undecided: bool,
     /// To a thread that is there since it was first needed.
     orders: Option<mpsc::UnboundedSender<Order>>,
     reporter: mpsc::UnboundedSender<NamesReport>,
@@ -54,13 +59,15 @@ impl Recovered {
 }
 
 impl SystemNames {
-    /// Puts back what a killed process has left, unless one that is alive keeps it, and waits to be told of links. Without
-    /// settings it does nothing at all.
+    /// Puts back what a killed process has left, unless one that is alive keeps it, or it is [gone on
+    /// with](NamesSettings::resumed), and waits to be told of links. Without settings it does nothing at all.
     #[must_use]
     pub fn start(settings: Option<NamesSettings>) -> Self {
         let (reporter, reports) = mpsc::unbounded_channel();
-        let mut names = Self { settings, orders: None, reporter, reports };
-        if names.settings.as_ref().is_some_and(has_leftovers) {
+        let has_leftovers = settings.as_ref().is_some_and(has_leftovers);
+        let is_undecided = has_leftovers && settings.as_ref().is_some_and(|settings| settings.resumed);
+        let mut names = Self { settings, is_undecided, orders: None, reporter, reports };
+        if has_leftovers && !is_undecided {
             names.orders();
         }
         names
@@ -73,7 +80,11 @@ impl SystemNames {
             let (orders, received) = mpsc::unbounded_channel();
             let follower = Follower::new(settings, self.reporter.clone());
             let started = thread::Builder::new().name("netbearer names".to_owned()).spawn(move || {
-                match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_io()
+                    .enable_time()
+                    .build_local(tokio::runtime::LocalOptions::default())
+                {
                     Ok(runtime) => runtime.block_on(follower.run(received)),
                     Err(error) => complain(&error),
                 }
@@ -93,7 +104,8 @@ fn complain(error: &io::Error) {
 
 impl NameServers for SystemNames {
     fn follow(&mut self, links: Vec<LinkNames>) {
-        if self.orders.is_none() && links.is_empty() {
+        let is_undecided = std::mem::take(&mut self.is_undecided);
+        if self.orders.is_none() && links.is_empty() && !is_undecided {
             return;
         }
         if let Some(orders) = self.orders() {
@@ -134,23 +146,26 @@ pub async fn recover(settings: &NamesSettings) -> Result<Recovered, NamesError> 
         Err(NamesError::KeptElsewhere) => return Ok(Recovered::default()),
         taken => taken?,
     };
-    Ok(put_back(settings, &mut Note::read(&settings.runtime_directory)).await)
+    Ok(put_back(settings, &mut Note::read(&settings.runtime_directory), None).await)
 }
 
-/// To be called with the right to do so. Collects what is refused, and goes on.
-pub(crate) async fn put_back(settings: &NamesSettings, note: &mut Note) -> Recovered {
+/// To be called with the right to do so. What was told by `kept` is gone on with. Collects what is refused, and goes on.
+pub(crate) async fn put_back(settings: &NamesSettings, note: &mut Note, kept: Option<&Choice>) -> Recovered {
     let mut recovered = Recovered::default();
     let mut tell = |what: String, outcome: Result<(), NamesError>| match outcome {
         Ok(()) => recovered.restored.push(what),
         Err(error) => recovered.refused.push(error.with_causes()),
     };
-    let path = &settings.places.resolv_conf;
-    match ResolvConfFile::new(path, &settings.state_directory).release() {
-        Ok(false) => {}
-        outcome => tell(path.display().to_string(), outcome.map(|_| ())),
+    if !matches!(kept, Some(Choice::File)) {
+        let path = &settings.places.resolv_conf;
+        match ResolvConfFile::new(path, &settings.state_directory).release() {
+            Ok(false) => {}
+            outcome => tell(path.display().to_string(), outcome.map(|_| ())),
+        }
     }
-    for name in note.resolvconf() {
-        let outcome = match find_resolvconf(&settings.places) {
+    let is_kept = matches!(kept, Some(Choice::Resolvconf(_)));
+    for name in note.resolvconf().into_iter().filter(|_| !is_kept) {
+        let outcome = match settings.places.find_resolvconf() {
             Some(program) => resolvconf::remove(&program, &name),
             // What is not there any more has forgotten.
             None => Ok(()),
@@ -158,7 +173,8 @@ pub(crate) async fn put_back(settings: &NamesSettings, note: &mut Note) -> Recov
         let outcome = outcome.and_then(|()| note.remove_resolvconf(&name));
         tell(format!("resolvconf {name}"), outcome);
     }
-    for (index, name) in note.resolved() {
+    let is_kept = |index, name: &str| matches!(kept, Some(Choice::Resolved)) && is_called(index, name);
+    for (index, name) in note.resolved().into_iter().filter(|(index, name)| !is_kept(*index, name)) {
         let outcome = revert(settings, index, &name).await.and_then(|()| note.remove_resolved(index));
         tell(format!("systemd-resolved of {name}"), outcome);
     }
@@ -166,19 +182,22 @@ pub(crate) async fn put_back(settings: &NamesSettings, note: &mut Note) -> Recov
 }
 
 async fn revert(settings: &NamesSettings, index: u32, name: &str) -> Result<(), NamesError> {
-    // Another interface may have the index by now.
-    let is_same = socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .and_then(|socket| index_to_name(socket, index))
-        .is_ok_and(|found| found == name);
-    if !is_same {
+    if !is_called(index, name) {
         return Ok(());
     }
     let refused = |source| NamesError::Bus { source };
-    let Some(connection) = bus::connect(&settings.places.bus_address).await.map_err(refused)? else { return Ok(()) };
-    match bus::name_owner(&connection).await.map_err(refused)? {
+    let Some(connection) = system::connect(&settings.places.bus_address).await.map_err(refused)? else { return Ok(()) };
+    match system::owner(&connection).await.map_err(refused)? {
         Some(owner) => resolved::revert(&connection, &owner, index, name).await,
         None => Ok(()),
     }
+}
+
+/// False if another interface has the index by now.
+fn is_called(index: u32, name: &str) -> bool {
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|socket| index_to_name(socket, index))
+        .is_ok_and(|found| found == name)
 }
 
 #[cfg(test)]
@@ -210,11 +229,33 @@ mod tests {
         }
 
         fn process(&self) -> SystemNames {
-            SystemNames::start(Some(NamesSettings {
+            SystemNames::start(Some(self.settings()))
+        }
+
+        fn settings(&self) -> NamesSettings {
+            NamesSettings {
                 places: NamePlaces::below(self.0.path()),
                 runtime_directory: self.path("runtime"),
                 state_directory: self.path("state"),
-            }))
+                resumed: false,
+            }
+        }
+
+        /// The process ends without having put anything back; its lock is free when this returns.
+        fn kill(&self, process: SystemNames) {
+            drop(process);
+            let lock = fs::File::open(self.path("state").join(crate::keep::LOCK)).unwrap();
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+
+        /// Another one after it, which goes on with its work.
+        fn successor(&self) -> SystemNames {
+            SystemNames::start(Some(NamesSettings { resumed: true, ..self.settings() }))
+        }
+
+        /// When the file was written last.
+        fn written(&self) -> std::time::SystemTime {
+            fs::metadata(self.path("etc/resolv.conf")).unwrap().modified().unwrap()
         }
 
         fn text(&self) -> String {
@@ -295,5 +336,75 @@ mod tests {
         names.follow(link("10.0.0.1"));
         timeout(PATIENCE, names.settle()).await.unwrap();
         assert!(names.orders.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_a_killed_process_has_written_is_gone_on_with_and_not_even_written_again() {
+        let machine = Machine::new();
+        let mut killed = machine.process();
+        killed.follow(link("10.0.0.1"));
+        assert_eq!(told(&mut killed).await, "resolv.conf");
+        machine.kill(killed);
+        let (before, written) = (machine.text(), machine.written());
+        assert!(before.contains("10.0.0.1"));
+
+        let mut successor = machine.successor();
+        successor.settle().await;
+        successor.follow(link("10.0.0.1"));
+        assert_eq!(told(&mut successor).await, "resolv.conf");
+        assert_eq!((machine.text(), machine.written()), (before, written));
+        successor.follow(link("10.0.1.1"));
+        successor.settle().await;
+        assert!(machine.text().contains("10.0.1.1"), "{}", machine.text());
+        successor.follow(Vec::new());
+        successor.settle().await;
+        assert_eq!(machine.text(), BEFORE);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_has_written_is_put_back_if_nobody_goes_on_with_it() {
+        for goes_on in [true, false] {
+            let machine = Machine::new();
+            let mut killed = machine.process();
+            killed.follow(link("10.0.0.1"));
+            assert_eq!(told(&mut killed).await, "resolv.conf");
+            machine.kill(killed);
+            let mut next = if goes_on { machine.successor() } else { machine.process() };
+            next.settle().await;
+            assert_eq!(machine.text() == BEFORE, !goes_on, "it was to be decided by what is followed first");
+            next.follow(Vec::new());
+            next.settle().await;
+            assert_eq!(machine.text(), BEFORE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_has_told_resolvconf_is_told_anew_or_taken_back_but_never_both() {
+        let machine = Machine::new();
+        let (program, log) = (machine.path("resolvconf"), machine.path("log"));
+        let script = format!("#!/bin/sh\necho \"$@\" >> {log}\ncat > /dev/null\n", log = log.display());
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let places = NamePlaces { resolvconf: vec![program], ..NamePlaces::below(machine.0.path()) };
+        let settings = NamesSettings { places, ..machine.settings() };
+        let called = || fs::read_to_string(&log).unwrap_or_default();
+        let two = || {
+            let other = LinkNames { interface_name: "ap1".to_owned(), ..link("10.0.1.1").remove(0) };
+            vec![link("10.0.0.1").remove(0), other]
+        };
+        let mut killed = SystemNames::start(Some(settings.clone()));
+        killed.follow(two());
+        assert_eq!(told(&mut killed).await, "resolvconf");
+        machine.kill(killed);
+        assert_eq!(called(), "-a ap0.netbearer\n-a ap1.netbearer\n");
+
+        fs::remove_file(&log).unwrap();
+        let mut successor = SystemNames::start(Some(NamesSettings { resumed: true, ..settings }));
+        successor.follow(two().split_off(1));
+        assert_eq!(told(&mut successor).await, "resolvconf");
+        assert_eq!(called(), "-d ap0.netbearer\n-a ap1.netbearer\n");
+        successor.follow(Vec::new());
+        successor.settle().await;
+        assert!(called().ends_with("-d ap1.netbearer\n"), "{}", called());
     }
 }

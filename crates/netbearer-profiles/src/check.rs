@@ -24,7 +24,8 @@ const MTUS: RangeInclusive<i64> = 68..=65_535;
 const SMALLEST_IPV6_MTU: i64 = 1_280;
 /// `IFNAMSIZ` of `linux/if.h` without the final zero.
 const LONGEST_INTERFACE_NAME: usize = 15;
-const PROXIES: [(&str, &str); 2] = [("proxy", "Manual"), ("proxy_auto_configuration", "AutoConfigurationUrl")];
+pub(crate) const PROXIES: [(&str, &str); 2] =
+    [("proxy", "Manual"), ("proxy_auto_configuration", "AutoConfigurationUrl")];
 
 /// What a file is about.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use netbearer_kernel::{DirectoryWatch, WatchedEntries};
+use netbearer_watch::{DirectoryWatch, WatchedEntries};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(20);
 /// Somebody who never ends does not keep everybody else waiting for longer than this.
 const LONGEST: Duration = Duration::from_secs(1);
+/// Some editors move a file aside before they write it anew. One that is away, with such a copy beside it, is waited for.
+const SAVING: Duration = Duration::from_secs(1);
 /// The kernel follows no more of them either (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
@@ -27,6 +29,10 @@ pub struct ProfileWatch {
     watch: DirectoryWatch,
     told: Reading,
     unread: Option<Unread>,
+    /// Those that were there when they were read last.
+    known: Vec<PathBuf>,
+    /// Some of them are being saved; until when they are waited for.
+    saving_until: Option<Instant>,
 }
 
 /// Changes that have not been read.
@@ -46,9 +52,10 @@ impl ProfileWatch {
     /// Outside a tokio runtime with I/O and time enabled.
     pub fn open(store: ProfileStore, told: Reading) -> io::Result<Self> {
         let now = Instant::now();
+        let known = files(&store);
         let mut watch = DirectoryWatch::open(directories(&store))?;
         watch.arm();
-        Ok(Self { store, watch, told, unread: Some(Unread { due: now, latest: now }) })
+        Ok(Self { store, watch, told, unread: Some(Unread { due: now, latest: now }), known, saving_until: None })
     }
 
     /// Waits until files say something else than they did, or have other mistakes. May be dropped while waiting.
@@ -75,7 +82,11 @@ impl ProfileWatch {
             // Armed before it is read, so that nothing is missed in between.
             self.watch.want(directories(&self.store));
             self.watch.arm();
-            self.unread = None;
+            self.unread = self.awaited();
+            if self.unread.is_some() {
+                continue;
+            }
+            self.known = files(&self.store);
             let reading = self.store.read();
             if reading != self.told {
                 self.told = reading.clone();
@@ -83,6 +94,39 @@ impl ProfileWatch {
             }
         }
     }
+}
+
+impl ProfileWatch {
+    /// Files that are being saved are not read before they are there again, or too long away for that.
+    fn awaited(&mut self) -> Option<Unread> {
+        if !self.known.iter().any(|file| is_being_saved(file)) {
+            self.saving_until = None;
+            return None;
+        }
+        let until = *self.saving_until.get_or_insert_with(|| Instant::now() + SAVING);
+        (Instant::now() < until).then_some(Unread { due: until, latest: until })
+    }
+}
+
+/// It is not there, but something that is called after it, as editors call their copies.
+fn is_being_saved(file: &Path) -> bool {
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { return false };
+    let name = name.to_string_lossy();
+    // As in `ap0.toml~`, `ap0.toml.bak`, `.ap0.toml.swp`, `#ap0.toml#`; its drop-ins are no copy.
+    let is_copy = |other: &str| {
+        let rest = other.trim_start_matches(['.', '#']).strip_prefix(&*name);
+        rest.is_some_and(|rest| !rest.is_empty() && rest != ".d")
+    };
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    !file.exists() && entries.any(|entry| is_copy(&entry.file_name().to_string_lossy()))
+}
+
+/// Everything that is read.
+fn files(store: &ProfileStore) -> Vec<PathBuf> {
+    // Their own mistakes are told when they are read.
+    let sources = sources::find(&store.profile_directory(), &mut Vec::new()).unwrap_or_default();
+    let files = sources.into_values().flat_map(|source| source.drop_ins.into_iter().chain([source.file]));
+    files.chain([store.main_file(), store.steering_file()]).filter(|file| file.exists()).collect()
 }
 
 fn directories(store: &ProfileStore) -> Vec<(PathBuf, WatchedEntries)> {
@@ -168,6 +212,30 @@ mod tests {
         fs::remove_dir_all(scene.directory.path().join("configuration/profiles.d")).unwrap();
         let reading = scene.next().await;
         assert!(reading.profiles.by_file.is_empty(), "{reading:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_aside_while_it_is_saved_was_never_away() {
+        let mut scene = Scene::new();
+        let text = |preference| format!("[match]\ninterface = \"ap0\"\n[access_point]\npreference = {preference}\n");
+        scene.write("profiles.d/ap0.toml", &text(1));
+        scene.next().await;
+        let path = |name: &str| scene.directory.path().join("configuration/profiles.d").join(name);
+        let (file, copy) = (path("ap0.toml"), path("ap0.toml~"));
+        fs::rename(&file, &copy).unwrap();
+        // Much longer than files have to be quiet before they are read.
+        assert!(timeout(10 * QUIET, scene.watch.changed()).await.is_err(), "nothing is told while it is away");
+        scene.write("profiles.d/ap0.toml", &text(2));
+        assert_eq!(preference(&scene.next().await), 2);
+        fs::remove_file(&copy).unwrap();
+        fs::remove_file(&file).unwrap();
+        let begun = Instant::now();
+        assert!(scene.next().await.profiles.by_file.is_empty());
+        assert!(begun.elapsed() < SAVING, "what is removed is not waited for");
+        scene.write("profiles.d/ap0.toml", &text(3));
+        scene.next().await;
+        fs::rename(&file, &copy).unwrap();
+        assert!(scene.next().await.profiles.by_file.is_empty(), "one that does not come back is removed");
     }
 
     #[tokio::test]

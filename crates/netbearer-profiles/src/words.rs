@@ -35,7 +35,7 @@ pub(crate) enum Section {
     UserChoice,
 }
 
-const PURPOSES: &[&str] = &["unknown", "public", "private", "service-specific"];
+pub(crate) const PURPOSES: &[&str] = &["unknown", "public", "private", "service-specific"];
 /// What is planned, so that nobody believes it works.
 pub(crate) const REQUIRE: &str = "require";
 

@@ -1,7 +1,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use dhcproto::v4::{DhcpOption, MessageType};
-use netbearer_dhcp::{Event, LossReason, State};
+use netbearer_dhcp::{Event, Lease, LossReason, State, Term};
 
 use crate::{
     history::{History, configuration},
@@ -105,4 +105,51 @@ fn without_a_lease_there_is_nothing_to_confirm() {
     let selecting = history.client.state().clone();
     history.confirm();
     assert_eq!(history.client.state(), &selecting);
+}
+
+#[test]
+fn a_lease_that_was_written_down_goes_on_with_another_client_and_ends_when_it_would_have() {
+    for is_answered in [true, false] {
+        let mut history = History::bound(1_000);
+        let end = history.client.lease().and_then(|lease| lease.term.expires_at()).expect("it has an end");
+        history.now = history.now + Duration::from_secs(600);
+        history.go_on_with_lease();
+        assert_eq!((history.take_news(), history.sent.is_none()), (Vec::new(), true), "nothing is asked by itself");
+        history.confirm();
+        if is_answered {
+            history.answer();
+            assert!(matches!(history.take_news().as_slice(), [Event::Renewed { changed: false, .. }]));
+        } else {
+            let still_there = |history: &History| history.client.lease().is_some();
+            while still_there(&history) {
+                history.time_out();
+            }
+            assert_eq!((history.now, history.take_news().pop()), (end, Some(Event::Lost(LossReason::Expired))));
+        }
+    }
+}
+
+#[test]
+fn a_lease_that_no_server_can_have_sent_is_none() {
+    let lease = History::bound(1_000).client.lease().cloned().expect("there is a lease");
+    assert_eq!(lease.clone().checked(), Some(lease.clone()));
+    let wrong = [
+        Lease { address: Ipv4Addr::new(224, 0, 0, 1), ..lease.clone() },
+        Lease { prefix_length: 3, ..lease.clone() },
+        Lease { server_identifier: Ipv4Addr::UNSPECIFIED, ..lease.clone() },
+        Lease {
+            term: Term::Limited {
+                renew_at: lease.acquired_at,
+                rebind_at: lease.acquired_at,
+                expires_at: lease.acquired_at,
+            },
+            ..lease.clone()
+        },
+    ];
+    for wrong in wrong {
+        assert_eq!(wrong.clone().checked(), None, "{wrong:?}");
+    }
+    let search_domains = vec!["inside.test\nnameserver 192.0.2.1".to_owned(), "inside.test".to_owned()];
+    let cleaned = Lease { search_domains, ..lease.clone() }.checked().expect("the rest of it can be");
+    assert_eq!(cleaned.search_domains, ["inside.test"]);
 }

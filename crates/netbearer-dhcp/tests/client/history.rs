@@ -56,6 +56,18 @@ impl History {
         }
     }
 
+    /// The client's process is killed, and another one goes on with its lease, which was written down.
+    pub(crate) fn go_on_with_lease(&mut self) {
+        let written = serde_json::to_string(self.client.lease().expect("there is a lease")).expect("it can be written");
+        let read: Lease = serde_json::from_str(&written).expect("it can be read");
+        let lease = read.checked().expect("it is what a server had sent");
+        assert_eq!(Some(&lease), self.client.lease());
+        self.client = Client::with_lease(configuration(), lease, self.now);
+        (self.sent, self.last_sent) = (None, None);
+        self.check();
+        self.fetch();
+    }
+
     /// A client that holds a lease of that many seconds, acquired just now; its events are taken.
     pub(crate) fn bound(lease_seconds: u32) -> Self {
         let mut history = Self::new(configuration(), Server::new(lease_seconds));

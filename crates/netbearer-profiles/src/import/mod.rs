@@ -12,6 +12,7 @@ use crate::{
     import::key_file::{Setting, Syntax},
     text_file::{TextFileError, read_text},
     words::Section,
+    writing::lines,
 };
 
 mod key_file;
@@ -210,11 +211,6 @@ impl Draft {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         Imported { name: file_name(&name), text, left_behind: self.left_behind }
     }
-}
-
-fn lines(section: Section, values: &BTreeMap<&str, Value>) -> String {
-    let words = section.words().iter().filter_map(|word| Some((word.key, values.get(word.key)?)));
-    words.map(|(key, value)| format!("{key} = {value}\n")).collect()
 }
 
 /// As systemd and NetworkManager write it.

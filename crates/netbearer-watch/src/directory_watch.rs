@@ -13,7 +13,7 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::registration::register;
+use crate::register;
 
 /// What happens to the entries of a directory and to itself. Opening and reading are left out: we do so ourselves.
 /// Attributes are in, as a socket gets its permissions once it listens.

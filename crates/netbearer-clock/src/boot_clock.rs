@@ -11,6 +11,7 @@ use std::{
 
 use netbearer_engine::Clock;
 use netbearer_types::Moment;
+use netbearer_watch::register;
 use rustix::{
     io::Errno,
     time::{
@@ -20,10 +21,7 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, sync::watch, task::AbortHandle};
 
-use crate::{
-    registration::register,
-    suspend_meter::{Reading, SuspendMeter},
-};
+use crate::suspend_meter::{Reading, SuspendMeter};
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -131,8 +129,14 @@ impl BootClock {
     /// Outside a tokio runtime with I/O enabled.
     pub fn start_with_injected_suspends() -> io::Result<(Self, InjectedSuspends)> {
         let clock = Self::start()?;
-        let suspends = InjectedSuspends { timer: Arc::downgrade(&clock.timer) };
+        let suspends = clock.injected_suspends();
         Ok((clock, suspends))
+    }
+
+    /// The means to let the time jump.
+    #[must_use]
+    pub fn injected_suspends(&self) -> InjectedSuspends {
+        InjectedSuspends { timer: Arc::downgrade(&self.timer) }
     }
 
     /// The suspends that end from now on.

@@ -3,9 +3,7 @@ use std::net::IpAddr;
 use netbearer_types::Interface;
 use zbus::{Connection, names::OwnedUniqueName};
 
-use crate::{
-    Choice, Found, NamePlaces, bus, choose, own_resolver, resolv_conf, resolved, surroundings::find_resolvconf,
-};
+use crate::{Choice, Found, NamePlaces, choose, look_at_resolv_conf, own_resolver, resolved};
 
 /// What systemd-resolved says of names that are not there (`org.freedesktop.resolve1(5)`).
 const NO_SUCH_NAME: [&str; 3] = [
@@ -67,7 +65,7 @@ pub async fn lookup(
         return Ok(vec![address]);
     }
     if let Some(places) = places
-        && let Some((connection, owner)) = resolved(places).await
+        && let Some((connection, owner)) = asked_resolved(places).await
     {
         match resolved::resolve(&connection, &owner, interface.index, host).await {
             Ok(addresses) if addresses.is_empty() => return Err(no_such_name(host, interface)),
@@ -92,14 +90,14 @@ pub async fn lookup(
 }
 
 /// systemd-resolved, if programs of this machine ask it.
-async fn resolved(places: &NamePlaces) -> Option<(Connection, OwnedUniqueName)> {
-    let resolv_conf = resolv_conf::look(&places.resolv_conf).ok()?;
-    let found = Found { resolved_runs: true, resolvconf: find_resolvconf(places), resolv_conf };
+async fn asked_resolved(places: &NamePlaces) -> Option<(Connection, OwnedUniqueName)> {
+    let resolv_conf = look_at_resolv_conf(&places.resolv_conf).ok()?;
+    let found = Found { resolved_runs: true, resolvconf: places.find_resolvconf(), resolv_conf };
     if choose(&found) != Choice::Resolved {
         return None;
     }
-    let connection = bus::connect(&places.bus_address).await.ok()??;
-    let owner = bus::name_owner(&connection).await.ok()??;
+    let connection = resolved::connect(&places.bus_address).await.ok()??;
+    let owner = resolved::owner(&connection).await.ok()??;
     Some((connection, owner))
 }
 

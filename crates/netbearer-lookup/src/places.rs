@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netbearer_managers::Places;
+use netbearer_dbus::{system_bus_address, system_bus_address_below};
 
 /// Where programs of Debian's and others' are that come with systems, in the order of `PATH` of a system service.
 const PROGRAM_DIRECTORIES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// systemd's program for those who would call resolvconf: without systemd-resolved it does nothing.
+const RESOLVECTL: &str = "resolvectl";
 
 /// Where the machine's resolver is to be found. A parameter for tests, which must not touch the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl NamePlaces {
         let program = |directory: &str| Path::new(directory).join("resolvconf");
         belongs.then(|| Self {
             resolvconf: PROGRAM_DIRECTORIES.map(program).into(),
-            bus_address: Places::of_this_machine().bus_address,
+            bus_address: system_bus_address(),
             ..Self::below("/")
         })
     }
@@ -53,8 +56,18 @@ impl NamePlaces {
         Self {
             resolv_conf: root.join("etc/resolv.conf"),
             resolvconf: Vec::new(),
-            bus_address: Places::below(root).bus_address,
+            bus_address: system_bus_address_below(root),
         }
+    }
+
+    /// The program `resolvconf`, unless it is systemd's under that name.
+    #[must_use]
+    pub fn find_resolvconf(&self) -> Option<PathBuf> {
+        let is_own = |path: &&PathBuf| {
+            let target = fs::canonicalize(path);
+            target.is_ok_and(|target| target.is_file() && target.file_name().is_none_or(|name| name != RESOLVECTL))
+        };
+        self.resolvconf.iter().find(is_own).cloned()
     }
 }
 
