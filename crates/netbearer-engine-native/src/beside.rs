@@ -8,8 +8,8 @@ use netbearer_kernel::{Cache, Link, Requests, Route, RouteKind, RouteSpec, RuleS
 use netbearer_types::{AddressScope, BypassVpn, Family, Moment};
 
 use crate::{
-    contest::Contest, followed::Followed, installation::Standing, ownership::Claim, steering::Steering,
-    surroundings::Surroundings,
+    belongings::Found, contest::Contest, followed::Followed, installation::Standing, ownership::Claim,
+    steering::Steering, surroundings::Surroundings,
 };
 
 /// What of ours stands beside one link.
@@ -26,6 +26,12 @@ pub(crate) struct Beside {
 impl Beside {
     pub(crate) fn new(index: u32, steering: Steering, claim: Claim) -> Self {
         Self { index, steering, followed: Followed::default(), contest: Contest::default(), claim }
+    }
+
+    /// The same with what a process has left that was killed.
+    pub(crate) fn inherited(index: u32, steering: Steering, claim: Claim, found: Found) -> Self {
+        let followed = Followed { rules: found.rules, routes: found.routes };
+        Self { followed, ..Self::new(index, steering, claim) }
     }
 
     /// Brings it to what the link is now. False if somebody keeps removing it, and it is left at that.

@@ -30,8 +30,8 @@ use crate::{
     installation::Standing,
     learnt::Learnt,
     leftovers::{self, Leftovers},
-    notes::Notes,
-    ownership::Ownership,
+    notes::{NoteFile, Notes},
+    ownership::{Ownership, lock_path},
     remembered::RememberedLeases,
     reporting::{self, Names},
     spare_socket::SpareSocket,
@@ -41,9 +41,14 @@ use crate::{
 };
 
 use counters::CountingStart;
+use solicitations::Solicitations;
+
+pub(crate) use inheritance::Inherited;
 
 mod counters;
+mod inheritance;
 mod others;
+mod solicitations;
 
 /// How long what is to be told waits for the kernel's messages to be read, if others have it talk without end.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -61,6 +66,12 @@ pub struct NativeSettings {
     pub carrier_watch: CarrierWatch,
     /// Which tables and marks access points may have.
     pub steering: SteeringPlan,
+    /// What a process that was killed had up, or had a table beside, and is to be gone on with: what it left there is kept
+    /// for the first command or the first [`Engine::steer`]. Everything else that it left is cleared at the start.
+    pub resumed: BTreeSet<Identifier>,
+    /// What a process that was killed had up stays as it is, and is as if others had set it up: nothing of it is noted any more.
+    /// What it had begun, and what it had up before a reboot, is cleared.
+    pub leaves_links: bool,
 }
 
 /// Why the engine could not start.
@@ -92,7 +103,7 @@ impl NativeSettings {
     pub(crate) fn place(&self) -> Result<Place, StartError> {
         let inode = netbearer_kernel::network_namespace_inode().map_err(StartError::Namespace)?;
         Ok(Place {
-            ownership: Ownership::new(self.runtime_directory.join(format!("netns-{inode}.lock"))),
+            ownership: Ownership::new(lock_path(&self.runtime_directory, inode)),
             notes: Notes::new(self.runtime_directory.join(format!("netns-{inode}"))),
             boot: netbearer_kernel::boot_identifier().map_err(StartError::Namespace)?,
         })
@@ -120,9 +131,12 @@ pub struct NativeEngine {
     /// The devices behind interfaces.
     devices: BTreeMap<u32, Device>,
     events: VecDeque<EngineEvent>,
+    /// Refreshes that were asked for since the last look at everything began.
     refreshes: usize,
-    /// Refreshes that were carried out, and are told of when the kernel has been heard out.
+    /// Those that the look under way answers, which ends when the kernel has been heard out.
     refreshed: usize,
+    /// Everything has to be compared once that look has ended.
+    owes_look: bool,
     /// Workers were told something, and have not run since.
     workers_have_news: bool,
     /// Interfaces came, went or changed since the watcher was told whose carrier matters.
@@ -134,7 +148,10 @@ pub struct NativeEngine {
     unread_news: Vec<News>,
     /// Rules or routes have changed since they were compared with what is to stand.
     owes_comparison: bool,
+    solicitations: Solicitations,
     news_sender: mpsc::UnboundedSender<News>,
+    /// What a killed process had up, by the indexes of interfaces that have not been met yet.
+    inheritance: BTreeMap<u32, Inherited>,
 }
 
 /// One access point as the engine knows it.
@@ -171,6 +188,8 @@ struct Entry {
     beside: Option<Beside>,
     /// Why nothing does, though it shall.
     unsteered: Option<Failure>,
+    /// What a killed process had up there, until a command says what becomes of it.
+    inherited: Option<Inherited>,
     /// Where its counters stood when it became Active; none while it is not.
     counting_start: Option<CountingStart>,
 }
@@ -199,6 +218,7 @@ enum Wake {
     Kernel(Result<Changes, WatchError>),
     News(Option<News>),
     Impatience,
+    SolicitationsDue,
     Managers,
     Resumed,
 }
@@ -219,9 +239,16 @@ impl NativeEngine {
         let mut managers = ForeignManagers::open(&settings.managers, clock.clone());
         let (watcher, ()) = tokio::join!(Watcher::open(clock.clone()), managers.first_answers());
         let mut watcher = watcher?;
-        if missing_privileges.is_empty() {
-            leftovers::clear_at_start(&mut watcher, &place, &requests, &managers).await?;
-        }
+        let plan = settings.steering;
+        let inheritance = if missing_privileges.is_empty() {
+            if settings.leaves_links {
+                leftovers::leave(watcher.cache(), &place);
+            }
+            let is_inherited = inheritance::choice(watcher.cache(), &settings.resumed);
+            leftovers::clear_at_start(&mut watcher, &place, &requests, (&managers, &plan), is_inherited).await?
+        } else {
+            None
+        };
         let (news_sender, news) = mpsc::unbounded_channel();
         let resumptions = clock.resumptions();
         let context = Context {
@@ -230,7 +257,7 @@ impl NativeEngine {
             ownership: place.ownership,
             notes: place.notes,
             remembered: RememberedLeases::new(settings.state_directory.join("leases")),
-            numbers: Numbers::new(settings.steering.first_table),
+            numbers: Numbers::new(plan.first_table),
             spare: SpareSocket::default(),
             addresses: Arc::default(),
             boot: place.boot,
@@ -238,7 +265,8 @@ impl NativeEngine {
         if missing_privileges.is_empty() {
             context.spare.replenish();
         }
-        let surroundings = Surroundings::of_the_machine(watcher.cache(), &settings.steering);
+        let surroundings = Surroundings::of_the_machine(watcher.cache(), &plan);
+        let inheritance = inheritance::take_over(inheritance, &context, watcher.cache(), &plan);
         let mut engine = Self {
             watcher,
             managers,
@@ -246,7 +274,7 @@ impl NativeEngine {
             carrier_watch: settings.carrier_watch,
             context: Arc::new(context),
             missing_privileges,
-            plan: settings.steering,
+            plan,
             meter: counters::open_meter(),
             surroundings,
             steered: BTreeMap::new(),
@@ -256,18 +284,23 @@ impl NativeEngine {
             events: VecDeque::new(),
             refreshes: 0,
             refreshed: 0,
+            owes_look: false,
             workers_have_news: false,
             suspects_are_old: false,
             failure: None,
             news,
             unread_news: Vec::new(),
             owes_comparison: false,
+            solicitations: Solicitations::default(),
             news_sender,
+            inheritance,
         };
         if engine.surroundings.mark_field.is_none() {
             engine.say_which_mark();
         }
         engine.look();
+        // Of interfaces that have gone meanwhile.
+        std::mem::take(&mut engine.inheritance).into_values().for_each(|inherited| engine.clear_inherited(inherited));
         engine.events.push_back(EngineEvent::Enumerated);
         Ok(engine)
     }
@@ -361,6 +394,10 @@ impl NativeEngine {
         if entry.departing {
             return;
         }
+        if let Some(inherited) = self.inheritance.remove(&link.index) {
+            entry.names = inherited.names();
+            entry.inherited = Some(inherited);
+        }
         let is_as_seen = entry.seen.as_ref().is_some_and(|seen| is_same_device(seen, link));
         if !is_as_seen {
             entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
@@ -391,12 +428,14 @@ impl NativeEngine {
     fn notice_absence(&mut self, index: u32) {
         self.ignored.remove(&index);
         self.devices.remove(&index);
+        self.solicitations.forget(index);
         let Some(identifier) = self.identifier_of(index) else { return };
         if let Some(entry) = self.access_points.get_mut(&identifier) {
             entry.index = None;
             entry.link.send_replace(None);
         }
         self.let_go_beside(&identifier);
+        self.give_up_inherited(&identifier);
         self.report(&identifier, Extent::Everything);
         self.drop_if_idle(&identifier);
     }
@@ -410,6 +449,7 @@ impl NativeEngine {
         entry.departing = true;
         self.events.push_back(EngineEvent::Removed(identifier.clone(), reason.to_owned()));
         self.let_go_beside(identifier);
+        self.give_up_inherited(identifier);
         let Some(entry) = self.access_points.get_mut(identifier) else { return };
         if let Some(worker) = &entry.worker {
             entry.settled = false;
@@ -458,18 +498,20 @@ impl NativeEngine {
     }
 
     /// Has routers say again what may have been missed, on links where something of ours is. Watching others touches
-    /// nothing.
+    /// nothing. Where they were asked a moment ago, what was missed since stays [`Cache::unheard`] for a while.
     fn ask_routers(&mut self) {
-        let unheard = self.watcher.cache().unheard().clone();
-        for interface in unheard {
-            let is_ours = |entry: &Entry| entry.index == Some(interface) && entry.has_something_of_ours();
-            if self.access_points.values().any(is_ours) {
-                // Without a link-local address yet, the kernel asks when there is one.
-                if let Err(error) = netbearer_kernel::solicit_routers(interface) {
-                    tracing::debug!(interface, "routers could not be solicited: {error}");
-                }
-                self.watcher.solicited(interface);
+        let cache = self.watcher.cache();
+        let is_wanted = |entry: &&Entry| {
+            entry.index.is_some_and(|index| cache.unheard().contains(&index)) && entry.has_something_of_ours()
+        };
+        let wanted = self.access_points.values().filter(is_wanted).filter_map(|entry| cache.link(entry.index?));
+        let wanted = wanted.map(|link| (link.index, link.carrier_losses));
+        for interface in self.solicitations.take_due(wanted, self.context.clock.now()) {
+            // Without a link-local address yet, the kernel asks when there is one.
+            if let Err(error) = netbearer_kernel::solicit_routers(interface) {
+                tracing::debug!(interface, "routers could not be solicited: {error}");
             }
+            self.watcher.solicited(interface);
         }
     }
 
@@ -480,17 +522,9 @@ impl NativeEngine {
             .map(|(identifier, _)| identifier.clone())
     }
 
-    /// By the address the hardware came with, which survives reboots and renaming; by the interface name where the
-    /// hardware has none, or another interface has the same.
     fn name_access_point(&self, link: &Link) -> Identifier {
-        let by_name = Identifier::new(format!("native-{}", link.name));
-        if link.permanent_hardware_address.is_empty() {
-            return by_name;
-        }
-        let digits = link.permanent_hardware_address.to_string().replace(':', "");
-        let by_hardware = Identifier::new(format!("native-{digits}"));
-        let taken = self.access_points.get(&by_hardware).is_some_and(|entry| entry.index.is_some());
-        if taken { by_name } else { by_hardware }
+        let is_there = |entry: &Entry| entry.index.is_some();
+        inheritance::name(link, |identifier| self.access_points.get(identifier).is_some_and(is_there))
     }
 
     /// Carrier changes matter on every access point that has one.
@@ -650,9 +684,11 @@ impl NativeEngine {
             biased;
             news = self.news.recv() => Wake::News(news),
             () = sleep_until(&clock, impatience) => Wake::Impatience,
-            changes = self.watcher.changed() => Wake::Kernel(changes),
+            () = sleep_until(&clock, self.solicitations.due()) => Wake::SolicitationsDue,
+            // What comes seldom is not kept waiting by what may come without end.
             () = self.managers.changed() => Wake::Managers,
             _ = self.resumptions.resumed() => Wake::Resumed,
+            changes = self.watcher.changed() => Wake::Kernel(changes),
         };
         match wake {
             Wake::Kernel(Ok(changes)) => self.take_in_with_news(changes),
@@ -660,6 +696,7 @@ impl NativeEngine {
             // There always is some, as we have a sender ourselves.
             Wake::News(news) => self.take_in_news(news),
             Wake::Impatience => self.take_in_with_news(Changes::default()),
+            Wake::SolicitationsDue => self.ask_routers(),
             Wake::Managers => self.report_all(),
             Wake::Resumed => self.look_anew().await?,
         }
@@ -704,9 +741,13 @@ impl NativeEngine {
         if !ownership.owes_clearing() {
             return;
         }
-        let leftovers = Leftovers::noted(self.watcher.cache(), notes, boot, &self.managers);
-        if leftovers.are_noted() {
-            leftovers.clear_at_once(requests, notes);
+        let kept = self.kept();
+        let is_left = |file: &NoteFile| !kept.iter().any(|note| file.index() == Some(note.index));
+        let files: Vec<NoteFile> = notes.all().into_iter().filter(is_left).collect();
+        // A process notes before it changes anything.
+        if !files.is_empty() {
+            let cache = self.watcher.cache();
+            Leftovers::of(files, &kept, cache, boot, (&self.managers, &self.plan)).clear_at_once(requests, notes);
         }
         ownership.cleared();
     }
@@ -746,8 +787,12 @@ impl Engine for NativeEngine {
         if let Some(index) = entry.index {
             entry.tell_what_was_learnt(cache, index);
         }
+        let inherited = entry.inherited.take().map(|inherited| {
+            let found = inherited.find(cache, &self.plan);
+            (inherited, found)
+        });
         let (orders, receiver) = watch::channel(order);
-        let worker = Worker::new(
+        let mut worker = Worker::new(
             Arc::clone(&self.context),
             identifier,
             receiver,
@@ -755,12 +800,20 @@ impl Engine for NativeEngine {
             entry.learnt.subscribe(),
             self.news_sender.clone(),
         );
+        if let Some((inherited, found)) = inherited {
+            worker.inherit(inherited, found);
+        }
         let task = tokio::spawn(worker.run()).abort_handle();
         entry.worker = Some(WorkerHandle { orders, task });
     }
 
+    fn forget_resumed(&mut self) {
+        self.forget_inherited();
+    }
+
     fn steer(&mut self, access_points: BTreeMap<Identifier, BypassVpn>) {
         self.steered = access_points;
+        self.inherit_beside();
         self.follow_beside();
     }
 
@@ -799,15 +852,21 @@ impl Engine for NativeEngine {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            if self.refreshes > 0 {
-                self.look_anew().await?;
-                self.refreshes -= 1;
-                self.refreshed += 1;
-                continue;
-            }
             if self.refreshed > 0 && !self.holds_back() {
+                if std::mem::take(&mut self.owes_look) {
+                    self.look();
+                    continue;
+                }
                 self.refreshed -= 1;
                 return Ok(EngineEvent::Refreshed);
+            }
+            if self.refreshed == 0 && self.refreshes > 0 {
+                // One look answers all; and workers run, and what they and others have to say comes in, between two of them,
+                // however many are asked for.
+                tokio::task::yield_now().await;
+                self.refreshed = std::mem::take(&mut self.refreshes);
+                self.owes_look = true;
+                self.watcher.doubt();
             }
             self.take_in_next().await?;
         }
@@ -837,6 +896,7 @@ impl Entry {
             forgotten: false,
             beside: None,
             unsteered: None,
+            inherited: None,
             counting_start: None,
         }
     }
@@ -867,7 +927,8 @@ impl Entry {
     }
 
     fn has_something_of_ours(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| !(self.settled && worker.is_removing()))
+        let is_inherited = self.inherited.as_ref().is_some_and(|inherited| !inherited.note.beside);
+        is_inherited || self.worker.as_ref().is_some_and(|worker| !(self.settled && worker.is_removing()))
     }
 }
 

@@ -53,7 +53,11 @@ impl Followed {
 }
 
 /// True if the kernel keeps only one of both.
-fn is_in_place_of(route: &RouteSpec, former: &RouteSpec) -> bool {
-    let place = |route: &RouteSpec| (route.table, route.destination, route.prefix_length, route.metric);
+pub(crate) fn is_in_place_of(route: &RouteSpec, former: &RouteSpec) -> bool {
+    let place = |route: &RouteSpec| {
+        // What the kernel takes for one that is not told (`ip-route(8)`).
+        let default = if route.destination.is_ipv4() { 0 } else { 1_024 };
+        (route.table, route.destination, route.prefix_length, route.metric.unwrap_or(default))
+    };
     place(route) == place(former)
 }

@@ -4,8 +4,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::future::join_all;
 use netbearer_kernel::{Addition, AddressKey, AddressSpec, Cache, RequestError, Requests, Route, RouteSpec, RuleSpec};
+use netbearer_types::Family;
 
-use crate::followed::Followed;
+use crate::{
+    belongings::Found,
+    followed::{Followed, is_in_place_of},
+    steering::is_learnt,
+};
 
 /// Everything of ours on one interface. What somebody else had made before is not ours, though it be the same.
 #[derive(Default)]
@@ -21,6 +26,22 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
+    /// What a process has left that was killed: as if this one had made it.
+    pub(crate) fn inherited(found: Found) -> Self {
+        let Found { mut rules, mut routes, addresses } = found;
+        let ipv6 = Followed {
+            rules: rules.extract_if(.., |rule| rule.family == Family::V6).collect(),
+            routes: routes.extract_if(.., |route| is_learnt(route)).collect(),
+        };
+        let source_rules = rules.extract_if(.., |rule| rule.source.is_some()).collect();
+        Self { rules, ruled: None, routes, source_rules, addresses, ipv6 }
+    }
+
+    /// True if this address of ours is there.
+    pub(crate) fn has_address(&self, address: IpAddr, prefix_length: u8) -> bool {
+        self.addresses.iter().any(|ours| ours.address == address && ours.prefix_length == prefix_length)
+    }
+
     /// Asks for the rules that need no address. Nobody waits for them before there is one; then [`Installation::add`]
     /// does. A family that the kernel does not have needs none.
     pub(crate) fn ask_for_standing_rules(&mut self, requests: &Requests, rules: Vec<RuleSpec>) {
@@ -55,16 +76,35 @@ impl Installation {
         self.hear_rules()
     }
 
-    /// Adds addresses and what they bring, or prolongs them. Routes there are besides these are no longer ours.
+    /// Makes addresses, and what they bring, these: adds or prolongs them, and removes what there is besides.
     pub(crate) async fn add(&mut self, requests: &Requests, wanted: Parts) -> Result<(), RequestError> {
         let Parts { addresses, routes, source_rules } = wanted;
+        // Before others come: with the first address of a network the kernel removes all of it.
+        let is_wanted = |ours: &AddressSpec| addresses.iter().any(|address| key(address) == key(ours));
+        for stale in self.addresses.extract_if(.., |ours| !is_wanted(ours)) {
+            requests.delete_address(key(&stale)).await.or_else(|error| unless(error.is_gone(), error))?;
+        }
+        // In the main table nothing is put in the place of another, which may be somebody else's.
+        let is_other = |former: &RouteSpec| {
+            let in_its_place = routes.iter().find(|route| is_in_place_of(route, former));
+            former.table == RouteSpec::MAIN_TABLE && in_its_place.is_some_and(|route| !is_same_way(route, former))
+        };
+        for other in self.routes.extract_if(.., |former| is_other(former)) {
+            requests.delete_route(&other).await.or_else(|error| unless(error.is_gone(), error))?;
+        }
         let is_ours = |address: &AddressSpec| self.addresses.iter().position(|ours| key(ours) == key(address));
         let renewed: Vec<Option<usize>> = addresses.iter().map(is_ours).collect();
         let new_rules: Vec<RuleSpec> =
             source_rules.iter().filter(|rule| !self.source_rules.contains(rule)).cloned().collect();
-        let wanted_addresses = addresses.iter().zip(&renewed).map(|(address, renewed)| match renewed {
-            Some(_) => Addition::RenewedAddress(address),
-            None => Addition::Address(address),
+        let wanted_addresses = addresses.iter().zip(&renewed).map(|(address, renewed)| {
+            let former = renewed.and_then(|position| self.addresses.get(position));
+            match former {
+                // One without an end that is there needs nothing.
+                Some(former) if former.lifetime.is_some() || address.lifetime.is_some() => {
+                    Addition::RenewedAddress(address)
+                }
+                _ => Addition::Address(address),
+            }
         });
         // Together, as somebody waits for the last of them.
         let additions: Vec<Addition<'_>> = wanted_addresses
@@ -78,6 +118,7 @@ impl Installation {
             match (answers.next().unwrap_or(Ok(())), renewed.and_then(|position| self.addresses.get_mut(position))) {
                 (Ok(()), Some(former)) => *former = address,
                 (Ok(()), None) => self.addresses.push(address),
+                (Err(error), Some(_)) if error.is_exists() => {}
                 // Put there by somebody, who may want it longer than we do.
                 (Err(error), _) if error.is_exists() => {
                     tracing::info!("{error}: it is there already, and left as it is");
@@ -93,9 +134,14 @@ impl Installation {
             }
         }
         // Only what carries our tag is ever removed.
-        self.routes = routes;
+        let former = std::mem::replace(&mut self.routes, routes);
         for (route, answer) in self.routes.iter().zip(answers) {
             outcome = outcome.and(unless_others_route(route, answer));
+        }
+        let is_replaced = |former: &RouteSpec| self.routes.iter().any(|route| is_in_place_of(route, former));
+        for stale in former.iter().filter(|former| !is_replaced(former)) {
+            let answer = requests.delete_route(stale).await;
+            outcome = outcome.and(answer.or_else(|error| unless(error.is_gone(), error)));
         }
         outcome?;
         self.follow_source_rules(requests, source_rules).await
@@ -227,6 +273,12 @@ impl Standing {
         let rules: Vec<RuleSpec> = cache.our_rules().map(RuleSpec::from).collect();
         self.rules.iter().all(|rule| rules.contains(rule)) && self.routes.iter().all(is_there)
     }
+}
+
+/// True for what leads to the same neighbour from the same address. Whether that is on the link, the kernel does not tell.
+fn is_same_way(route: &RouteSpec, other: &RouteSpec) -> bool {
+    let way = |route: &RouteSpec| (route.kind, route.interface, route.gateway, route.preferred_source);
+    way(route) == way(other)
 }
 
 /// In the main table a route of somebody else may have the same destination and metric: that stays.

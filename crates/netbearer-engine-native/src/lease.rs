@@ -102,6 +102,37 @@ impl LeaseKeeper {
         })
     }
 
+    /// Keeps a lease that a process had which was killed, and whose address is installed. Opens and sends nothing yet.
+    pub(crate) fn with_lease(
+        interface: u32,
+        configuration: ClientConfiguration,
+        clock: BootClock,
+        (spare, memory): (&SpareSocket, Option<Memory>),
+        lease: Lease,
+    ) -> Self {
+        let neighbourhood = Neighbourhood::new(interface, configuration.hardware_address, clock.clone(), spare.clone());
+        let remembered = configuration.remembered.as_ref().filter(|remembered| remembered.address == lease.address);
+        let gateway = remembered.and_then(|remembered| remembered.network.as_ref());
+        let gateway = gateway.map(|network| (network.gateway, network.gateway_hardware_address));
+        Self {
+            interface,
+            client: Client::with_lease(configuration, lease, clock.now()),
+            clock,
+            packets: None,
+            datagrams: None,
+            buffer: vec![0; BUFFER_LENGTH],
+            neighbourhood,
+            memory,
+            remembered: None,
+            unconfirmed: None,
+            installed: None,
+            former_address: None,
+            replaced_address: None,
+            was_without_address: false,
+            gateway,
+        }
+    }
+
     pub(crate) const fn interface(&self) -> u32 {
         self.interface
     }

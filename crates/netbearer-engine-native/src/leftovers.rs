@@ -1,16 +1,20 @@
 //! What a process that was killed left behind, found by its tag in the kernel and by its notes.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use futures_util::{FutureExt, future::join_all};
-use netbearer_kernel::{AddressKey, Cache, RequestError, Requests, RouteSpec, RuleSpec, WatchError, Watcher};
+use netbearer_kernel::{
+    Address, AddressKey, Cache, RequestError, Requests, RouteSpec, Rule, RuleSpec, WatchError, Watcher,
+};
+use netbearer_types::SteeringPlan;
 use serde::Serialize;
 
 use crate::{
+    belongings::Belongings,
     engine::{NativeSettings, Place, StartError},
     foreign::ForeignManagers,
-    notes::{Note, Notes},
-    ownership::OwnershipError,
+    notes::{Note, NoteFile, Notes},
+    ownership::{Claim, OwnershipError},
     settings::{self, ChangedSetting},
 };
 
@@ -60,7 +64,8 @@ pub enum ResetError {
     },
 }
 
-/// Removes by hand what a killed process left in this network namespace, as the next start would.
+/// Removes by hand what killed processes left in this network namespace, as the next start would, and whatever else carries our
+/// tag: that of a process with another runtime directory too, be it alive.
 ///
 /// # Errors
 /// When another process uses the namespace, a privilege is missing, or the kernel cannot be looked at.
@@ -79,25 +84,65 @@ pub async fn reset(settings: &NativeSettings) -> Result<Cleared, ResetError> {
     Ok(Leftovers::find(watcher.cache(), &place.notes, &place.boot, &managers).clear(&requests, &place.notes).await)
 }
 
-/// Clears leftovers before the first enumeration, if there are any and nobody else uses the namespace.
+/// Clears leftovers before the first enumeration, if there are any and nobody else uses the namespace; those of interfaces
+/// that `is_inherited` chooses by their notes are left. Returns the right to go on with these.
 pub(crate) async fn clear_at_start(
     watcher: &mut Watcher,
     place: &Place,
     requests: &Requests,
-    managers: &ForeignManagers,
-) -> Result<(), WatchError> {
-    let leftovers = Leftovers::noted(watcher.cache(), &place.notes, &place.boot, managers);
-    if !leftovers.are_noted() {
-        return Ok(());
+    (managers, plan): (&ForeignManagers, &SteeringPlan),
+    is_inherited: impl Fn(&Cache, &Note) -> bool,
+) -> Result<Option<Inheritance>, WatchError> {
+    let files = place.notes.all();
+    if files.is_empty() {
+        return Ok(None);
     }
     // Somebody who is alive keeps the ledger: then they are no leftovers.
-    let Ok(_claim) = place.ownership.claim() else { return Ok(()) };
-    leftovers.clear(requests, &place.notes).await;
+    let Ok(claim) = place.ownership.claim() else { return Ok(None) };
+    let is_kept = |file: &NoteFile| {
+        let note =
+            file.note.as_ref().filter(|note| !file.is_unfinished() && note.is_true(watcher.cache(), &place.boot));
+        note.is_some_and(|note| is_inherited(watcher.cache(), note))
+    };
+    let (kept, left): (Vec<NoteFile>, Vec<NoteFile>) = files.into_iter().partition(is_kept);
+    let notes: Vec<Note> = kept.into_iter().filter_map(|file| file.note).collect();
+    if !left.is_empty() {
+        let leftovers = Leftovers::of(left, &notes, watcher.cache(), &place.boot, (managers, plan));
+        leftovers.clear(requests, &place.notes).await;
+        watcher.resync().await?;
+    }
     place.ownership.cleared();
-    watcher.resync().await.map(|_| ())
+    Ok((!notes.is_empty()).then_some(Inheritance { claim, notes }))
 }
 
-/// Everything that carries our tag or is told of in a note. Leftovers, if no process that is alive has the lock.
+/// Forgets the notes of links that a killed process had up, unless somebody who is alive keeps the ledger. So nobody takes them
+/// for leftovers, but a reset by hand.
+pub(crate) fn leave(cache: &Cache, place: &Place) {
+    let Ok(_claim) = place.ownership.claim() else { return };
+    let is_up = |file: &NoteFile| {
+        let note = file.note.as_ref().filter(|note| !file.is_unfinished() && note.is_true(cache, &place.boot));
+        note.is_some_and(|note| note.reached.is_some())
+    };
+    let left: Vec<NoteFile> = place.notes.all().into_iter().filter(is_up).collect();
+    for note in left.iter().filter_map(|file| file.note.as_ref()) {
+        tracing::warn!(
+            "{} is left up, as if others had set it up; bearerctl reset removes what is ours of it",
+            note.name
+        );
+    }
+    place.notes.remove_files(&left);
+}
+
+/// What a killed process had up, and is gone on with.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    /// As long as it lives nobody else takes it for leftovers.
+    pub(crate) claim: Claim,
+    /// How the interfaces were found.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// What carries our tag or is told of in a note. Leftovers, if no process that is alive has the lock.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     rules: Vec<RuleSpec>,
@@ -110,54 +155,73 @@ pub(crate) struct Leftovers {
     settings: Vec<(String, Vec<ChangedSetting>)>,
     /// MTUs as they were of interfaces that still have ours, with their names.
     mtus: Vec<(u32, String, u32)>,
-    /// Files of notes.
-    notes: Vec<PathBuf>,
+    notes: Vec<NoteFile>,
 }
 
 impl Leftovers {
+    /// All there is: what carries our tag may be another process's that has another runtime directory. For a reset by hand.
     pub(crate) fn find(cache: &Cache, notes: &Notes, boot: &str, managers: &ForeignManagers) -> Self {
-        Self::told_of(notes.all(), cache, boot, managers)
-    }
-
-    /// The same if there are notes of them here, and otherwise nothing: a process notes before it changes anything, so what
-    /// carries our tag without a note is of one that has another runtime directory, and may be alive. Only a reset by hand
-    /// removes that.
-    pub(crate) fn noted(cache: &Cache, notes: &Notes, boot: &str, managers: &ForeignManagers) -> Self {
-        let notes = notes.all();
-        if notes.is_empty() { Self::default() } else { Self::told_of(notes, cache, boot, managers) }
-    }
-
-    fn told_of(notes: Vec<(PathBuf, Option<Note>)>, cache: &Cache, boot: &str, managers: &ForeignManagers) -> Self {
-        let name = |index| cache.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone());
-        let true_notes =
-            || notes.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| is_about(note, cache, boot));
-        let is_up = |index| cache.link(index).is_some_and(|link| link.administratively_up);
         Self {
             rules: cache.our_rules().map(RuleSpec::from).collect(),
             routes: cache.our_routes().map(RouteSpec::from).collect(),
-            addresses: cache.our_addresses().map(|address| (address.key(), name(address.index))).collect(),
+            addresses: addresses(cache, |_| true),
+            ..Self::untagged(notes.all(), cache, boot, managers)
+        }
+    }
+
+    /// What belongs to the interfaces that these notes of a process that is gone are about, and not to those that others of
+    /// its notes, `kept`, are.
+    pub(crate) fn of(
+        files: Vec<NoteFile>,
+        kept: &[Note],
+        cache: &Cache,
+        boot: &str,
+        (managers, plan): (&ForeignManagers, &SteeringPlan),
+    ) -> Self {
+        let is_of_this_boot = |file: &&NoteFile| file.note.as_ref().is_none_or(|note| note.boot == boot);
+        let interfaces = files.iter().filter(is_of_this_boot);
+        let interfaces = interfaces.filter_map(|file| Some((file.index()?, file.note.as_ref())));
+        let is_kept = |index: u32| kept.iter().any(|note| note.index == index);
+        let left = Belongings::of(interfaces.filter(|(index, _)| !is_kept(*index)), cache, plan);
+        let kept = Belongings::of(kept.iter().map(|note| (note.index, Some(note))), cache, plan);
+        let is_left = |rule: &&Rule| left.has_rule(rule) && !kept.has_rule(rule);
+        Self {
+            rules: cache.our_rules().filter(is_left).map(RuleSpec::from).collect(),
+            routes: cache.our_routes().filter(|route| left.has_route(route)).map(RouteSpec::from).collect(),
+            addresses: addresses(cache, |address| left.has_address(address)),
+            ..Self::untagged(files, cache, boot, managers)
+        }
+    }
+
+    /// What only notes tell of.
+    fn untagged(notes: Vec<NoteFile>, cache: &Cache, boot: &str, managers: &ForeignManagers) -> Self {
+        let true_notes = || notes.iter().filter_map(|file| file.note.as_ref()).filter(|note| note.is_true(cache, boot));
+        let is_up = |index| cache.link(index).is_some_and(|link| link.administratively_up);
+        Self {
             up: true_notes()
                 .filter(|note| !note.administratively_up && is_up(note.index))
-                .map(|note| (note.index, name(note.index)))
+                .map(|note| (note.index, name(cache, note.index)))
                 // One that somebody else has taken since is up for them now.
                 .filter(|(_, name)| managers.claim(name).is_none())
+                // Who was killed while he wrote a note has left two of the interface.
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
                 .collect(),
             settings: true_notes()
                 .filter(|note| !note.settings.is_empty())
-                .map(|note| (name(note.index), note.settings.clone()))
+                .map(|note| (name(cache, note.index), note.settings.clone()))
                 .collect(),
             mtus: true_notes()
                 .filter_map(|note| Some((note, note.mtu?)))
                 .filter(|(note, mtu)| cache.link(note.index).is_some_and(|link| link.mtu == mtu.new))
-                .map(|(note, mtu)| (note.index, name(note.index), mtu.old))
+                .map(|(note, mtu)| (note.index, (name(cache, note.index), mtu.old)))
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .map(|(index, (name, mtu))| (index, name, mtu))
                 .collect(),
-            notes: notes.into_iter().map(|(path, _)| path).collect(),
+            notes,
+            ..Self::default()
         }
-    }
-
-    /// True if there are notes of them here.
-    pub(crate) const fn are_noted(&self) -> bool {
-        !self.notes.is_empty()
     }
 
     /// The same as [`Leftovers::clear`], done when it returns: requests are carried out and answered while they are made.
@@ -205,6 +269,15 @@ impl Leftovers {
     }
 }
 
+fn addresses(cache: &Cache, is_left: impl Fn(&Address) -> bool) -> Vec<(AddressKey, String)> {
+    let left = cache.our_addresses().filter(|address| is_left(address));
+    left.map(|address| (address.key(), name(cache, address.index))).collect()
+}
+
+fn name(cache: &Cache, index: u32) -> String {
+    cache.link(index).map_or_else(|| format!("interface {index}"), |link| link.name.clone())
+}
+
 fn count(answers: Vec<Result<(), RequestError>>, refused: &mut Vec<RequestError>) -> usize {
     let mut removed = 0;
     for answer in answers {
@@ -215,10 +288,4 @@ fn count(answers: Vec<Result<(), RequestError>>, refused: &mut Vec<RequestError>
         }
     }
     removed
-}
-
-/// The note may outlive its boot or its interface; another one may have the index now.
-fn is_about(note: &Note, cache: &Cache, boot: &str) -> bool {
-    note.boot == boot
-        && cache.link(note.index).is_some_and(|link| link.hardware_address.to_string() == note.hardware_address)
 }

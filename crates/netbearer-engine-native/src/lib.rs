@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod addresses;
+mod belongings;
 mod beside;
 mod carrier_watch;
 mod classification;
@@ -37,4 +38,4 @@ pub use carrier_watch::CarrierWatch;
 pub use engine::{NativeEngine, NativeSettings, StartError};
 pub use leftovers::{Cleared, ResetError, reset};
 pub use netbearer_managers::Places;
-pub use ownership::OwnershipError;
+pub use ownership::{OwnershipError, namespace_lock, owner_of_namespace};

@@ -8,6 +8,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use netbearer_dhcp::Lease;
+use netbearer_kernel::{Cache, Link};
+use netbearer_types::{Profile, Proxy};
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +36,69 @@ pub(crate) struct Note {
     /// The MTU, if we have changed it or are about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mtu: Option<ChangedMtu>,
+    /// The routing table of the access point; none as long as it needs none, and in older notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<u32>,
+    /// The link is kept up by others, and only has a table and rules of ours beside theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) beside: bool,
+    /// What it was configured with when its target was reached last, for whoever goes on with it after we were killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reached: Option<Box<Reached>>,
 }
+
+/// What the kernel does not tell of an access point that is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reached {
+    /// Its profile, as far as the engine has use for it.
+    pub(crate) profile: Profile,
+    /// The lease; its moments mean something in this boot only.
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Reached {
+    pub(crate) fn new(profile: &Profile, lease: Option<Lease>) -> Self {
+        // A proxy's address may have a password in it, and everybody may read a note.
+        Self { profile: Profile { proxy: Proxy::None, ..profile.clone() }, lease }
+    }
+}
+
+impl Note {
+    /// The note may outlive its boot or its interface; another one may have the index now.
+    pub(crate) fn is_true(&self, cache: &Cache, boot: &str) -> bool {
+        self.boot == boot && cache.link(self.index).is_some_and(|link| self.is_about_device(link))
+    }
+
+    pub(crate) fn is_about_device(&self, link: &Link) -> bool {
+        self.index == link.index && self.hardware_address == link.hardware_address.to_string()
+    }
+}
+
+/// A file among the notes.
+#[derive(Debug)]
+pub(crate) struct NoteFile {
+    path: PathBuf,
+    /// None if it cannot be read.
+    pub(crate) note: Option<Note>,
+}
+
+impl NoteFile {
+    /// The interface it is about, by its name if it cannot be read.
+    pub(crate) fn index(&self) -> Option<u32> {
+        let named = || self.path.file_stem()?.to_str()?.strip_prefix(PREFIX)?.parse().ok();
+        self.note.as_ref().map(|note| note.index).or_else(named)
+    }
+
+    /// It was to take the place of another one.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == UNFINISHED)
+    }
+}
+
+/// Files are called that and the interface's index.
+const PREFIX: &str = "interface-";
+const UNFINISHED: &str = "new";
 
 /// A maximum transmission unit as it was and as the profile wants it, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +171,7 @@ impl Notes {
                 let Some(first) = read(&path).filter(is_same) else { return fs::write(&path, &text).map(|()| note) };
                 let mut more = first.clone();
                 settings::merge(&mut more.settings, &note.settings);
+                more.table = note.table.or(more.table);
                 if more != first {
                     self.rewrite(&more)?;
                 }
@@ -122,7 +188,7 @@ impl Notes {
     /// Writes a note in the place of the one there is, in one piece.
     pub(crate) fn rewrite(&self, note: &Note) -> io::Result<()> {
         let path = self.path(note.index);
-        let new = path.with_extension("new");
+        let new = path.with_extension(UNFINISHED);
         fs::write(&new, serde_json::to_vec(note)?)?;
         fs::rename(new, path)
     }
@@ -134,22 +200,27 @@ impl Notes {
     }
 
     /// Removes files told by [`Notes::all`], and their directory.
-    pub(crate) fn remove_files(&self, paths: &[PathBuf]) {
-        paths.iter().for_each(|path| remove_file(path));
+    pub(crate) fn remove_files<'a>(&self, files: impl IntoIterator<Item = &'a NoteFile>) {
+        files.into_iter().for_each(|file| remove_file(&file.path));
         // Only succeeds when it was the last one.
         let _ = fs::remove_dir(&self.directory);
     }
 
     /// Every note's file, and what it says if it can be read.
-    pub(crate) fn all(&self) -> Vec<(PathBuf, Option<Note>)> {
+    pub(crate) fn all(&self) -> Vec<NoteFile> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort_unstable();
-        paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+        paths.into_iter().map(|path| NoteFile { note: read(&path), path }).collect()
+    }
+
+    /// The file of a note that was written by another process.
+    pub(crate) fn file(&self, note: Note) -> NoteFile {
+        NoteFile { path: self.path(note.index), note: Some(note) }
     }
 
     fn path(&self, index: u32) -> PathBuf {
-        self.directory.join(format!("interface-{index}.json"))
+        self.directory.join(format!("{PREFIX}{index}.json"))
     }
 }
 
@@ -179,6 +250,9 @@ mod tests {
             administratively_up,
             settings: Vec::new(),
             mtu: None,
+            table: None,
+            beside: false,
+            reached: None,
         }
     }
 
@@ -233,7 +307,7 @@ mod tests {
     }
 
     fn read_all(notes: &Notes) -> Vec<Option<Note>> {
-        notes.all().into_iter().map(|(_, note)| note).collect()
+        notes.all().into_iter().map(|file| file.note).collect()
     }
 
     #[test]
@@ -244,8 +318,18 @@ mod tests {
         notes.write(note(3, false)).unwrap();
         fs::write(directory.path().join("interface-4.json"), "{").unwrap();
         assert_eq!(read_all(&notes), [Some(note(3, false)), None]);
-        let paths: Vec<PathBuf> = notes.all().into_iter().map(|(path, _)| path).collect();
-        notes.remove_files(&paths);
+        let files = notes.all();
+        assert_eq!(files.iter().map(NoteFile::index).collect::<Vec<_>>(), [Some(3), Some(4)]);
+        notes.remove_files(&files);
         assert!(!directory.path().exists());
+    }
+
+    #[test]
+    fn what_was_reached_is_noted_without_what_not_everybody_may_read() {
+        let proxy = Proxy::Manual("http://user:secret@192.0.2.1:3128".to_owned());
+        let profile = Profile { proxy, preference: 3, ..Profile::default() };
+        let reached = Reached::new(&profile, None);
+        let text = serde_json::to_string(&Note { reached: Some(Box::new(reached)), ..note(3, false) }).unwrap();
+        assert!(text.contains("\"preference\":3") && !text.contains("secret"), "{text}");
     }
 }

@@ -1,15 +1,15 @@
 //! One owner for each network namespace: a lock, taken before the first change to the kernel (semantics §4).
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
-    path::PathBuf,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
 /// A process number of eleven octets, a random number of twenty, the end of a line.
 const SIGNATURE_LENGTH: usize = 32;
@@ -38,6 +38,29 @@ pub enum OwnershipError {
 
 fn owner(process: Option<u32>) -> String {
     process.map(|process| format!(" (process {process})")).unwrap_or_default()
+}
+
+/// The process that changes the calling thread's network namespace with this runtime directory at the moment, if there is any.
+/// For people; whoever wants to change something has to take the lock, which is not touched here.
+///
+/// # Errors
+/// When the lock cannot be looked at, or `/proc` is not mounted.
+pub fn owner_of_namespace(runtime_directory: &Path) -> io::Result<Option<u32>> {
+    netbearer_locks::holder(&namespace_lock(runtime_directory)?)
+}
+
+/// The file that is locked by whoever changes the calling thread's network namespace with this runtime directory. It begins with
+/// its process number.
+///
+/// # Errors
+/// If `/proc` is not mounted.
+pub fn namespace_lock(runtime_directory: &Path) -> io::Result<PathBuf> {
+    netbearer_kernel::network_namespace_inode().map(|inode| lock_path(runtime_directory, inode))
+}
+
+/// Where the lock of the network namespace with this inode is.
+pub(crate) fn lock_path(runtime_directory: &Path, inode: u64) -> PathBuf {
+    runtime_directory.join(format!("netns-{inode}.lock"))
 }
 
 /// The lock of one network namespace. Held while at least one [`Claim`] lives; the kernel lets go of it when the process
@@ -132,14 +155,10 @@ impl Ownership {
     }
 
     fn open(&self) -> io::Result<LockFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        // The runtime directory may be writable by others, who must not choose which file we write to.
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = match (options.open(&self.path), self.path.parent()) {
+        let file = match (netbearer_locks::open(&self.path), self.path.parent()) {
             (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(directory)?;
-                options.open(&self.path)
+                netbearer_locks::open(&self.path)
             }
             (opened, _) => opened,
         }?;
@@ -276,6 +295,29 @@ mod tests {
         std::os::unix::fs::symlink(&victim, &path).unwrap();
         assert!(matches!(Ownership::new(path).claim(), Err(OwnershipError::Unwritable { .. })));
         assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn to_look_whose_the_namespace_is_does_not_touch_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = namespace_lock(directory.path()).unwrap();
+        assert_eq!(owner_of_namespace(directory.path()).unwrap(), None);
+        let owner = Ownership::new(path.clone());
+        let claim = owner.claim().unwrap();
+        assert_eq!(owner_of_namespace(directory.path()).unwrap(), Some(std::process::id()));
+        drop(claim);
+        fs::remove_file(&path).unwrap();
+        // This one cannot be opened, by nobody.
+        let _listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        assert_eq!(owner_of_namespace(directory.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn only_its_owner_can_lock_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netns-1.lock");
+        let _claim = Ownership::new(path.clone()).claim().unwrap();
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Numbers {
         Self { tables, used: Arc::default() }
     }
 
+    /// Reserves the number of this table, which a process had that is gone; none if it is used, or is no number's any more.
+    pub(crate) fn reserve_table(&self, table: u32) -> Option<Steering> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers().find(|number| self.tables.table(*number) == table && !used.contains(number))?;
+        used.insert(number);
+        Some(Steering { number, numbers: self.clone() })
+    }
+
     /// Reserves the lowest number that is neither used by us nor has a table that is met in the kernel.
     pub(crate) fn reserve(&self, tables_in_use: &BTreeSet<u32>) -> Option<Steering> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +158,12 @@ impl Steering {
         routes.extend(others.filter(|_| is_wanted_everywhere).cloned().map(main));
         routes
     }
+}
+
+/// True for a route of ours that repeats what the kernel has learnt, as far as its table and its metric tell.
+pub(crate) fn is_learnt(route: &RouteSpec) -> bool {
+    let has_such_metric = route.metric.is_some_and(|metric| metric >= FIRST_METRIC);
+    route.table != RouteSpec::MAIN_TABLE && Family::of(route.destination) == Family::V6 && has_such_metric
 }
 
 /// Which rules an access point is to have, as things stand.

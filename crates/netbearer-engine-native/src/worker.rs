@@ -21,13 +21,15 @@ use tokio::{
 
 use crate::{
     addresses::MachineAddresses,
+    belongings::Found,
     contest::Contest,
+    engine::Inherited,
     fixed,
     installation::{Installation, Parts, Standing},
     kept::KeptAddresses,
     learnt::Learnt,
     lease::LeaseKeeper,
-    notes::{ChangedMtu, Note, Notes},
+    notes::{ChangedMtu, Note, Notes, Reached},
     ownership::{Claim, Ownership, OwnershipError},
     remembered::{LeaseOwner, Memory, RememberedLeases},
     reporting::Names,
@@ -122,6 +124,10 @@ pub(crate) struct Worker {
     urgent_settings: Sysctls,
     /// Settings are being changed on another thread; the note as it is afterwards.
     adjusting: Option<JoinHandle<Note>>,
+    /// What the access point is configured by: that of the newest order, or of the process whose work is gone on with.
+    profile: Profile,
+    /// What stands was made by a process that was killed, and nothing has been done about it yet.
+    is_inherited: bool,
     lease: Option<LeaseKeeper>,
     /// Suspends since the last bring-up began.
     resumptions: Resumptions,
@@ -169,9 +175,12 @@ impl Worker {
         learnt: watch::Receiver<Learnt>,
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
+        let profile = orders.borrow().profile.clone();
         Self {
             resumptions: context.clock.resumptions(),
             context,
+            profile,
+            is_inherited: false,
             identifier,
             orders,
             link,
@@ -189,12 +198,24 @@ impl Worker {
         }
     }
 
+    /// Goes on with what a process has left that was killed, from the first order on.
+    pub(crate) fn inherit(&mut self, inherited: Inherited, found: Found) {
+        let Inherited { note, steering, claim } = inherited;
+        self.looked_at = claim.takes();
+        self.claim = Some(claim);
+        self.steering = steering;
+        self.found = Some(note);
+        self.installation = Installation::inherited(found);
+        self.is_inherited = true;
+    }
+
     /// Follows the orders until nobody can give any.
     pub(crate) async fn run(mut self) {
         loop {
             let order = self.orders.borrow_and_update().clone();
             let mut overtaken = self.orders.clone();
             let number = order.number;
+            self.profile.clone_from(&order.profile);
             match order.target {
                 Target::Released | Target::LeftUp | Target::Stopped => {
                     self.tell(number, Stage::Working(Step::Removing));
@@ -233,6 +254,7 @@ impl Worker {
     }
 
     async fn sense(&mut self, order: &Order) -> Result<Never, WorkError> {
+        self.is_inherited = false;
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.drop_lease().await;
         self.installation.follow_ipv6(&self.context.requests, Vec::new(), Vec::new()).await;
@@ -247,6 +269,8 @@ impl Worker {
     }
 
     async fn configure(&mut self, order: &Order) -> Result<Never, WorkError> {
+        let is_inherited = std::mem::take(&mut self.is_inherited);
+        let order = &if is_inherited { self.as_it_was_reached(order) } else { order.clone() };
         self.tell(order.number, Stage::Working(Step::Preparing));
         self.resumptions = self.context.clock.resumptions();
         let mut link = self.prepare(order).await?;
@@ -257,8 +281,17 @@ impl Worker {
         if order.profile.addressing == Addressing::Static {
             return self.configure_as_written(order, &link).await;
         }
-        if self.lease.is_none() && self.installation.has_routes() {
-            // The profile said so the last time.
+        if is_inherited && link.administratively_up && link.carrier {
+            let lease = self.inherited_lease();
+            if lease.is_none() && self.is_lease_noted() {
+                // It has ended, though the kernel may have its address still, as it does not count suspend; or that is gone.
+                self.remove_lease_parts().await;
+            }
+            if lease.is_some() || self.learnt.borrow_and_update().is_sufficient() {
+                return self.go_on(order, link, lease).await;
+            }
+        } else if is_inherited || self.lease.is_none() && self.installation.has_routes() {
+            // The carrier was lost meanwhile, or the profile said otherwise the last time.
             self.remove_lease_parts().await;
         }
         loop {
@@ -290,10 +323,57 @@ impl Worker {
         }
     }
 
+    /// The order with the profile that what stands was made by: another one holds from the next bring-up on.
+    fn as_it_was_reached(&mut self, order: &Order) -> Order {
+        let reached = self.found.as_ref().and_then(|note| note.reached.as_deref());
+        if let Some(reached) = reached {
+            self.profile.clone_from(&reached.profile);
+        }
+        Order { profile: self.profile.clone(), ..order.clone() }
+    }
+
+    fn is_lease_noted(&self) -> bool {
+        let reached = self.found.as_ref().and_then(|note| note.reached.as_ref());
+        reached.is_some_and(|reached| reached.lease.is_some())
+    }
+
+    /// The lease of what stands, if it has not ended and its address is still there.
+    fn inherited_lease(&self) -> Option<Lease> {
+        let lease = self.found.as_ref()?.reached.as_ref()?.lease.clone()?.checked()?;
+        let is_over = lease.term.expires_at().is_some_and(|end| end <= self.context.clock.now());
+        let is_there = self.installation.has_address(lease.address.into(), lease.prefix_length);
+        (is_there && !is_over).then_some(lease)
+    }
+
+    /// Goes on with a way to the network that stands, and is told to be reached before a server is asked about it.
+    async fn go_on(&mut self, order: &Order, link: LinkView, lease: Option<Lease>) -> Result<Never, WorkError> {
+        self.ask_for_rules(&link).await?;
+        self.adjust_at_once(&link, &settings::before_the_first_use(&order.profile));
+        let has_lease = lease.is_some();
+        let keeper = match lease.clone() {
+            Some(lease) => self.keep_lease(&order.profile, &link, lease)?,
+            None => self.open_lease(&order.profile, &link)?,
+        };
+        let keeper = self.lease.insert(keeper);
+        if !has_lease {
+            keeper.start().await;
+        }
+        // All of it, before it is told.
+        self.follow_routers(&link).await;
+        self.establish(order, &link, lease).await?;
+        if let Some(keeper) = &mut self.lease {
+            // Where the machine is by now, only servers can tell.
+            keeper.confirm().await;
+        }
+        self.attend(order, link).await
+    }
+
     /// The same with the addresses that the profile itself says.
     async fn configure_as_written(&mut self, order: &Order, prepared_for: &LinkView) -> Result<Never, WorkError> {
-        // The profile may have said otherwise the last time.
-        self.drop_lease().await;
+        if self.lease.is_some() {
+            // The profile said otherwise the last time.
+            self.drop_lease().await;
+        }
         self.tell(order.number, Stage::Working(Step::AwaitingCarrier));
         let mut link = carrier(&mut self.link, &mut None).await?;
         if link.hardware_address != prepared_for.hardware_address {
@@ -312,6 +392,7 @@ impl Worker {
             addresses,
         };
         self.tell_names(None);
+        self.say(Topic::Standing(None));
         let is_at_once = parts.addresses.iter().any(|address| address.address.is_ipv4());
         self.installation.add(&self.context.requests, parts).await?;
         if !is_at_once {
@@ -325,6 +406,7 @@ impl Worker {
         self.tell(order.number, Stage::Reached);
         // Somebody waits for what this makes possible; the rest can wait for them.
         tokio::task::yield_now().await;
+        self.note_reached(order, None).await;
         self.adjust_settings(&link).await;
         let _kept = self.keep_static_addresses(&order.profile);
         loop {
@@ -363,17 +445,29 @@ impl Worker {
 
     /// Installs the first way, then all that comes, and keeps it for as long as the core lets it. A loss of carrier is the
     /// core's to judge.
-    async fn keep(&mut self, order: &Order, mut link: LinkView, lease: Option<Lease>) -> Result<Never, WorkError> {
+    async fn keep(&mut self, order: &Order, link: LinkView, lease: Option<Lease>) -> Result<Never, WorkError> {
+        self.establish(order, &link, lease).await?;
+        self.attend(order, link).await
+    }
+
+    /// Installs the first way.
+    async fn establish(&mut self, order: &Order, link: &LinkView, lease: Option<Lease>) -> Result<(), WorkError> {
         if let Some(lease) = lease {
-            self.install(order, &link, lease).await?;
-            self.follow_routers(&link).await;
+            self.install(order, link, lease).await?;
+            self.follow_routers(link).await;
         } else {
             self.tell_names(None);
             self.tell(order.number, Stage::Working(Step::Configuring));
-            self.follow_routers(&link).await;
+            self.follow_routers(link).await;
             self.tell(order.number, Stage::Reached);
             tokio::task::yield_now().await;
+            self.note_reached(order, None).await;
         }
+        Ok(())
+    }
+
+    /// Installs what comes after the first way.
+    async fn attend(&mut self, order: &Order, mut link: LinkView) -> Result<Never, WorkError> {
         self.adjust_settings(&link).await;
         loop {
             self.watch_over_address().await;
@@ -384,6 +478,8 @@ impl Worker {
                 Some(Event::Renewed { lease, changed }) => {
                     if changed {
                         self.say(Topic::Standing(None));
+                    }
+                    if !self.installation.has_address(lease.address.into(), lease.prefix_length) {
                         complain(&self.identifier, self.installation.remove_addresses(&self.context.requests).await);
                     }
                     self.install(order, &link, lease).await?;
@@ -494,11 +590,12 @@ impl Worker {
         if self.installation.has_routes() {
             self.follow_routers(link).await;
         }
+        self.note_name(link).await;
         Ok(())
     }
 
     fn rules_of<'a>(&self, steering: &'a Steering, link: &'a LinkView) -> Rules<'a> {
-        steering.rules(&link.surroundings, self.orders.borrow().profile.bypass_vpn)
+        steering.rules(&link.surroundings, self.profile.bypass_vpn)
     }
 
     /// What comes from an address that is another interface's is that one's.
@@ -538,13 +635,41 @@ impl Worker {
         self.installation.add(&self.context.requests, parts).await?;
         self.say(Topic::Standing(Some(self.installation.standing())));
         let _afterwards = self.lease.as_mut().map(|keeper| {
-            keeper.address_installed(lease);
+            keeper.address_installed(lease.clone());
             keeper.afterwards(self.context.spare.clone())
         });
         self.tell(order.number, Stage::Reached);
         // Somebody waits for what this makes possible; the rest can wait for them.
         tokio::task::yield_now().await;
+        self.note_reached(order, Some(lease)).await;
         Ok(())
+    }
+
+    /// Notes what the kernel does not tell, for whoever goes on with it should this process be killed.
+    async fn note_reached(&mut self, order: &Order, lease: Option<Lease>) {
+        // The other thread would write the former one again.
+        self.hear_settings().await;
+        let Some(found) = &mut self.found else { return };
+        let reached = Some(Box::new(Reached::new(&order.profile, lease)));
+        if found.reached != reached {
+            found.reached = reached;
+            self.rewrite_note();
+        }
+    }
+
+    /// By a name that it does not have any more, nobody would know rules that name it.
+    async fn note_name(&mut self, link: &LinkView) {
+        self.hear_settings().await;
+        let Some(found) = self.found.as_mut().filter(|found| found.name != link.name) else { return };
+        found.name.clone_from(&link.name);
+        self.rewrite_note();
+    }
+
+    fn rewrite_note(&self) {
+        let Some(found) = &self.found else { return };
+        if let Err(error) = self.context.notes.rewrite(found) {
+            tracing::warn!(interface = found.name, "the note of it is out of date: {error}");
+        }
     }
 
     /// Takes the lock and notes how the interface was found, before the first change.
@@ -557,7 +682,13 @@ impl Worker {
             let metric = steering::metric(link.family, order.profile.preference, self.reserve_numbers(order)?);
             wanted.extend(settings::before_routers_are_heard(&order.profile, metric));
         }
-        if self.found.as_ref().is_some_and(|found| found.index == link.index) {
+        let table = self.steering.as_ref().map(Steering::table);
+        if let Some(found) = self.found.as_mut().filter(|found| found.index == link.index) {
+            if table.is_some() && found.table != table {
+                found.table = table;
+                let noted = self.context.notes.rewrite(found);
+                noted.map_err(|source| WorkError::Note { interface: link.name.clone(), source })?;
+            }
             self.adjust_at_once(&link, &wanted);
         } else {
             let sysctls = self.urgent_settings_of(&link.name);
@@ -570,6 +701,9 @@ impl Worker {
                 administratively_up: link.administratively_up,
                 settings,
                 mtu: None,
+                table,
+                beside: false,
+                reached: None,
             };
             let changed = note.settings.clone();
             let written = self.context.notes.write(note);
@@ -609,9 +743,7 @@ impl Worker {
         self.hear_settings().await;
         let Some(found) = &mut self.found else { return };
         found.hardware_address = hexadecimal(&link.hardware_address);
-        if let Err(error) = self.context.notes.rewrite(found) {
-            tracing::warn!(interface = link.name, "the note of how it was found is out of date: {error}");
-        }
+        self.rewrite_note();
     }
 
     /// Notes and changes settings that cannot wait. Most machines have them already.
@@ -626,12 +758,11 @@ impl Worker {
     fn end_sensing(&mut self, link: &LinkView) {
         let Some(mut found) = self.found.take() else { return };
         let sysctls = self.urgent_settings_of(&link.name);
-        if settings::restore_early(sysctls, &mut found.settings, &settings::while_sensed())
-            && let Err(error) = self.context.notes.rewrite(&found)
-        {
-            tracing::warn!(interface = link.name, "the note of its settings is out of date: {error}");
-        }
+        let is_ended = settings::restore_early(sysctls, &mut found.settings, &settings::while_sensed());
         self.found = Some(found);
+        if is_ended {
+            self.rewrite_note();
+        }
     }
 
     fn urgent_settings_of(&mut self, interface: &str) -> &mut Sysctls {
@@ -721,6 +852,21 @@ impl Worker {
     }
 
     fn open_lease(&self, profile: &Profile, link: &LinkView) -> Result<LeaseKeeper, WorkError> {
+        let (configuration, memory) = self.client(profile, link)?;
+        let Context { clock, spare, .. } = &*self.context;
+        let keeper = LeaseKeeper::open(link.index, configuration, clock.clone(), spare, memory);
+        keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
+    }
+
+    /// The same with a lease that there is.
+    fn keep_lease(&self, profile: &Profile, link: &LinkView, lease: Lease) -> Result<LeaseKeeper, WorkError> {
+        let (configuration, memory) = self.client(profile, link)?;
+        let Context { clock, spare, .. } = &*self.context;
+        Ok(LeaseKeeper::with_lease(link.index, configuration, clock.clone(), (spare, memory), lease))
+    }
+
+    /// What servers know us by, and where the lease is remembered.
+    fn client(&self, profile: &Profile, link: &LinkView) -> Result<(ClientConfiguration, Option<Memory>), WorkError> {
         let hardware_address: [u8; 6] = link
             .hardware_address
             .as_slice()
@@ -743,9 +889,7 @@ impl Worker {
         // A lease that is given back is not to be asked for again.
         let memory = (!profile.dhcp_release)
             .then(|| Memory::new(self.context.remembered.clone(), self.identifier.clone(), owner));
-        let keeper =
-            LeaseKeeper::open(link.index, configuration, self.context.clock.clone(), &self.context.spare, memory);
-        keeper.map_err(|source| WorkError::Socket { interface: link.name.clone(), source })
+        Ok((configuration, memory))
     }
 
     /// Ends the lease and everything it brought; the link stays as it is.
@@ -774,7 +918,7 @@ impl Worker {
             self.claim().await?;
         }
         self.say(Topic::Standing(None));
-        let lease = self.lease.take();
+        let lease = self.lease.take().or_else(|| self.inherited_keeper(&order.profile));
         if let Some(mut lease) = lease.filter(|_| order.profile.dhcp_release) {
             lease.release().await;
             // An error means that it panicked, and then the file stays.
@@ -809,6 +953,14 @@ impl Worker {
         Ok(())
     }
 
+    /// The lease of a process that was killed, if it is yet to be given back.
+    fn inherited_keeper(&mut self, profile: &Profile) -> Option<LeaseKeeper> {
+        let is_inherited = std::mem::take(&mut self.is_inherited);
+        let lease = self.inherited_lease().filter(|_| is_inherited && profile.dhcp_release)?;
+        let link = self.link.borrow().clone()?;
+        self.keep_lease(profile, &link, lease).ok()
+    }
+
     fn tell(&self, number: Option<CommandNumber>, stage: Stage) {
         self.say(Topic::Progress(number, stage));
     }
@@ -831,7 +983,7 @@ impl Worker {
     }
 
     fn tell_names(&self, lease: Option<&Lease>) {
-        let names = Names::new(&self.orders.borrow().profile, lease);
+        let names = Names::new(&self.profile, lease);
         self.say(Topic::Names(names));
     }
 

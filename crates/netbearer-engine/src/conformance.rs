@@ -91,6 +91,58 @@ pub async fn engine<E: Engine>(mut engine: E, access_point: &Identifier) -> Resu
     Ok(())
 }
 
+/// Drives an engine that resumes an access point which an engine before it had configured when it was killed: one that was
+/// down before, works, and is used by nobody else.
+///
+/// # Errors
+/// The first promise that was broken.
+pub async fn resumption<E: Engine>(mut engine: E, access_point: &Identifier) -> Result<(), Violation> {
+    let works = |report: &AccessPointReport| match &report.level {
+        Level::Present(link) => {
+            let usable = link.interface.addresses.iter().any(netbearer_types::InterfaceAddress::is_usable);
+            link.administratively_up && link.carrier && usable && !link.routed.is_empty()
+        }
+        Level::Absent => false,
+    };
+    const STAYS: &str = "what is resumed is there all the time";
+    let mut known = None;
+    loop {
+        match next(&mut engine).await? {
+            EngineEvent::Enumerated => break,
+            EngineEvent::Report(report) if report.identifier == *access_point => {
+                hold(works(&report), STAYS, &*report)?;
+                known = Some(*report);
+            }
+            _ => {}
+        }
+    }
+    let found = keep(known, "an access point is reported before the enumeration ends")?;
+    hold(found.progress.is_none(), "no progress is told before the first command", &found)?;
+
+    command(&mut engine, access_point, CommandNumber(70), Target::Configured);
+    engine.forget_resumed();
+    loop {
+        let EngineEvent::Report(report) = next(&mut engine).await? else { continue };
+        if report.identifier != *access_point {
+            continue;
+        }
+        hold(works(&report), STAYS, &*report)?;
+        match report.progress.as_ref().map(|progress| &progress.stage) {
+            Some(Stage::Reached) => break,
+            Some(Stage::Failed(..)) => return Err(broken("what is resumed is reached", &*report)),
+            _ => {}
+        }
+    }
+    let down = reach(&mut engine, access_point, CommandNumber(71), Target::Released).await?;
+    let Level::Present(link) = &down.level else { return Err(broken("an access point is present", &down)) };
+    let is_down = !link.administratively_up && link.interface.addresses.is_empty() && link.routed.is_empty();
+    hold(is_down, "a released access point is as it was found by whoever configured it", &down)?;
+    let up = reach(&mut engine, access_point, CommandNumber(72), Target::Configured).await?;
+    hold(works(&up), "a resumed access point can be configured again", &up)?;
+    let down = reach(&mut engine, access_point, CommandNumber(73), Target::Released).await?;
+    hold(!works(&down), "and released", &down)
+}
+
 /// Drives what has programs ask name servers, where it may do so, with links that have some.
 ///
 /// # Errors

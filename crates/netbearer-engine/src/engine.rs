@@ -45,6 +45,10 @@ pub trait Engine: Send {
     /// [`SteeringLevel::unsteered`]: netbearer_types::SteeringLevel::unsteered
     fn steer(&mut self, access_points: BTreeMap<Identifier, BypassVpn>);
 
+    /// What a process that was killed had up, and an engine was to resume, is cleared away unless a command or
+    /// [`Engine::steer`] has taken it over by now. Nothing, for an engine that resumes nothing.
+    fn forget_resumed(&mut self) {}
+
     /// Begins to count what an access point's interface carries, anew if it was counted before, or ends that.
     fn count(&mut self, identifier: &Identifier, counting: bool);
 

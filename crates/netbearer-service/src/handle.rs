@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use netbearer_core::{ClientId, Core, SessionId, UserId};
+use netbearer_core::{Client, ClientId, Core, SessionDescription, SessionId};
 use netbearer_types::{Identifier, Moment, Step, Traffic};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -9,17 +9,36 @@ use crate::Audience;
 /// Carries a call to the core and gives back what answers the caller, to be run after the call's events were delivered.
 pub(crate) type Call = Box<dyn FnOnce(&mut Core, Moment) -> Answer + Send>;
 pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+pub(crate) type Wanted = Box<dyn FnOnce(&mut Core, Moment) -> bool + Send>;
+/// Told on the service's own task.
+pub(crate) type Told<T> = Box<dyn FnOnce(T) + Send>;
 
 /// What is being done with each access point that is on its way up or down.
 pub type Steps = BTreeMap<Identifier, Step>;
 
 /// What a handle asks of the service.
 pub(crate) enum Request {
-    Join { client: ClientId, user: UserId, audience: Arc<dyn Audience> },
-    Leave { client: ClientId },
+    Join {
+        client: ClientId,
+        description: Client,
+        audience: Arc<dyn Audience>,
+    },
+    Leave {
+        client: ClientId,
+    },
     Call(Call),
-    Traffic { session: SessionId, answer: oneshot::Sender<Traffic> },
-    Shutdown { ended: oneshot::Sender<()> },
+    Traffic {
+        session: SessionId,
+        told: Told<Traffic>,
+    },
+    Describe {
+        told: Told<Vec<(SessionDescription, Traffic)>>,
+    },
+    /// Only if `wanted` says so; `ended` is told whether it did.
+    Shutdown {
+        wanted: Wanted,
+        ended: oneshot::Sender<bool>,
+    },
 }
 
 /// The service has ended; nothing was changed by the call.
@@ -36,15 +55,15 @@ pub struct ServiceHandle {
 }
 
 impl ServiceHandle {
-    /// Announces a client and whom its events are delivered to.
+    /// Announces a client, what it may do, and whom its events are delivered to.
     ///
     /// # Errors
     /// [`ServiceGone`].
-    pub fn join(&self, client: ClientId, user: UserId, audience: Arc<dyn Audience>) -> Result<(), ServiceGone> {
-        self.send(Request::Join { client, user, audience })
+    pub fn join(&self, client: ClientId, description: Client, audience: Arc<dyn Audience>) -> Result<(), ServiceGone> {
+        self.send(Request::Join { client, description, audience })
     }
 
-    /// A client is gone: all it had is closed and dropped.
+    /// A client is gone: all it had is closed and dropped, but for what descriptors hold.
     pub fn leave(&self, client: ClientId) {
         // If the service is gone as well, so is everything the client had.
         let _ = self.send(Request::Leave { client });
@@ -88,8 +107,50 @@ impl ServiceHandle {
     /// [`ServiceGone`].
     pub async fn traffic(&self, session: SessionId) -> Result<Traffic, ServiceGone> {
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Traffic { session, answer })?;
+        self.traffic_then(session, move |traffic| {
+            // A caller that has stopped waiting does not want the answer.
+            let _ = answer.send(traffic);
+        })?;
         answered.await.map_err(|_| ServiceGone)
+    }
+
+    /// The same for `told`, which is run on the service's own task.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub fn traffic_then(
+        &self,
+        session: SessionId,
+        told: impl FnOnce(Traffic) + Send + 'static,
+    ) -> Result<(), ServiceGone> {
+        self.send(Request::Traffic { session, told: Box::new(told) })
+    }
+
+    /// All sessions, and what the access points that count for each have carried, for `told`, which is run on the service's own
+    /// task.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub fn describe_sessions(
+        &self,
+        told: impl FnOnce(Vec<(SessionDescription, Traffic)>) + Send + 'static,
+    ) -> Result<(), ServiceGone> {
+        self.send(Request::Describe { told: Box::new(told) })
+    }
+
+    /// As [`Self::call_then`], without waiting: nobody is there to be given a result, so `told` is to pass it on.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub fn cast_then<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Core, Moment) -> T + Send + 'static,
+        told: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), ServiceGone> {
+        self.send(Request::Call(Box::new(move |core, now| {
+            let result = call(core, now);
+            Box::new(move || told(result))
+        })))
     }
 
     /// Runs `call` on the core without waiting for it.
@@ -115,10 +176,20 @@ impl ServiceHandle {
 
     /// Closes every session, takes down what is ours, and ends the service; returns when that has happened.
     pub async fn shutdown(&self) {
+        let _ = self.shutdown_if(|_, _| true).await;
+    }
+
+    /// The same, if `wanted` says so, and then no call is served any more. False: it goes on.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn shutdown_if(
+        &self,
+        wanted: impl FnOnce(&mut Core, Moment) -> bool + Send + 'static,
+    ) -> Result<bool, ServiceGone> {
         let (ended, has_ended) = oneshot::channel();
-        if self.send(Request::Shutdown { ended }).is_ok() {
-            let _ = has_ended.await;
-        }
+        self.send(Request::Shutdown { wanted: Box::new(wanted), ended })?;
+        has_ended.await.map_err(|_| ServiceGone)
     }
 
     fn send(&self, request: Request) -> Result<(), ServiceGone> {

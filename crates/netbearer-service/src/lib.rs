@@ -7,13 +7,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod audience;
-mod directories;
 mod handle;
+mod holds;
+mod keeper;
 mod service;
 mod steering_file;
 
 pub use audience::Audience;
-pub use directories::Directories;
 pub use handle::{ServiceGone, ServiceHandle, Steps};
+pub use holds::Holds;
+pub use keeper::Keeper;
+pub use netbearer_types::Directories;
 pub use service::{Service, tell_mistakes};
 pub use steering_file::{SteeringFileError, read_steering_plan};

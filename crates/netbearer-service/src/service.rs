@@ -1,18 +1,25 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use netbearer_core::{Action, ClientId, Core, Settings};
+use netbearer_core::{Action, ClientId, Core, HoldId, SessionId, Settings};
 use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
 use netbearer_profiles::{ProfileStore, ProfileWatch, Reading};
-use netbearer_types::{Identifier, Moment, NamesReport, Step};
-use tokio::sync::{mpsc, oneshot, watch};
+use netbearer_types::{Identifier, Moment, NamesReport, SessionEvent, Step, Traffic};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::yield_now,
+};
 
 use crate::{
-    Audience, ServiceHandle,
+    Audience, Holds, Keeper, ServiceHandle,
     handle::{Request, Steps},
 };
 
 /// How long a shutdown waits for links to go down before it leaves them to the next start.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After so many of them, those who deliver events get their turn: of a crowd, the first have been told when the last are yet to
+/// be.
+const BURST: usize = 256;
 
 /// The owner of the core, its engine, the machine's resolver and the clock.
 pub struct Service<E, N, C> {
@@ -24,12 +31,17 @@ pub struct Service<E, N, C> {
     profiles: Option<ProfileWatch>,
     audiences: BTreeMap<ClientId, Arc<dyn Audience>>,
     enumerated: Option<oneshot::Sender<()>>,
-    ending: Vec<oneshot::Sender<()>>,
+    ending: Option<oneshot::Sender<bool>>,
     steps: watch::Sender<Steps>,
     news: watch::Sender<u64>,
     next_decision: u64,
     /// The engine was told to do something, and has not begun.
     has_commanded: bool,
+    /// What a former process has told programs of name servers may stand, and nothing has been said of it yet.
+    owes_names: bool,
+    keeper: Option<Box<dyn Keeper>>,
+    holds: Option<Box<dyn Holds>>,
+    ends_with_engine: bool,
 }
 
 /// What woke the service.
@@ -44,12 +56,18 @@ enum Wake {
 impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     /// A service over one engine, the way to it, and the news that the first enumeration has ended.
     pub fn new(settings: Settings, engine: E, names: N, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
+        let (service, handle, enumerated) = Self::restored(Core::new(settings), engine, names, clock);
+        (Self { owes_names: false, ..service }, handle, enumerated)
+    }
+
+    /// The same with a core that was made before, to go on from what another process has left ([`Core::restore`]).
+    pub fn restored(core: Core, engine: E, names: N, clock: C) -> (Self, ServiceHandle, oneshot::Receiver<()>) {
         let (sender, requests) = mpsc::unbounded_channel();
         let (enumerated, has_enumerated) = oneshot::channel();
         let (steps, told_steps) = watch::channel(Steps::new());
         let (news, told_news) = watch::channel(0);
         let service = Self {
-            core: Core::new(settings),
+            core,
             engine,
             names,
             clock,
@@ -57,11 +75,15 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             profiles: None,
             audiences: BTreeMap::new(),
             enumerated: Some(enumerated),
-            ending: Vec::new(),
+            ending: None,
             steps,
             news,
             next_decision: 0,
             has_commanded: false,
+            owes_names: true,
+            keeper: None,
+            holds: None,
+            ends_with_engine: false,
         };
         (service, ServiceHandle { requests: sender, steps: told_steps, news: told_news }, has_enumerated)
     }
@@ -76,8 +98,33 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         self
     }
 
+    /// Has what must outlive the process kept by `keeper`. Without one nothing is.
+    #[must_use]
+    pub fn keeping(mut self, keeper: impl Keeper + 'static) -> Self {
+        self.keeper = Some(Box::new(keeper));
+        self
+    }
+
+    /// Has descriptors that hold nothing any more revoked. Without this there are none.
+    #[must_use]
+    pub fn holding(mut self, holds: impl Holds + 'static) -> Self {
+        self.holds = Some(Box::new(holds));
+        self
+    }
+
+    /// Has the service end when its engine fails, as if it was killed: nobody is told, and what is kept and held stays as it is for
+    /// the next one. Without this the access points of the engine are lost, and the service goes on without any.
+    #[must_use]
+    pub fn ending_with_engine(mut self) -> Self {
+        self.ends_with_engine = true;
+        self
+    }
+
     /// Serves until it is told to shut down, or until nobody can reach it any more. Links of ours are taken down first.
-    pub async fn run(mut self) {
+    ///
+    /// # Errors
+    /// That of the engine, if the service [ends with it](Self::ending_with_engine).
+    pub async fn run(mut self) -> Result<(), EngineError> {
         let mut engine_works = true;
         loop {
             let timeout = self.core.poll_timeout();
@@ -90,23 +137,27 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             };
             let is_news = !matches!(wake, Wake::Request(_));
             match wake {
-                Wake::Request(Some(Request::Shutdown { ended })) => {
-                    self.ending.push(ended);
-                    break;
+                Wake::Request(Some(Request::Shutdown { wanted, ended })) => {
+                    if wanted(&mut self.core, self.clock.now()) {
+                        self.ending = Some(ended);
+                        break;
+                    }
+                    let _ = ended.send(false);
                 }
                 Wake::Request(None) => break,
-                Wake::Request(Some(request)) => self.serve(request),
-                Wake::Engine(event) => engine_works = self.heed(event),
+                Wake::Request(Some(request)) => self.serve(request).await,
+                Wake::Engine(Err(error)) if self.ends_with_engine => return Err(error),
+                Wake::Engine(event) => engine_works = self.heed(event).await,
                 Wake::Profiles(reading) => self.take_over(reading),
                 Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
-            self.carry_out_urgent();
+            self.carry_out_urgent().await;
             if std::mem::take(&mut self.has_commanded) {
                 // Somebody waits for what the engine does; telling the rest of it can wait.
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
-            self.carry_out();
+            self.carry_out().await;
             if is_news {
                 self.news.send_modify(|count| *count += 1);
             }
@@ -115,24 +166,25 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             self.take_down().await;
         }
         self.put_names_back().await;
-        for ended in self.ending {
-            let _ = ended.send(());
+        if let Some(ended) = self.ending {
+            let _ = ended.send(true);
         }
+        Ok(())
     }
 
     async fn take_down(&mut self) {
         let deadline = self.clock.now() + SHUTDOWN_TIMEOUT;
         self.core.handle_shutdown(self.clock.now());
-        self.carry_out();
+        self.carry_out().await;
         while !self.core.is_at_rest() {
             let event = tokio::select! {
                 event = self.engine.event() => event,
                 () = self.clock.sleep_until(deadline) => return complain(),
             };
-            if !self.heed(event) {
+            if !self.heed(event).await {
                 return;
             }
-            self.carry_out();
+            self.carry_out().await;
         }
         // What the core has let go of may still be on its way out.
         tokio::select! {
@@ -157,10 +209,10 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         }
     }
 
-    fn serve(&mut self, request: Request) {
+    async fn serve(&mut self, request: Request) {
         match request {
-            Request::Join { client, user, audience } => {
-                self.core.handle_client(client, user);
+            Request::Join { client, description, audience } => {
+                self.core.handle_client(client, description);
                 self.audiences.insert(client, audience);
             }
             Request::Leave { client } => {
@@ -169,16 +221,27 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             }
             Request::Call(call) => {
                 let answer = call(&mut self.core, self.clock.now());
-                self.carry_out_urgent();
+                self.carry_out_urgent().await;
                 answer();
             }
-            Request::Traffic { session, answer } => {
-                let counted = self.core.counted(session);
-                // A caller that has stopped waiting does not want the answer.
-                let _ = answer.send(counted.iter().map(|identifier| self.engine.traffic(identifier)).sum());
+            Request::Traffic { session, told } => told(self.traffic(session, &mut BTreeMap::new())),
+            Request::Describe { told } => {
+                let (mut described, mut read) = (Vec::new(), BTreeMap::new());
+                for description in self.core.session_descriptions() {
+                    let traffic = self.traffic(description.session, &mut read);
+                    described.push((description, traffic));
+                }
+                told(described);
             }
-            Request::Shutdown { ended } => self.ending.push(ended),
+            // Taken out before.
+            Request::Shutdown { .. } => {}
         }
+    }
+
+    /// Each access point is asked once, however many sessions are on it.
+    fn traffic(&mut self, session: SessionId, read: &mut BTreeMap<Identifier, Traffic>) -> Traffic {
+        let counted = self.core.counted(session).into_iter();
+        counted.map(|one| *read.entry(one).or_insert_with_key(|identifier| self.engine.traffic(identifier))).sum()
     }
 
     fn take_over(&mut self, reading: io::Result<Box<Reading>>) {
@@ -200,14 +263,14 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
     }
 
     /// Passes an engine's news on; false if it was its last.
-    fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
+    async fn heed(&mut self, event: Result<EngineEvent, EngineError>) -> bool {
         let now = self.clock.now();
         match event {
             Ok(EngineEvent::Report(report)) => {
                 let (identifier, step) = (report.identifier.clone(), report.step());
                 self.core.handle_report(*report, now);
                 // Sessions are told first: somebody waits for that.
-                self.carry_out_urgent();
+                self.carry_out_urgent().await;
                 self.note_step(&identifier, step);
             }
             Ok(EngineEvent::Removed(identifier, reason)) => {
@@ -219,6 +282,12 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             }
             Ok(EngineEvent::Enumerated) => {
                 self.core.handle_enumerated(now);
+                // All that is to be gone on with has been commanded by then.
+                self.carry_out().await;
+                self.engine.forget_resumed();
+                if std::mem::take(&mut self.owes_names) {
+                    self.names.follow(Vec::new());
+                }
                 if let Some(enumerated) = self.enumerated.take() {
                     let _ = enumerated.send(());
                 }
@@ -253,18 +322,23 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
         });
     }
 
-    fn carry_out_urgent(&mut self) {
-        self.carry_out_while(Core::poll_urgent_action);
+    async fn carry_out_urgent(&mut self) {
+        self.carry_out_while(Core::poll_urgent_action).await;
     }
 
-    fn carry_out(&mut self) {
-        self.carry_out_while(Core::poll_action);
+    async fn carry_out(&mut self) {
+        self.carry_out_while(Core::poll_action).await;
         self.log_decisions();
     }
 
-    fn carry_out_while(&mut self, next: fn(&mut Core) -> Option<Action>) {
+    async fn carry_out_while(&mut self, next: fn(&mut Core) -> Option<Action>) {
+        let records = self.core.take_unsaved();
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| !records.is_empty()) {
+            keeper.keep(records);
+        }
         // Nobody waits for these, and nobody can ask for what comes of them before this returns.
         let (mut uncounted, mut names) = (Vec::new(), None);
+        let (mut revoked, mut told) = (Vec::new(), 0_usize);
         while let Some(action) = next(&mut self.core) {
             match action {
                 Action::Command(command) => {
@@ -281,7 +355,15 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Action::Names(links) => names = Some(links),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
+                Action::Revoke(hold) => revoked.push(hold),
                 Action::Tell { client, session, event, snapshot } => {
+                    if !revoked.is_empty() && ends(&event) {
+                        self.revoke(std::mem::take(&mut revoked)).await;
+                    }
+                    told += 1;
+                    if told.is_multiple_of(BURST) {
+                        yield_now().await;
+                    }
                     if let Some(audience) = self.audiences.get(&client) {
                         audience.session_event(session, event, *snapshot);
                     }
@@ -308,11 +390,25 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
             }
         }
+        self.revoke(revoked).await;
         for identifier in uncounted {
             self.engine.count(&identifier, false);
         }
         if let Some(links) = names {
+            self.owes_names = false;
             self.names.follow(links);
+        }
+    }
+
+    /// The kernel takes longer for this than telling somebody does.
+    async fn revoke(&mut self, revoked: Vec<HoldId>) {
+        let Some(holds) = &mut self.holds else { return };
+        let is_burst = revoked.len() >= BURST;
+        for some in revoked.chunks(BURST) {
+            if is_burst {
+                yield_now().await;
+            }
+            some.iter().for_each(|hold| holds.revoke(*hold));
         }
     }
 
@@ -327,6 +423,11 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             self.next_decision = decision.number + 1;
         }
     }
+}
+
+/// True for what tells that a session holds no longer: by then its descriptors show it.
+fn ends(event: &SessionEvent) -> bool {
+    matches!(event, SessionEvent::Error(_) | SessionEvent::Closed)
 }
 
 fn complain() {

@@ -156,6 +156,7 @@ impl NativeEngine {
     }
 
     pub(super) fn let_go_beside(&mut self, identifier: &Identifier) {
+        self.give_up_inherited_beside(identifier);
         let Some(beside) = self.access_points.get_mut(identifier).and_then(|entry| entry.beside.take()) else { return };
         let index = beside.index;
         // Whoever has the lock next writes a note of its own.
@@ -221,6 +222,9 @@ impl NativeEngine {
             administratively_up: true,
             settings: Vec::new(),
             mtu: None,
+            table: Some(steering.table()),
+            beside: true,
+            reached: None,
         };
         let unnoted = |error: std::io::Error| unsteered(name, FailureReason::EngineFailed, &error.to_string());
         self.context.notes.write(note).map_err(unnoted)?;
