@@ -20,6 +20,27 @@ const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
 /// Where the [way to it](Daemon::bus_relay) for those who are not on the machine is.
 pub const BUS_RELAY: &str = "/run/lab/bus";
 const BUS_CONFIGURATION: &str = "/run/lab/bus.conf";
+/// The rules of dbus-daemon's own `system.conf`.
+const SYSTEM_POLICY: &str = r#"
+    <policy context="default">
+        <allow user="*"/>
+        <deny own="*"/>
+        <deny send_type="method_call"/>
+        <allow send_type="signal"/>
+        <allow send_requested_reply="true" send_type="method_return"/>
+        <allow send_requested_reply="true" send_type="error"/>
+        <allow receive_type="method_call"/>
+        <allow receive_type="method_return"/>
+        <allow receive_type="error"/>
+        <allow receive_type="signal"/>
+        <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+        <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Introspectable"/>
+        <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Properties"/>
+        <deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"
+              send_member="UpdateActivationEnvironment"/>
+        <deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Debug.Stats"/>
+    </policy>
+"#;
 /// Services the bus can start.
 const SERVICES: &str = "/run/lab/services";
 /// What systemd-resolved writes for the C library (`systemd-resolved.service(8)`).
@@ -61,6 +82,33 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
+        let log = program.stdout_lines().unwrap_or_else(Record::new);
+        log.wait_for_text("unix:path=", PATIENCE)?;
+        Ok(Self { program, log })
+    }
+
+    /// A bus of its own that is policed as system buses are: nobody may own a name, and nobody be called, but as the policy
+    /// files say which are given beside the usual rules. Listens at this socket, which must be in a directory that the
+    /// machine shares. Returns when it does.
+    ///
+    /// # Errors
+    /// [`LabError::ProgramMissing`]; [`LabError::NotSeen`], with its words, if it does not start.
+    pub fn policed_bus(namespace: &Namespace, socket: &Path, policies: &[&Path]) -> Result<Self, LabError> {
+        require("dbus-daemon", "dbus")?;
+        let included: String = policies.iter().map(|file| format!("<include>{}</include>\n", file.display())).collect();
+        let configuration = format!(
+            r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+                "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+            <busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
+            {SYSTEM_POLICY}{included}</busconfig>"#,
+            socket.display()
+        );
+        let file = socket.with_extension("conf");
+        let unable = LabError::unable_to(format!("write {}", file.display()));
+        fs::write(&file, configuration).map_err(unable)?;
+        let command = namespace.command("dbus-daemon").args(["--nofork", "--nopidfile", "--nosyslog"]);
+        let command = command.arg("--print-address=1").arg(format!("--config-file={}", file.display()));
+        let mut program = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let log = program.stdout_lines().unwrap_or_else(Record::new);
         log.wait_for_text("unix:path=", PATIENCE)?;
         Ok(Self { program, log })

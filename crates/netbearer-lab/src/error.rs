@@ -20,6 +20,12 @@ pub enum LabError {
         /// The Debian package that holds it.
         package: &'static str,
     },
+    /// A program of this tree is not there.
+    #[error("{program} is not built: cargo build --package {program}")]
+    NotBuilt {
+        /// Its name, and that of its package.
+        program: String,
+    },
     /// This process may not create network namespaces.
     #[error("the lab must be root, of the machine or of a user namespace (`unshare --map-root-user --net --mount`)")]
     PrivilegeMissing {

@@ -71,6 +71,14 @@ impl<T: Clone + fmt::Display> Record<T> {
         self.written().entries.iter().skip(mark.0).cloned().collect()
     }
 
+    /// The entries after `mark`, which moves to behind them.
+    #[must_use]
+    pub fn read_on(&self, mark: &mut Mark) -> Vec<T> {
+        let read = self.entries_since(*mark);
+        mark.0 += read.len();
+        read
+    }
+
     /// The first entry that is `wanted`, whether it came already or comes `within` that time. `what` names it in the error.
     ///
     /// # Errors
@@ -113,7 +121,8 @@ impl<T: Clone + fmt::Display> Record<T> {
 
 impl<T: Clone> Record<T> {
     /// All entries, once nothing more will come.
-    pub(crate) fn until_end(&self) -> Vec<T> {
+    #[must_use]
+    pub fn until_end(&self) -> Vec<T> {
         let written = self.shared.changed.wait_while(self.written(), |written| !written.ended);
         written.unwrap_or_else(PoisonError::into_inner).entries.clone()
     }

@@ -37,6 +37,18 @@ pub(crate) fn require(program: &'static str, package: &'static str) -> Result<Pa
     locate(program).ok_or(LabError::ProgramMissing { program, package })
 }
 
+/// The path of a program of this tree, whose package has the same name: where this one was built, or is installed.
+///
+/// # Errors
+/// [`LabError::NotBuilt`] if it is not there.
+pub fn own_program(name: &str) -> Result<PathBuf, LabError> {
+    let here = env::current_exe().map_err(LabError::unable_to(format!("look for {name}")))?;
+    // Tests and examples are built one level deeper.
+    let directories = here.ancestors().skip(1).take(2);
+    let built = directories.map(|directory| directory.join(name)).find(|program| program.is_file());
+    built.ok_or_else(|| LabError::NotBuilt { program: name.to_owned() })
+}
+
 /// A file of a Debian package that has to be there: installed, or only unpacked by `cargo xtask test`. Some packages change
 /// the machine when they are installed, or cannot be beside each other.
 pub(crate) fn require_file(file: &'static str, package: &'static str) -> Result<PathBuf, LabError> {

@@ -38,7 +38,8 @@ impl Snapshot {
         }
         for family in ["-4", "-6"] {
             let routes = namespace.ip_json(&[family, "route", "show", "table", "all"])?;
-            facts.extend(objects(routes).into_iter().map(|route| fact(&format!("route {family}"), route)));
+            let routes = objects(routes).into_iter().filter(|route| !is_of_an_address(route));
+            facts.extend(routes.map(|route| fact(&format!("route {family}"), route)));
             let rules = namespace.ip_json(&[family, "rule", "show"])?;
             facts.extend(objects(rules).into_iter().map(|rule| fact(&format!("rule {family}"), rule)));
         }
@@ -81,6 +82,11 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.facts.iter().try_for_each(|fact| writeln!(formatter, "{fact}"))
     }
+}
+
+/// The route to an address itself, which is a fact of its own. The kernel adds one of IPv6 when it has checked the address.
+fn is_of_an_address(route: &Value) -> bool {
+    route["table"] == "local" && route["type"] == "local" && route["protocol"] == "kernel"
 }
 
 /// `facts` less one for each equal one in `others`.

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr, TcpStream},
     ops::Deref,
+    os::fd::OwnedFd,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
@@ -13,7 +14,9 @@ use std::{
 
 use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent};
 
-use crate::{CallError, Embedded, FindError, LookupError, ManagerError, SocketError};
+#[cfg(feature = "embedded")]
+use crate::Embedded;
+use crate::{CallError, Daemon, FindError, LookupError, ManagerError, SocketError};
 
 /// A [`crate::Manager`] whose calls block. Its getters that do not wait are reached through [`Deref`].
 #[derive(Clone, Debug)]
@@ -36,10 +39,27 @@ pub struct Steps(crate::Steps);
 pub struct News(crate::News);
 
 impl Manager {
+    /// See [`crate::Manager::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect() -> Result<Self, ManagerError> {
+        Self::with_daemon(Daemon::default())
+    }
+
+    /// See [`Daemon::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_daemon(daemon: Daemon) -> Result<Self, ManagerError> {
+        block_on(daemon.connect()).map(Self)
+    }
+
     /// See [`crate::Manager::embedded`].
     ///
     /// # Errors
     /// As there.
+    #[cfg(feature = "embedded")]
     pub fn embedded() -> Result<Self, ManagerError> {
         Self::start(Embedded::default())
     }
@@ -48,6 +68,7 @@ impl Manager {
     ///
     /// # Errors
     /// As there.
+    #[cfg(feature = "embedded")]
     pub fn start(embedded: Embedded) -> Result<Self, ManagerError> {
         block_on(embedded.start()).map(Self)
     }
@@ -130,6 +151,22 @@ impl Session {
         block_on(self.0.stop())
     }
 
+    /// See [`crate::Session::hold_fd`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn hold_fd(&self) -> Result<OwnedFd, CallError> {
+        block_on(self.0.hold_fd())
+    }
+
+    /// See [`crate::Session::set_stakeholder`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_stakeholder(&self, stakeholder: bool) -> Result<(), CallError> {
+        block_on(self.0.set_stakeholder(stakeholder))
+    }
+
     /// See [`crate::Session::wait_for_opened`].
     ///
     /// # Errors
@@ -182,7 +219,10 @@ impl Session {
     /// As there.
     pub fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         let ask = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build_local(tokio::runtime::LocalOptions::default());
             runtime.map_err(LookupError::Runtime)?.block_on(self.0.lookup(host))
         };
         // In a thread of its own: the caller's may have a runtime already, which cannot be waited in.

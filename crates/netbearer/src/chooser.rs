@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
-use netbearer_core::{ChooserId, Question, QuestionNumber};
+use netbearer_core::{Question, QuestionNumber};
 use netbearer_types::Identifier;
 
-use crate::{CallError, Events, manager::Connection};
+use crate::{
+    CallError, Events,
+    backend::{Backend, ChooserBackend, NewChooser},
+};
 
 /// Answers what users are asked when a session is opened on a user choice (semantics §6): a prompt, a menu, a rule of the
 /// program's own. Dropping it ends that, and whoever waits for its answer gets none.
@@ -24,9 +27,10 @@ use crate::{CallError, Events, manager::Connection};
 /// ```
 #[derive(Debug)]
 pub struct Chooser {
-    connection: Arc<Connection>,
-    id: ChooserId,
+    // Declared first, so dropped first: by the time the service may end, it has heard of that.
+    registered: Box<dyn ChooserBackend>,
     events: Events<ChooserEvent>,
+    _backend: Arc<dyn Backend>,
 }
 
 /// What a chooser is told.
@@ -40,8 +44,8 @@ pub enum ChooserEvent {
 }
 
 impl Chooser {
-    pub(crate) const fn new(connection: Arc<Connection>, id: ChooserId, events: Events<ChooserEvent>) -> Self {
-        Self { connection, id, events }
+    pub(crate) fn new(backend: Arc<dyn Backend>, (registered, events): NewChooser) -> Self {
+        Self { registered, events, _backend: backend }
     }
 
     /// The next question, or the end of one; none once the service has ended.
@@ -53,18 +57,8 @@ impl Chooser {
     ///
     /// # Errors
     /// [`CallError::NotAsked`] if the question is none any more or this was not among its choices;
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
     pub async fn answer(&self, number: QuestionNumber, choice: Option<&Identifier>) -> Result<(), CallError> {
-        let (client, choice) = (self.connection.client, choice.cloned());
-        let answered = self.connection.service.call(move |core, now| core.answer(client, number, choice.as_ref(), now));
-        Ok(answered.await??)
-    }
-}
-
-impl Drop for Chooser {
-    fn drop(&mut self) {
-        let id = self.id;
-        self.connection.service.cast(move |core, now| core.remove_chooser(id, now));
-        self.connection.forget_chooser(id);
+        self.registered.answer(number, choice.cloned()).await
     }
 }

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, path::PathBuf};
 
 use netbearer_core::Refusal;
 use netbearer_types::{Failure, Family, Identifier, PropertyKey};
@@ -8,6 +8,7 @@ use netbearer_types::{Failure, Family, Identifier, PropertyKey};
 #[non_exhaustive]
 pub enum ManagerError {
     /// The file of tables and marks could not be read.
+    #[cfg(feature = "embedded")]
     #[error("the configuration could not be read")]
     Configuration(#[from] netbearer_service::SteeringFileError),
     /// The service's thread could not be started.
@@ -16,19 +17,47 @@ pub enum ManagerError {
     /// The engine could not be started.
     #[error("the network could not be looked at")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nobody has answered on the daemon's socket.
+    #[error(
+        "there is no bearer service at {}; start bearerd, or open the session without it (Manager::embedded)",
+        socket.display()
+    )]
+    NoDaemon {
+        /// The socket.
+        socket: PathBuf,
+        /// Why it could not be used, if it was there.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A daemon has ended, and left what programs hold to the next one. A service of one's own would take that down.
+    #[cfg(feature = "embedded")]
+    #[error(
+        "the bearer service has ended while programs held networks (holds: {holds}), and left these to the next one; start it again: \
+         bearerd; or take down what is left: bearerctl reset"
+    )]
+    LeftToDaemon {
+        /// Descriptors that hold.
+        holds: usize,
+    },
     /// The service ended.
     #[error("the bearer service has ended")]
     ServiceGone,
 }
 
-/// Why a call was refused. A refused call has changed nothing.
+/// Why a call was refused. A refused call has changed nothing, but see [`CallError::Denied`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The service ended.
     #[error("the bearer service has ended")]
     ServiceGone,
-    /// The user has as many sessions or watchers as allowed.
+    /// The daemon is away at the moment. Nothing was changed; it can be tried again after the event ServiceBack.
+    #[error("the bearer service is away at the moment; it is waited for")]
+    ServiceLost,
+    /// The caller lacks a right, which the failure names; the session's event stream has the same failure. A stop that was
+    /// denied has closed the session.
+    #[error("{0}")]
+    Denied(Failure),
+    /// The user has as many sessions or watchers, or the program as many updates that wait, as allowed.
     #[error("{0}")]
     LimitReached(String),
     /// The configuration does not support the operation; the session's event stream has the same failure.
@@ -40,6 +69,9 @@ pub enum CallError {
     /// A service network or user choice is not open in this session, so that there is nothing to stop.
     #[error("{}", Refusal::NotOpen(.0.clone()))]
     NotOpen(Identifier),
+    /// The session on this configuration holds nothing that could be passed on.
+    #[error("{}", Refusal::NotHeld(.0.clone()))]
+    NotHeld(Identifier),
     /// There is no such question to answer, or no such choice in it.
     #[error("{0}")]
     NotAsked(String),
@@ -49,6 +81,9 @@ pub enum CallError {
     /// The value does not fit the property.
     #[error("{0}")]
     UnfitPropertyValue(String),
+    /// The daemon refused it for a reason that this version does not know, or answered what it does not understand.
+    #[error("the bearer service refused it: {0}")]
+    Refused(String),
 }
 
 impl From<Refusal> for CallError {
@@ -56,22 +91,29 @@ impl From<Refusal> for CallError {
         match refusal {
             Refusal::NotSupported(failure) => Self::NotSupported(failure),
             Refusal::Busy(failure) => Self::Busy(failure),
+            Refusal::Denied(failure) => Self::Denied(failure),
             Refusal::NotOpen(identifier) => Self::NotOpen(identifier),
+            Refusal::NotHeld(identifier) => Self::NotHeld(identifier),
             Refusal::UnknownQuestion(_) | Refusal::NoSuchChoice(_) => Self::NotAsked(refusal.to_string()),
             Refusal::ReadOnlyProperty(key) => Self::ReadOnlyProperty(key),
-            Refusal::TooManySessions(_) | Refusal::TooManyWatchers(_) => Self::LimitReached(refusal.to_string()),
+            Refusal::TooManySessions(_)
+            | Refusal::TooManyWatchers(_)
+            | Refusal::TooManyDescriptors(_)
+            | Refusal::TooManyUpdates(_) => Self::LimitReached(refusal.to_string()),
             Refusal::UnfitPropertyValue { .. } => Self::UnfitPropertyValue(refusal.to_string()),
             _ => Self::ServiceGone,
         }
     }
 }
 
+#[cfg(feature = "embedded")]
 impl From<netbearer_service::ServiceGone> for CallError {
     fn from(_: netbearer_service::ServiceGone) -> Self {
         Self::ServiceGone
     }
 }
 
+#[cfg(feature = "embedded")]
 impl From<netbearer_service::ServiceGone> for ManagerError {
     fn from(_: netbearer_service::ServiceGone) -> Self {
         Self::ServiceGone
@@ -115,6 +157,18 @@ pub enum FindError {
     /// The service ended.
     #[error("the bearer service has ended")]
     ServiceGone,
+    /// The service could not be asked.
+    #[error(transparent)]
+    Call(CallError),
+}
+
+impl From<CallError> for FindError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::ServiceGone => Self::ServiceGone,
+            other => Self::Call(other),
+        }
+    }
 }
 
 fn suggest(near: &[String]) -> String {
@@ -163,7 +217,7 @@ pub enum LookupError {
     NotConnected(Identifier),
     /// The name servers have no answer.
     #[error(transparent)]
-    Name(#[from] netbearer_names::LookupError),
+    Name(#[from] netbearer_lookup::LookupError),
     /// The calling thread could not get a runtime to wait in.
     #[error("the lookup could not be started")]
     Runtime(#[source] io::Error),

@@ -37,6 +37,13 @@ impl<T> Default for Feed<T> {
     }
 }
 
+impl<T> Feed<T> {
+    /// One that nothing will ever come from.
+    pub(crate) const fn ended() -> Self {
+        Self { readers: Vec::new(), ended: true }
+    }
+}
+
 impl<T: Clone> Feed<T> {
     /// A new reader, who gets everything from now on.
     pub(crate) fn subscribe(&mut self) -> Events<T> {
@@ -70,6 +77,10 @@ impl<T: Clone> Feed<T> {
 pub(crate) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     pub(crate) fn wake(self) {
         self.0.into_iter().for_each(Waker::wake);
     }

@@ -12,6 +12,39 @@
 //! The program that reads along needs no network of its own: `bearerctl lab` gives it a sandbox with access points that can
 //! be cut and restored, without root where the kernel lets users make namespaces.
 //!
+//! # The daemon, or a service of one's own
+//!
+//! Who counts? On most machines the daemon, `bearerd`: sessions of all programs and users are in one ledger, and a link goes
+//! down when the last of them is closed, whichever program that is in, and however it ended. [`Manager::connect`] talks to it,
+//! and to nothing else: a program that starts with the machine waits for the daemon, ten seconds unless [`Daemon::patience`]
+//! says otherwise, and one that outlives a daemon waits for the next.
+//!
+//! A program that is alone on its machine, a robot's or a gateway's, can have the service in itself: `Manager::embedded()`, or
+//! `Embedded` for one with settings. That is the cargo feature `embedded`, off by default, so that the others compile no
+//! netlink and no DHCP. Such a service counts the sessions of its process only, and needs the privileges that a daemon would
+//! have. Two services do not share a machine: whoever comes second is told so when it would change something.
+//!
+//! Everything else is the same for both. Which one it is, [`Manager::service`] says.
+//!
+//! While the daemon is away, killed or being upgraded, links stay up and sockets work. Sessions get
+//! [`SessionEvent::ServiceLost`]; their getters keep what was known last; [`Session::close`] works at once; other calls are
+//! refused with [`CallError::ServiceLost`] and have changed nothing. When it is back, each session is told what has become
+//! different meanwhile, if anything, and then [`SessionEvent::ServiceBack`]. Nothing has to be made anew.
+//!
+//! An open session holds by a descriptor, which is why a program that is killed holds nothing any more.
+//! [`Session::hold_fd`] makes another one, for a process that is to keep the link whatever becomes of this one:
+//!
+//! ```no_run
+//! # async fn example(session: &netbearer::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::process::{Command, Stdio};
+//!
+//! // Holds until it ends, however that comes. Children inherit no hold unless they are given one like this.
+//! let child = Command::new("backup").stdin(Stdio::from(session.hold_fd().await?)).spawn()?;
+//! # drop(child);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Opening
 //!
 //! ```no_run
@@ -20,7 +53,8 @@
 //!
 //! use netbearer::Manager;
 //!
-//! let manager = Manager::embedded().await?;
+//! let manager = Manager::connect().await?;
+//! let steps = manager.steps();
 //! // By identifier, name or interface; without a name, what the machine would take.
 //! let configuration = manager.find(Some("ap0")).await?;
 //! // Making a session touches nothing. It watches.
@@ -29,7 +63,7 @@
 //! if !session.wait_for_opened(Some(Duration::from_secs(10))).await? {
 //!     match session.error() {
 //!         Some(failure) => eprintln!("{failure}"),
-//!         None => eprintln!("it takes long: {:?}", manager.steps().of(&configuration.identifier)),
+//!         None => eprintln!("it takes long: {:?}", steps.of(&configuration.identifier)),
 //!     }
 //! }
 //! // … use it …
@@ -38,7 +72,7 @@
 //! # }
 //! ```
 //!
-//! A call fails ([`CallError`]) only when it is refused as such: a limit, a missing privilege, a service that has ended.
+//! A call fails ([`CallError`]) only when it is refused as such: a limit, a missing right, a daemon that is away.
 //! Everything that goes wrong later is an event, and stays readable as [`Session::error`] until the next open: a
 //! [`SessionError`] for the program, a [`FailureReason`] for its decisions, a message for people.
 //!
@@ -111,7 +145,7 @@
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use netbearer::blocking::Manager;
 //!
-//! let manager = Manager::embedded()?;
+//! let manager = Manager::connect()?;
 //! let session = manager.session(&manager.find(None)?)?;
 //! let events = session.events();
 //! session.open()?;
@@ -126,9 +160,11 @@
 //!
 //! A **service network** is a name for whatever leads to the same place: an Ethernet port at the dock, Wi-Fi in the hall, a
 //! modem on the road. A session on it opens the best member that works; which one that is can be read, and sockets are bound
-//! to it as always. Administrators write service networks into `/etc/netbearer/profiles.d`, and a program can bring its own:
+//! to it as always. Administrators write service networks into `/etc/netbearer/profiles.d`, and a program with a service of its
+//! own can bring them along:
 //!
 //! ```no_run
+//! # #[cfg(feature = "embedded")]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use netbearer::{Embedded, PropertyKey, ServiceNetworkProfile};
 //!
@@ -193,10 +229,11 @@
 //!
 //! # Settings of the program's own
 //!
-//! What a profile can say, in files or here, is in [`Profile`]: how long a link lingers after its last close, its timeouts,
-//! static addresses.
+//! What a profile can say, in files or by a program with a service of its own, is in [`Profile`]: how long a link lingers after
+//! its last close, its timeouts, static addresses.
 //!
 //! ```no_run
+//! # #[cfg(feature = "embedded")]
 //! # async fn example() -> Result<(), netbearer::ManagerError> {
 //! use std::time::Duration;
 //!
@@ -218,15 +255,23 @@
 //!
 //! [`blocking`]: crate::blocking
 //! [`CallError`]: crate::CallError
+//! [`CallError::ServiceLost`]: crate::CallError::ServiceLost
 //! [`Chooser`]: crate::Chooser
 //! [`Configuration`]: crate::Configuration
+//! [`Daemon::patience`]: crate::Daemon::patience
 //! [`FailureReason`]: crate::FailureReason
 //! [`Manager`]: crate::Manager
+//! [`Manager::connect`]: crate::Manager::connect
 //! [`Manager::decisions`]: crate::Manager::decisions
 //! [`Manager::events`]: crate::Manager::events
+//! [`Manager::service`]: crate::Manager::service
 //! [`Manager::steps`]: crate::Manager::steps
 //! [`Profile`]: crate::Profile
 //! [`Session`]: crate::Session
+//! [`Session::close`]: crate::Session::close
 //! [`Session::error`]: crate::Session::error
+//! [`Session::hold_fd`]: crate::Session::hold_fd
 //! [`SessionError`]: crate::SessionError
 //! [`SessionEvent::Lagged`]: crate::SessionEvent::Lagged
+//! [`SessionEvent::ServiceBack`]: crate::SessionEvent::ServiceBack
+//! [`SessionEvent::ServiceLost`]: crate::SessionEvent::ServiceLost

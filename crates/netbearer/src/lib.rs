@@ -7,7 +7,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use netbearer::Manager;
 //!
-//! let manager = Manager::embedded().await?;
+//! let manager = Manager::connect().await?;
 //! let configuration = manager.find(None).await?; // the default one
 //! let session = manager.session(&configuration).await?;
 //! session.open().await?;
@@ -23,40 +23,61 @@
 //! # }
 //! ```
 //!
+//! Sessions of all programs are counted together, by the daemon `bearerd`, which [`Manager::connect`] talks to. A program
+//! that is to do without it brings the service along: `Manager::embedded()`, with the cargo feature `embedded`, which is off
+//! by default.
+//!
 //! Programs without async find the same in [`blocking`]. The [`guide`] is a tour of all of it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod backend;
 mod chooser;
+mod daemon;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 mod feed;
 mod manager;
 mod news;
+mod service_description;
+mod service_thread;
 mod session;
+mod session_listing;
+mod shared;
 mod steps;
 
 pub mod blocking;
 pub mod guide;
 
 pub use chooser::{Chooser, ChooserEvent};
+pub use daemon::Daemon;
+#[cfg(feature = "embedded")]
 pub use embedded::Embedded;
 pub use error::{CallError, FindError, LookupError, ManagerError, SocketError};
 pub use feed::Events;
 pub use manager::Manager;
-pub use netbearer_core::{Decision, Input, Limits, Question, QuestionNumber, SessionId, Subject, Verdict};
-pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError};
+#[cfg(feature = "embedded")]
 #[doc(hidden)]
-pub use netbearer_kernel::InjectedSuspends;
+pub use netbearer_clock::InjectedSuspends;
+pub use netbearer_core::{
+    Decision, Input, Limits, Program, Question, QuestionNumber, SessionDescription, SessionId, Subject, UserId, Verdict,
+};
+#[cfg(feature = "embedded")]
+pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError, namespace_lock};
+#[cfg(feature = "embedded")]
 pub use netbearer_kernel::missing_privileges;
-pub use netbearer_names::{LookupError as NameError, NamePlaces};
-pub use netbearer_service::Directories;
+pub use netbearer_lookup::{LookupError as NameError, NamePlaces};
 pub use netbearer_types::{
     AddressScope, Addressing, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
-    ClientIdentifierError, Configuration, Failure, FailureReason, Families, Family, FullTunnel, HostName,
+    ClientIdentifierError, Configuration, Directories, Failure, FailureReason, Families, Family, FullTunnel, HostName,
     HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, NetworkAddress,
     NetworkAddressError, Profile, PropertyKey, PropertyValue, Proxy, Purpose, ServiceNetworkProfile, SessionError,
-    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, UserChoiceProfile,
+    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, Traffic, UserChoiceProfile,
     VendorClass, VendorClassError,
 };
 pub use news::News;
+pub use service_description::{ServiceDescription, ServiceKind};
 pub use session::Session;
+pub use session_listing::SessionListing;
 pub use steps::Steps;

@@ -1,14 +1,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::fd::AsFd,
-    sync::{Arc, Mutex},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
-use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_engine::Clock;
 use netbearer_types::{
-    Configuration, Failure, Family, Interface, InterfaceAddress, Moment, PropertyKey, PropertyValue, SessionEvent,
+    Configuration, Failure, Family, Interface, InterfaceAddress, PropertyKey, PropertyValue, SessionEvent,
     SessionSnapshot, SessionState,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -16,8 +15,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{
     CallError, Events, LookupError, SocketError,
-    feed::{Feed, lock},
-    manager::Connection,
+    backend::{Backend, NewSession, SessionBackend},
+    shared::Shared,
 };
 
 /// Anywhere behind a gateway; nothing is ever sent there (RFC 5737).
@@ -29,119 +28,79 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2,
 /// the getters return the newest state known to this process.
 #[derive(Debug)]
 pub struct Session {
-    connection: Arc<Connection>,
-    id: SessionId,
+    // Declared first, so dropped first: by the time the service may end, it has heard of that.
+    interest: Box<dyn SessionBackend>,
     shared: Arc<Shared>,
-}
-
-/// What the service's task writes and the holder reads.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    configuration: Configuration,
-    snapshot: SessionSnapshot,
-    feed: Feed<SessionEvent>,
-}
-
-impl Shared {
-    pub(crate) fn new(configuration: Configuration, snapshot: SessionSnapshot) -> Self {
-        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default() }) }
-    }
-
-    pub(crate) fn deliver(&self, event: &SessionEvent, snapshot: SessionSnapshot) {
-        let mut inner = lock(&self.inner);
-        if snapshot.state == SessionState::Invalid && inner.configuration.is_valid() {
-            let identifier = inner.configuration.identifier.clone();
-            let name = std::mem::take(&mut inner.configuration.name);
-            inner.configuration = Configuration { name, ..Configuration::invalid(identifier) };
-        }
-        inner.snapshot = snapshot;
-        let Inner { snapshot, feed, .. } = &mut *inner;
-        let wakers = feed.push(event, || {
-            let state = SessionEvent::StateChanged { state: snapshot.state };
-            let interest = if snapshot.is_open {
-                Some(SessionEvent::Opened)
-            } else {
-                (!snapshot.is_opening).then_some(SessionEvent::Closed)
-            };
-            [SessionEvent::Lagged, state].into_iter().chain(interest).collect()
-        });
-        drop(inner);
-        wakers.wake();
-    }
-
-    /// Takes over what a call has changed without an event: that it is opening now, and that its last failure is past.
-    fn refresh(&self, snapshot: Option<SessionSnapshot>) {
-        if let Some(snapshot) = snapshot {
-            lock(&self.inner).snapshot = snapshot;
-        }
-    }
-
-    pub(crate) fn end(&self) {
-        let wakers = lock(&self.inner).feed.end();
-        wakers.wake();
-    }
+    backend: Arc<dyn Backend>,
 }
 
 impl Session {
-    pub(crate) fn new(connection: Arc<Connection>, id: SessionId, shared: Arc<Shared>) -> Self {
-        Self { connection, id, shared }
+    pub(crate) fn new(backend: Arc<dyn Backend>, (interest, shared): NewSession) -> Self {
+        Self { interest, shared, backend }
     }
 
     /// Asks for the network. What comes of it is told by events: Opened, or Error. Opening a session that is open or
     /// opening changes nothing.
     ///
     /// # Errors
-    /// When the call itself is refused: a limit is reached, or the link is down and this process may not bring it up.
+    /// When the call itself is refused: a limit is reached, a right is missing, or the link is down and the service may not bring
+    /// it up.
     pub async fn open(&self) -> Result<(), CallError> {
-        self.ask(Core::open).await
+        self.interest.open().await
     }
 
     /// Gives the network back; the last one to do so takes the link down. Closing a session that is not open changes
-    /// nothing. Closed has been told when this returns; the rest follows.
+    /// nothing. Closed has been told when this returns; the rest follows. While the daemon is away, this works as well, and the
+    /// rest follows when it is back.
     ///
     /// # Errors
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceGone`] of an embedded service.
     pub async fn close(&self) -> Result<(), CallError> {
-        self.ask(Core::close).await
+        self.interest.close().await
     }
 
     /// Takes the link down, whoever uses it.
     ///
     /// # Errors
-    /// When this process may not do that.
+    /// When this process may not do that. [`CallError::Denied`] has closed this session, as far as it was open, and nothing
+    /// else.
     pub async fn stop(&self) -> Result<(), CallError> {
-        self.ask(Core::stop).await
+        self.interest.stop().await
     }
 
-    /// Asks the core, and knows what came of it before anybody can ask for it.
-    async fn ask(
-        &self,
-        call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static,
-    ) -> Result<(), CallError> {
-        let (id, shared) = (self.id, Arc::clone(&self.shared));
-        let call = move |core: &mut Core, now| {
-            let result = call(core, id, now);
-            (result, core.session(id))
-        };
-        let told = move |(result, snapshot)| {
-            shared.refresh(snapshot);
-            result
-        };
-        Ok(self.connection.service.call_then(call, told).await??)
+    /// A descriptor that holds as this session does, to be passed to another process or kept: the network stays until its
+    /// last copy is closed, whatever becomes of this session. Close-on-exec, like the session's own. Only while the session
+    /// is open or opening.
+    ///
+    /// # Errors
+    /// [`CallError::NotHeld`] if it is not; [`CallError::NotSupported`] by an embedded service, whose holds are of this
+    /// process.
+    pub async fn hold_fd(&self) -> Result<OwnedFd, CallError> {
+        self.interest.hold_fd().await
+    }
+
+    /// True if the application decides when this session roams (semantics §5).
+    #[must_use]
+    pub fn is_stakeholder(&self) -> bool {
+        self.interest.is_stakeholder()
+    }
+
+    /// Says whether the application decides when this session roams.
+    ///
+    /// # Errors
+    /// [`CallError::NotSupported`] by an embedded service.
+    pub async fn set_stakeholder(&self, stakeholder: bool) -> Result<(), CallError> {
+        self.interest.set_stakeholder(stakeholder).await
     }
 
     /// Waits until the session is open: true at once if it is, false at once if it is not opening, false as soon as
     /// opening fails or is cancelled, and false after `timeout`. Without a timeout it waits as long as it takes.
     ///
-    /// When it returns because of an event, that event has been handed to everybody who reads this session's events.
+    /// When it returns because of an event, that event has been handed to everybody who reads this session's events. While the
+    /// daemon is away, it goes on waiting.
     ///
     /// # Errors
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
     pub async fn wait_for_opened(&self, timeout: Option<Duration>) -> Result<bool, CallError> {
         let (snapshot, mut events) = self.snapshot_and_events();
         if snapshot.is_open || !snapshot.is_opening {
@@ -165,7 +124,7 @@ impl Session {
             Err(CallError::ServiceGone)
         };
         let Some(timeout) = timeout else { return outcome.await };
-        let clock = &self.connection.clock;
+        let clock = self.backend.clock();
         let deadline = clock.now() + timeout;
         tokio::select! {
             biased;
@@ -183,32 +142,31 @@ impl Session {
     /// The session as it is now, and every event after that, exactly once and in order.
     #[must_use]
     pub fn snapshot_and_events(&self) -> (SessionSnapshot, Events<SessionEvent>) {
-        let mut inner = lock(&self.shared.inner);
-        (inner.snapshot.clone(), inner.feed.subscribe())
+        self.shared.snapshot_and_events()
     }
 
     /// The session as it is now.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {
-        lock(&self.shared.inner).snapshot.clone()
+        self.shared.read(SessionSnapshot::clone)
     }
 
     /// The configuration this session was made on: as it was then, or invalid since it was removed.
     #[must_use]
     pub fn configuration(&self) -> Configuration {
-        lock(&self.shared.inner).configuration.clone()
+        self.shared.configuration()
     }
 
     /// The connectivity state.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        lock(&self.shared.inner).snapshot.state
+        self.shared.read(|snapshot| snapshot.state)
     }
 
     /// True if this session holds and its link is up.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        lock(&self.shared.inner).snapshot.is_open
+        self.shared.read(|snapshot| snapshot.is_open)
     }
 
     /// The interface in use; there exactly while the state is Connected.
@@ -227,7 +185,7 @@ impl Session {
     #[must_use]
     pub fn active_time(&self) -> Duration {
         let since = self.snapshot().active_since;
-        since.map_or(Duration::ZERO, |since| Duration::from_secs((self.connection.clock.now() - since).as_secs()))
+        since.map_or(Duration::ZERO, |since| Duration::from_secs((self.backend.clock().now() - since).as_secs()))
     }
 
     /// How many octets the interface has received since its access point became Active, or was first seen so: all sessions'
@@ -235,26 +193,25 @@ impl Session {
     /// while nothing is Active, and without the capability DataStatistics.
     ///
     /// # Errors
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
     pub async fn bytes_received(&self) -> Result<u64, CallError> {
-        Ok(self.connection.service.traffic(self.id).await?.received)
+        Ok(self.interest.traffic().await?.received)
     }
 
     /// How many octets the interface has sent; else as [`Session::bytes_received`].
     ///
     /// # Errors
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
     pub async fn bytes_written(&self) -> Result<u64, CallError> {
-        Ok(self.connection.service.traffic(self.id).await?.written)
+        Ok(self.interest.traffic().await?.written)
     }
 
     /// Reads a property; none if it is unset.
     ///
     /// # Errors
-    /// [`CallError::ServiceGone`].
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
     pub async fn property(&self, key: PropertyKey) -> Result<Option<PropertyValue>, CallError> {
-        let id = self.id;
-        Ok(self.connection.service.call(move |core, _| core.property(id, key)).await?)
+        self.interest.property(key).await
     }
 
     /// Writes a property; none removes it, so that its default shows again.
@@ -262,8 +219,7 @@ impl Session {
     /// # Errors
     /// When the property is read-only or the value does not fit it.
     pub async fn set_property(&self, key: PropertyKey, value: Option<PropertyValue>) -> Result<(), CallError> {
-        let id = self.id;
-        Ok(self.connection.service.call(move |core, _| core.set_property(id, key, value)).await??)
+        self.interest.set_property(key, value).await
     }
 
     /// Makes a socket use this session's access point, whatever the default route is. Before it is connected; needs no
@@ -322,7 +278,7 @@ impl Session {
         let snapshot = self.snapshot();
         let interface = snapshot.interface.filter(|_| snapshot.is_open);
         let interface = interface.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?;
-        Ok(netbearer_names::lookup(self.connection.names.as_ref(), host, &interface).await?)
+        Ok(netbearer_lookup::lookup(self.backend.names(), host, &interface).await?)
     }
 
     /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.
@@ -378,9 +334,6 @@ fn kernel_has_source(interface: &str, destination: SocketAddr) -> bool {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let id = self.id;
         self.shared.end();
-        self.connection.forget(id);
-        self.connection.service.cast(move |core, now| core.drop_session(id, now));
     }
 }

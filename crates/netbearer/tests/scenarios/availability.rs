@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use netbearer::{FailureReason, Identifier, Profile, SessionError, SessionState, blocking::Manager};
+use netbearer::{FailureReason, Identifier, Profile, SessionError, SessionState};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Manager, Stage, Watched};
 
 /// Scenario 12.
 #[test]

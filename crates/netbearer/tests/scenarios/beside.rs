@@ -6,16 +6,13 @@ use std::{
     time::Duration,
 };
 
-use netbearer::{
-    CallError, FailureReason, Profile, SessionError,
-    blocking::{Manager, Session},
-};
+use netbearer::{CallError, FailureReason, Profile, SessionError, blocking::Session};
 use netbearer_lab::{AccessPointPlan, Conversation, Snapshot, Subnet};
 use socket2::SockRef;
 
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server},
-    stage::{AP0, DEADLINE, Stage, Watched, server, wait_until_told},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, server, wait_until_told},
     tunnel::{EACH, Manner, Vpn, answered_by, expected, socket, ways},
 };
 
@@ -194,11 +191,8 @@ fn the_table_follows_what_others_do_to_theirs_and_is_put_back_if_they_touch_ours
     stage.ip(&format!("address delete {}/24 dev ap1", subnet.host(51)));
     stage.wait_for_rules("one for the first", |now| now == rules);
     assert_way(&stage, &session.session, AP1);
-    while let Some(event) = session.try_next() {
-        assert!(event.contains("InterfaceChanged"), "{event}");
-    }
     session.close();
-    session.expect(&["Closed"]);
+    session.expect_after_changes("Closed");
     stage.assert_as_before();
 }
 
@@ -244,7 +238,7 @@ fn beside_a_vpn_sockets_of_a_link_of_others_go_where_the_profile_says() {
     for bypass in EACH {
         let stage = two_links();
         let profile = Profile { bypass_vpn: bypass, ..Profile::default() };
-        let manager = stage.start(|embedded| embedded.profile(AP1, profile));
+        let manager = stage.start(|setup| setup.profile(AP1, profile));
         let mut session = opened(&manager, AP1);
         let wait_for = |expected: [&str; 4]| {
             let are_so = || Ok((ways(&session.session) == expected).then_some(()));

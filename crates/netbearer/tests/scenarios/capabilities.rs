@@ -4,12 +4,14 @@ use std::net::Ipv4Addr;
 
 use netbearer::{
     CallError, Capabilities, Configuration, Failure, FailureReason, ServiceNetworkProfile, SessionError,
-    SessionSnapshot, SessionState, UserChoiceProfile, blocking::Manager,
+    SessionSnapshot, SessionState, UserChoiceProfile,
 };
 use netbearer_lab::{INTERNET, Snapshot, Tunnel};
 
 use crate::{
-    stage::{AP0, Stage, Watched, wait_until_told},
+    only_embedded,
+    stage::{AP0, Manager, Stage, Watched, wait_until_told},
+    transport::Transport,
     tunnel::{answered_by, socket},
 };
 
@@ -42,21 +44,23 @@ fn what_a_configuration_cannot_do_is_refused_and_changes_nothing() {
     let as_found = Snapshot::take(stage.lab.machine()).unwrap();
     let network = |member: &str| ServiceNetworkProfile { members: vec![member.to_owned()], ..Default::default() };
     let choice = UserChoiceProfile { name: None, choices: vec![TUNNEL.to_owned()] };
-    let manager = stage.start(|embedded| {
-        let embedded = embedded.service_network("card", network(AP0)).service_network("tunnel", network(TUNNEL));
-        embedded.user_choice("tunnel", choice)
+    let manager = stage.start(|setup| {
+        let setup = setup.service_network("card", network(AP0)).service_network("tunnel", network(TUNNEL));
+        setup.user_choice("anything", choice)
     });
-    let everywhere = Capabilities::DirectConnectionRouting | Capabilities::DataStatistics;
+    let mut everywhere = Capabilities::DirectConnectionRouting | Capabilities::DataStatistics;
+    // The holds of all programs are counted.
+    everywhere.set(Capabilities::SystemSessionSupport, Transport::chosen() != Transport::Embedded);
     let startable = everywhere | Capabilities::CanStartAndStopInterfaces;
     assert_eq!(find(&manager, AP0).capabilities, startable);
     assert_eq!(find(&manager, "service-card").capabilities, startable);
     assert_eq!(of_the_manager(&manager), startable | Capabilities::NetworkSessionRequired);
 
     // Nobody but its program can start and stop the tunnel, nor what is made of it.
-    for identifier in [find(&manager, TUNNEL).identifier, "service-tunnel".into(), "choice-tunnel".into()] {
+    for identifier in [find(&manager, TUNNEL).identifier, "service-tunnel".into(), "choice-anything".into()] {
         let configuration = manager.wait_for(async |manager| manager.configuration(&identifier).await).unwrap();
         assert_eq!(configuration.capabilities, everywhere, "{identifier}");
-        let session = Watched::of(manager.session(&configuration).unwrap());
+        let session = Watched::of(&manager, manager.session(&configuration).unwrap());
         assert_refused(&stage, session, &as_found);
     }
 }
@@ -90,6 +94,9 @@ fn assert_refused(stage: &Stage, mut session: Watched, as_found: &Snapshot) {
 /// the session.
 #[test]
 fn what_is_not_supported_on_any_configuration_does_not_happen() {
+    if only_embedded("a daemon counts the holds of all programs") {
+        return;
+    }
     let stage = Stage::with_dnsmasq();
     let (manager, another_program) = (stage.manager(), stage.manager());
     let absent =

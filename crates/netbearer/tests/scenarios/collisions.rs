@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netbearer::{ManagerEvent, blocking::Manager};
+use netbearer::ManagerEvent;
 use netbearer_lab::AccessPointPlan;
 use socket2::SockRef;
 
 use crate::{
-    stage::{AP0, DEADLINE, Stage, Watched},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched},
     tunnel::{answered_by, socket},
 };
 

@@ -2,13 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netbearer::{
-    Identifier, Kind, ManagerEvent, ServiceNetworkProfile, SessionState, StateFlags, UserChoiceProfile,
-    blocking::Manager,
-};
+use netbearer::{Identifier, Kind, ManagerEvent, ServiceNetworkProfile, SessionState, StateFlags, UserChoiceProfile};
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched, wait_until_told};
+use crate::stage::{AP0, DEADLINE, Manager, Stage, Watched, wait_until_told};
 
 const NAMES: [&str; 3] = [AP0, "ap1", "ap2"];
 
@@ -50,10 +47,9 @@ fn service_networks_are_listed_as_access_points_are_and_user_choices_never() {
     let stage = three_access_points();
     let members = ["ap1", "ap2"].map(str::to_owned).to_vec();
     let network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
-    let manager = stage.start(|embedded| {
-        embedded.service_network("uplink", network).user_choice("anything", UserChoiceProfile::default())
-    });
-    let names = ["ap0", "ap1", "ap2", "service-uplink"];
+    let manager = stage
+        .start(|setup| setup.service_network("uplink", network).user_choice("anything", UserChoiceProfile::default()));
+    let names = ["ap0", "ap1", "ap2", "uplink"];
     for filter in [None, Some(StateFlags::Defined), Some(StateFlags::Discovered)] {
         assert_eq!(listed(&manager, filter).into_keys().collect::<Vec<_>>(), names, "{filter:?}");
     }
@@ -107,7 +103,7 @@ fn identifiers_are_unique_and_the_same_after_a_restart_and_a_reboot() {
 fn one_update_is_completed_for_each_request_and_for_nobody_who_has_not_asked() {
     let stage = Stage::with_dnsmasq();
     let managers = [(); 3].map(|()| stage.manager());
-    let mut events = managers.each_ref().map(Manager::events);
+    let mut events = managers.each_ref().map(|manager| manager.events());
     let requests = [3, 1, 0];
     for (manager, requests) in managers.iter().zip(requests) {
         for _ in 0..requests {

@@ -140,7 +140,7 @@ fn a_service_network_counts_what_its_members_carry_that_are_active() {
     let stage = Stage::new(names.map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
     let members = names.map(str::to_owned).to_vec();
     let profile = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
-    let manager = stage.start(|embedded| embedded.service_network("uplink", profile));
+    let manager = stage.start(|setup| setup.service_network("uplink", profile));
     let network = Watched::on(&manager, "service-uplink");
     assert_eq!(told(&network), [0, 0]);
     let mut sessions = names.map(|name| Watched::on(&manager, name));

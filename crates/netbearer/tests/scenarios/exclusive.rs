@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use netbearer::{
     CallError, Configuration, Failure, FailureReason, FindError, SessionError, SessionState, StateFlags, Step,
-    blocking::Manager,
 };
 use netbearer_lab::{AccessPointPlan, Dhcp};
 use serde_json::Value;
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched, assert_alive};
+use crate::stage::{AP0, DEADLINE, Manager, Stage, Watched, assert_alive};
 
 const HOME: &str = "profiles.d/home.toml";
 const OFFICE: &str = "profiles.d/office.toml";

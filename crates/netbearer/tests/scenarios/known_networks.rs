@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use netbearer::blocking::Manager;
 use netbearer_lab::{Capture, ClientState, Direction, Exchange, Fault, MessageType, Subnet};
 
 use crate::{
     address_conflicts::wait_for_announcements,
     leases::{server, short_leases},
-    stage::{AP0, DEADLINE, Stage, Watched},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);

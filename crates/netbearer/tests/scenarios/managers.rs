@@ -2,14 +2,11 @@
 
 use std::time::Instant;
 
-use netbearer::{
-    CallError, Capabilities, FailureReason, ManagerEvent, SessionError, SessionState,
-    blocking::{Events, Manager},
-};
+use netbearer::{CallError, Capabilities, FailureReason, ManagerEvent, SessionError, SessionState, blocking::Events};
 use netbearer_lab::{AccessPointPlan, Conversation, Daemon, Dhcp, Snapshot};
 
 use crate::{
-    stage::{AP0, DEADLINE, Stage, Watched, server},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, server},
     tunnel::{answered_by, socket},
 };
 

@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use netbearer::{
-    FindError, ManagerEvent, Verdict,
-    blocking::{Events, Manager},
-};
+use netbearer::{FindError, ManagerEvent, Verdict, blocking::Events};
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
-use crate::stage::{AP0, DEADLINE, Stage, Watched};
+use crate::stage::{AP0, DEADLINE, Manager, Stage, Watched};
 
 const NETWORK_FILE: &str = "profiles.d/uplink.toml";
 const NETWORK: &str = "service-uplink";

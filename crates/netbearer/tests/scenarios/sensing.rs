@@ -39,7 +39,7 @@ fn an_unused_member_has_carrier_and_no_address_until_it_is_opened() {
     let stage = Stage::new([AP0, AP1].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
     let members = [AP0, AP1].map(str::to_owned).to_vec();
     let network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
-    let manager = stage.start(|embedded| embedded.service_network("uplink", network));
+    let manager = stage.start(|setup| setup.service_network("uplink", network));
     let mut watched = Watched::on(&manager, "service-uplink");
     watched.open();
     watched.expect(&["Connecting", "Connected", "Opened"]);

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use netbearer::{
     ChooserEvent, Kind, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile, SessionState, StateFlags,
-    UserChoiceProfile, blocking::Manager,
+    UserChoiceProfile,
 };
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
-use crate::stage::{DEADLINE, Stage, Watched};
+use crate::stage::{DEADLINE, Manager, Stage, Watched};
 
 const NETWORK: &str = "service-uplink";
-const CHOICE: &str = "choice-uplink";
+const CHOICE: &str = "choice-anything";
 
 fn members(names: &[&str]) -> ServiceNetworkProfile {
     ServiceNetworkProfile { members: owned(names), ..ServiceNetworkProfile::default() }
@@ -28,12 +28,12 @@ fn stage(a: Dhcp, b: Dhcp) -> Stage {
 
 fn manager(stage: &Stage) -> Manager {
     let impatient = || Profile { connect_timeout: Duration::from_millis(700), ..Profile::default() };
-    stage.start(|embedded| {
-        embedded
+    stage.start(|setup| {
+        setup
             .profile("lan", impatient())
             .profile("lte", impatient())
             .service_network("uplink", members(&["lan", "lte"]))
-            .user_choice("uplink", UserChoiceProfile { name: None, choices: owned(&["lte", NETWORK]) })
+            .user_choice("anything", UserChoiceProfile { name: None, choices: owned(&["lte", NETWORK]) })
     })
 }
 

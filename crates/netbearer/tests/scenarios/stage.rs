@@ -4,15 +4,24 @@ use std::{
     io::{ErrorKind, Read},
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     time::Duration,
 };
 
 use netbearer::{
-    Directories, Embedded, Places, Profile, PropertyKey, PropertyValue, SessionEvent, SessionState,
-    blocking::{Events, Manager, Session},
+    Directories, Embedded, NamePlaces, Places, Profile, PropertyKey, PropertyValue, SessionEvent, SessionState,
+    blocking::{self, Events, Session},
 };
-use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp, ECHO_PORT, INTERNET, Lab, LabBuilder, Snapshot};
+use netbearer_lab::{
+    AccessPoint, AccessPointPlan, BUS_RELAY, Conversation, Dhcp, ECHO_PORT, INTERNET, Lab, LabBuilder, Snapshot,
+};
 use tempfile::TempDir;
+
+use crate::{daemon::DaemonProcess, service::Service, transport::Transport};
+pub(crate) use crate::{
+    service::Manager,
+    setup::{Resolver, Setup},
+};
 
 /// Longer than anything here takes on a busy machine; waiting ends with the event, not with this.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -25,6 +34,9 @@ pub(crate) struct Stage {
     directory: TempDir,
     /// Where this lab's machine has other network managers.
     managers: Places,
+    has_own_files: bool,
+    /// The daemon that runs, if one does.
+    daemon: Mutex<Weak<DaemonProcess>>,
     /// The machine's configuration before NetBearer was there.
     before: Snapshot,
 }
@@ -37,26 +49,23 @@ impl Stage {
 
     /// These access points; the calling thread moves to the lab's machine.
     pub(crate) fn new(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
-        Self::build(Lab::builder(), plans, |_, directory| Places::below(directory))
+        Self::build(Lab::builder(), plans, false)
     }
 
     /// The same on a machine with files of its own, on which other network managers can run.
     pub(crate) fn with_own_files(plans: impl IntoIterator<Item = AccessPointPlan>) -> Self {
-        Self::build(Lab::builder().own_files(), plans, |lab, _| Places::below(lab.machine().path("/")))
+        Self::build(Lab::builder().own_files(), plans, true)
     }
 
-    fn build(
-        builder: LabBuilder,
-        plans: impl IntoIterator<Item = AccessPointPlan>,
-        managers: impl FnOnce(&Lab, &Path) -> Places,
-    ) -> Self {
+    fn build(builder: LabBuilder, plans: impl IntoIterator<Item = AccessPointPlan>, has_own_files: bool) -> Self {
         let builder = plans.into_iter().fold(builder, LabBuilder::access_point);
         let lab = builder.build().expect("the lab is built");
         lab.machine().enter().expect("this thread moves to the lab's machine");
         let before = Snapshot::take(lab.machine()).expect("the machine can be looked at");
         let directory = TempDir::new().expect("a temporary directory");
-        let managers = managers(&lab, directory.path());
-        Self { lab, directory, managers, before }
+        let root = if has_own_files { lab.machine().path("/") } else { directory.path().to_owned() };
+        let managers = Places::below(root);
+        Self { lab, directory, managers, has_own_files, daemon: Mutex::default(), before }
     }
 
     /// A directory that the lab's machine shares.
@@ -85,24 +94,95 @@ impl Stage {
         Directories::below(self.directory.path()).configuration.join(file)
     }
 
+    pub(crate) fn runtime_directory(&self) -> PathBuf {
+        Directories::below(self.directory.path()).runtime
+    }
+
     /// A reboot empties the runtime directory.
     pub(crate) fn forget_what_was_at_run_time(&self) {
-        let directory = Directories::below(self.directory.path()).runtime;
-        std::fs::remove_dir_all(directory).expect("there is something to forget");
+        std::fs::remove_dir_all(self.runtime_directory()).expect("there is something to forget");
     }
 
     pub(crate) fn manager(&self) -> Manager {
-        self.start(|embedded| embedded)
+        self.start(|setup| setup)
     }
 
     pub(crate) fn manager_with(&self, profile: Profile) -> Manager {
-        self.start(|embedded| embedded.profile(AP0, profile))
+        self.start(|setup| setup.profile(AP0, profile))
     }
 
-    pub(crate) fn start(&self, adjust: impl FnOnce(Embedded) -> Embedded) -> Manager {
-        let embedded =
-            Embedded::default().directories(Directories::below(self.directory.path())).managers(self.managers.clone());
-        Manager::start(adjust(embedded)).expect("the service starts")
+    /// A manager of the service, which is started if it is not there yet.
+    pub(crate) fn start(&self, adjust: impl FnOnce(Setup) -> Setup) -> Manager {
+        let setup = adjust(Setup::default());
+        match Transport::chosen() {
+            Transport::Embedded => self.start_embedded(setup),
+            Transport::Socket | Transport::Bus => {
+                let names = setup.resolver.clone().map(|resolver| self.name_places(resolver));
+                let daemon = self.daemon(setup);
+                let (sender, suspends) = mpsc::channel();
+                let address = daemon.address().names(names).injected_suspends(sender);
+                let manager = blocking::Manager::with_daemon(address).expect("the daemon answers");
+                Manager::new(manager, Service::Daemon(daemon, suspends.recv().expect("the client has a clock")))
+            }
+        }
+    }
+
+    /// The daemon that runs, which then is as it is, or else a new one.
+    fn daemon(&self, setup: Setup) -> Arc<DaemonProcess> {
+        let mut running = self.daemon.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(daemon) = running.upgrade().filter(|daemon| !daemon.has_ended()) {
+            assert!(setup == Setup::default() || setup == *daemon.setup(), "the daemon runs already: {setup:?}");
+            return daemon;
+        }
+        let daemon = DaemonProcess::start(self.lab.machine(), self.directory.path(), self.has_own_files, setup);
+        let daemon = Arc::new(daemon);
+        *running = Arc::downgrade(&daemon);
+        daemon
+    }
+
+    fn start_embedded(&self, setup: Setup) -> Manager {
+        let (sender, suspends) = mpsc::channel();
+        let mut embedded = Embedded::default()
+            .directories(Directories::below(self.directory.path()))
+            .managers(self.managers.clone())
+            .injected_suspends(sender);
+        if let Some(resolver) = setup.resolver {
+            embedded = embedded.names(Some(self.name_places(resolver)));
+        }
+        for (interface_name, profile) in setup.profiles {
+            embedded = embedded.profile(&interface_name, profile);
+        }
+        for (name, profile) in setup.service_networks {
+            embedded = embedded.service_network(&name, profile);
+        }
+        for (name, profile) in setup.user_choices {
+            embedded = embedded.user_choice(&name, profile);
+        }
+        let manager = blocking::Manager::start(embedded).expect("the service starts");
+        Manager::new(manager, Service::Embedded(suspends.recv().expect("the service has a clock")))
+    }
+
+    /// Where the resolver of the lab's machine is for who is not on it.
+    fn name_places(&self, resolver: Resolver) -> NamePlaces {
+        let machine = self.lab.machine();
+        let places = NamePlaces::below(machine.path("/"));
+        match resolver {
+            Resolver::File => places,
+            Resolver::Resolvconf(directory) => NamePlaces { resolvconf: vec![directory.join("resolvconf")], ..places },
+            Resolver::Resolved => {
+                NamePlaces { bus_address: format!("unix:path={}", machine.path(BUS_RELAY).display()), ..places }
+            }
+        }
+    }
+
+    /// Kills the daemon, and waits until it is gone.
+    pub(crate) fn kill_daemon(&self, manager: &Manager) {
+        manager.daemon().kill();
+    }
+
+    /// Starts it again after it was killed. Its clients come back by themselves.
+    pub(crate) fn start_daemon_again(&self, manager: &Manager) {
+        manager.daemon().start_again(self.lab.machine());
     }
 
     pub(crate) fn ap0(&self) -> &AccessPoint {
@@ -126,8 +206,9 @@ impl Stage {
 
     /// What is noted of how interfaces were found.
     pub(crate) fn notes(&self) -> String {
-        let runtime = std::fs::read_dir(Directories::below(self.directory.path()).runtime).into_iter().flatten();
-        let notes = runtime.flatten().filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
+        let runtime = std::fs::read_dir(self.runtime_directory()).into_iter().flatten();
+        let of_namespaces = runtime.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("netns-"));
+        let notes = of_namespaces.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
         notes.filter_map(|note| std::fs::read_to_string(note.path()).ok()).collect()
     }
 
@@ -183,6 +264,8 @@ impl Stage {
 pub(crate) struct Watched {
     pub(crate) session: Session,
     events: Events<SessionEvent>,
+    /// Gone last.
+    _service: Service,
 }
 
 /// Waits until what the service says is so, whatever has to happen for that.
@@ -201,12 +284,13 @@ impl Watched {
     /// A session on the access point of this name.
     pub(crate) fn on(manager: &Manager, access_point: &str) -> Self {
         let configuration = manager.find(Some(access_point)).expect("the access point is known");
-        Self::of(manager.session(&configuration).expect("a session"))
+        Self::of(manager, manager.session(&configuration).expect("a session"))
     }
 
-    pub(crate) fn of(session: Session) -> Self {
+    /// This session of the manager's.
+    pub(crate) fn of(manager: &Manager, session: Session) -> Self {
         let events = session.events();
-        Self { session, events }
+        Self { session, events, _service: manager.service() }
     }
 
     /// A session that survives the loss of its link.
@@ -255,6 +339,18 @@ impl Watched {
     /// Reads until this one; it comes in time.
     pub(crate) fn expect_last(&mut self, expected: &str) {
         while self.next() != expected {}
+    }
+
+    /// Reads until this one; only changes of the interface come before it. What others did to it may be told after
+    /// the kernel shows it.
+    pub(crate) fn expect_after_changes(&mut self, expected: &str) {
+        loop {
+            let event = self.next();
+            if event == expected {
+                return;
+            }
+            assert!(event.starts_with("InterfaceChanged"), "before {expected}: {event}");
+        }
     }
 
     /// The session has lost its link, and its error names the cause.

@@ -9,12 +9,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use netbearer::blocking::{Manager, Session};
+use netbearer::blocking::Session;
 use netbearer_lab::{AccessPointPlan, Capture, Conversation, Dhcp, Script, Subnet};
 
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server, wait_for_route, wait_for_way},
-    stage::{AP0, DEADLINE, Stage, plain_connection, server},
+    stage::{AP0, DEADLINE, Manager, Stage, plain_connection, server},
 };
 
 const AP1: &str = "ap1";

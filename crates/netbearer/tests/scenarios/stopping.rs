@@ -1,6 +1,9 @@
 use netbearer::SessionError;
 
-use crate::stage::{Stage, Watched};
+use crate::{
+    choice::{Choice, rounds},
+    stage::{Stage, Watched},
+};
 
 /// Scenario 8, in one process.
 #[test]
@@ -58,7 +61,7 @@ fn stop_and_close_while_connecting_never_let_a_late_opened_through() {
     let stage = Stage::with_dnsmasq();
     let manager = stage.manager();
     for seed in 0..rounds() {
-        let mut choice = Choice(seed);
+        let mut choice = Choice::new(seed);
         let mut sessions = [(); 3].map(|()| Watched::new(&manager));
         for session in &sessions {
             session.open();
@@ -89,7 +92,7 @@ fn stop_and_close_while_connecting_never_let_a_late_opened_through() {
 }
 
 /// What a session may be told that opened and was closed or stopped, by itself or by another (semantics §3).
-fn assert_row_of_the_table(told: &[String], seed: u64) {
+pub(crate) fn assert_row_of_the_table(told: &[String], seed: u64) {
     let opening = ["Connecting", "Connected", "Opened"];
     let rest = told.iter().zip(opening).take_while(|(event, step)| event == step).count();
     let ends: [&[&str]; 3] = [
@@ -99,22 +102,6 @@ fn assert_row_of_the_table(told: &[String], seed: u64) {
         &["Closed", "Connected", "Closing", "Disconnected"],
     ];
     assert!(ends.iter().any(|end| told[rest..] == **end), "seed {seed}: {told:?}");
-}
-
-fn rounds() -> u64 {
-    std::env::var("NETBEARER_ROUNDS").ok().map_or(1_000, |rounds| rounds.parse().expect("a number of rounds"))
-}
-
-/// A row of choices that a seed repeats (splitmix64).
-struct Choice(u64);
-
-impl Choice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).expect("less than the limit")
-    }
 }
 
 /// Scenario 48: a handler opens again from inside Error, Closed and Closing.

@@ -1,8 +1,8 @@
 //! The machine is suspended and goes on. The suspends are injected: the clock of the service jumps, the machine's does not.
 
-use std::{sync::mpsc, time::Duration};
+use std::time::Duration;
 
-use netbearer::{InjectedSuspends, Profile, blocking::Manager};
+use netbearer::Profile;
 use netbearer_lab::{
     AccessPointPlan, ClientState, Dhcp, Exchange, Fault, MessageType, Script, dhcproto::v4::OptionCode,
 };
@@ -16,12 +16,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const NAP: Duration = Duration::from_secs(600);
 /// How long a link may be without a lease before its sessions lose it.
 const LOST_AFTER: Duration = Duration::from_secs(2);
-
-fn start(stage: &Stage) -> (Manager, InjectedSuspends) {
-    let (sender, suspends) = mpsc::channel();
-    let manager = stage.start(|embedded| embedded.injected_suspends(sender));
-    (manager, suspends.recv().unwrap())
-}
 
 /// A client that asks for its former address, and names no server, asks whether it is still its own (RFC 2131 §4.3.2).
 fn confirms(exchange: &Exchange) -> bool {
@@ -41,13 +35,13 @@ fn long_leases() -> Stage {
 #[test]
 fn a_session_goes_on_after_a_suspend_when_its_lease_is_confirmed() {
     let stage = long_leases();
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     let mut conversation = session.assert_up();
     let address = stage.address_of(AP0);
     for _ in 0..2 {
         let before = server(&stage).exchanges().mark();
-        suspends.suspend(NAP);
+        manager.suspend(NAP);
         server(&stage).exchanges().wait_for_since(before, "the question", DEADLINE, confirms).unwrap();
         wait_for_renewal(server(&stage));
         session.expect_silence();
@@ -64,11 +58,11 @@ fn a_session_goes_on_after_a_suspend_when_its_lease_is_confirmed() {
 #[test]
 fn a_lease_that_is_refused_after_a_suspend_is_replaced_in_time() {
     let stage = long_leases();
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     server(&stage).fail_next(1, Fault::NakWhile(ClientState::Rebooting));
     let before = server(&stage).exchanges().mark();
-    suspends.suspend(NAP);
+    manager.suspend(NAP);
     let is_offer = |exchange: &Exchange| exchange.kind == MessageType::Offer;
     server(&stage).exchanges().wait_for_since(before, "an OFFER after the NAK", DEADLINE, is_offer).unwrap();
     wait_for_renewal(server(&stage));
@@ -80,10 +74,10 @@ fn a_lease_that_is_refused_after_a_suspend_is_replaced_in_time() {
 #[test]
 fn a_lease_that_is_refused_after_a_suspend_and_not_replaced_is_a_lost_link() {
     let stage = short_leases(HOUR);
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     server(&stage).fail(Fault::Nak);
-    suspends.suspend(NAP);
+    manager.suspend(NAP);
     session.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
     manager.shutdown();
     stage.assert_as_before();
@@ -93,11 +87,11 @@ fn a_lease_that_is_refused_after_a_suspend_and_not_replaced_is_a_lost_link() {
 #[test]
 fn a_lease_nobody_speaks_of_after_a_suspend_is_kept() {
     let stage = short_leases(HOUR);
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     let mut conversation = session.assert_up();
     server(&stage).fail(Fault::Silent);
-    suspends.suspend(NAP);
+    manager.suspend(NAP);
     session.expect_silence_for(LOST_AFTER + Duration::from_secs(1));
     assert_alive(&mut conversation);
 }
@@ -106,9 +100,9 @@ fn a_lease_nobody_speaks_of_after_a_suspend_is_kept() {
 #[test]
 fn a_lease_that_ended_in_a_suspend_is_a_lost_link() {
     let stage = short_leases(HOUR);
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
-    suspends.suspend(2 * HOUR);
+    manager.suspend(2 * HOUR);
     session.expect_loss("expired");
     session.open();
     session.expect_last("Opened");
@@ -121,10 +115,10 @@ fn an_adopted_link_is_left_alone_by_a_suspend() {
     let mut stage = Stage::with_dnsmasq();
     stage.configure_by_hand();
     stage.remember();
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     let mut conversation = session.assert_up();
-    suspends.suspend(NAP);
+    manager.suspend(NAP);
     // Everything was looked at since.
     manager.wait_for(async |manager| manager.update_configurations().await).unwrap();
     session.expect_silence();
@@ -137,15 +131,12 @@ fn an_adopted_link_is_left_alone_by_a_suspend() {
 fn a_link_that_lingers_through_a_suspend_goes_down() {
     let script = Script::default().lease_time(2 * HOUR);
     let stage = Stage::new([AccessPointPlan::new(AP0).dhcp(Dhcp::Scripted(script))]);
-    let (sender, suspends) = mpsc::channel();
-    let profile = Profile { linger: HOUR, ..Profile::default() };
-    let manager = stage.start(|embedded| embedded.injected_suspends(sender).profile(AP0, profile));
-    let suspends = suspends.recv().unwrap();
+    let manager = stage.manager_with(Profile { linger: HOUR, ..Profile::default() });
     let mut session = Watched::opened(&manager);
     session.close();
     session.expect(&["Closed"]);
     session.expect_silence();
-    suspends.suspend(HOUR);
+    manager.suspend(HOUR);
     session.expect(&["Closing", "Disconnected"]);
     manager.shutdown();
     stage.assert_as_before();
@@ -156,12 +147,12 @@ fn a_link_that_lingers_through_a_suspend_goes_down() {
 fn active_time_counts_suspends() {
     let stage = Stage::with_dnsmasq();
     stage.configure_by_hand();
-    let (manager, suspends) = start(&stage);
+    let manager = stage.manager();
     let session = Watched::new(&manager);
     assert_eq!(session.session.active_time(), Duration::ZERO);
     session.open();
     assert_eq!(session.session.wait_for_opened(Some(DEADLINE)), Ok(true));
-    suspends.suspend(NAP);
+    manager.suspend(NAP);
     let counted = session.session.active_time();
     assert!(counted >= NAP && counted < NAP + DEADLINE, "{counted:?}");
     assert_eq!(counted.subsec_nanos(), 0, "whole seconds");

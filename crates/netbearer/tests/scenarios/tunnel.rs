@@ -5,16 +5,13 @@ use std::{
     net::{IpAddr, UdpSocket},
 };
 
-use netbearer::{
-    BypassVpn, ManagerEvent, Profile, SocketError, Steering,
-    blocking::{Manager, Session},
-};
+use netbearer::{BypassVpn, ManagerEvent, Profile, SocketError, Steering, blocking::Session};
 use netbearer_lab::{Conversation, Namespace, Tunnel};
 use socket2::SockRef;
 
 use crate::{
     ipv6::{NETWORK, announce, ipv6_server, wait_for_way},
-    stage::{AP0, DEADLINE, Stage, Watched, server, wait_until_told},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, server, wait_until_told},
 };
 
 const TUNNEL: &str = "wg0";

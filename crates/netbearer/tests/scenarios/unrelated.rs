@@ -8,6 +8,8 @@ use netbearer_lab::Tunnel;
 use crate::stage::{AP0, DEADLINE, Stage, Watched};
 
 const FLAPS: usize = 1_000;
+/// So many at a time are witnessed, as a witness that falls behind is told no more.
+const AT_A_TIME: usize = 250;
 const ADDRESSES: usize = 3_000;
 /// The kernel is waited for at most a second; the machine is busy besides.
 const IN_SPITE_OF_IT: Duration = Duration::from_secs(4);
@@ -17,6 +19,8 @@ const IN_SPITE_OF_IT: Duration = Duration::from_secs(4);
 fn a_tunnel_whose_address_flaps_a_thousand_times_is_nothing_to_tell_a_session() {
     let stage = Stage::with_dnsmasq();
     let machine = stage.lab.machine();
+    // The access point's own addresses come at a time of their own.
+    machine.set_sysctl("net/ipv6/conf/all/disable_ipv6", "1").unwrap();
     let manager = stage.manager();
     let mut session = Watched::opened(&manager);
     let mut conversation = session.assert_up();
@@ -28,11 +32,14 @@ fn a_tunnel_whose_address_flaps_a_thousand_times_is_nothing_to_tell_a_session() 
     let directory = tempfile::tempdir().unwrap();
     let batch = directory.path().join("flaps");
     let flap = "address add 10.77.0.1/24 dev tun7\naddress delete 10.77.0.1/24 dev tun7\n";
-    std::fs::write(&batch, flap.repeat(FLAPS)).unwrap();
-    machine.command("ip").arg("-batch").arg(&batch).output().unwrap();
-    // Whoever reads in order has read all of the rest by then.
-    stage.ip("address add 10.77.0.99/32 dev tun7");
-    changes.wait_for_text("10.77.0.99", DEADLINE).unwrap();
+    std::fs::write(&batch, flap.repeat(AT_A_TIME)).unwrap();
+    for last in 0..FLAPS / AT_A_TIME {
+        machine.command("ip").arg("-batch").arg(&batch).output().unwrap();
+        // Whoever reads in order has read all of the rest by then.
+        let address = format!("10.77.1.{last}");
+        stage.ip(&format!("address add {address}/32 dev tun7"));
+        changes.wait_for_text(&address, DEADLINE).unwrap();
+    }
     manager.wait_for(async |manager| manager.update_configurations().await).unwrap();
 
     session.expect_silence();
@@ -50,7 +57,7 @@ fn a_tunnel_whose_address_flaps_a_thousand_times_is_nothing_to_tell_a_session() 
             other => panic!("{other:?}"),
         }
     }
-    assert!(told <= 2 * FLAPS + 2, "{told}: each change is told once at most");
+    assert!(told <= 2 * FLAPS + FLAPS / AT_A_TIME + 1, "{told}: each change is told once at most");
     session.expect_silence();
     // As the kernel tells it, nothing but the tunnel's addresses was changed by anybody.
     let changed = changes.entries();

@@ -91,7 +91,7 @@ fn what_an_opening_waits_for_is_told_as_it_changes() {
     let stage = scripted(Fault::Silent);
     stage.ap0().cut().unwrap();
     let manager = stage.manager();
-    let session = Watched::new(&manager);
+    let mut session = Watched::new(&manager);
     let mut steps = manager.steps();
     assert!(steps.now().is_empty());
     session.open();
@@ -102,6 +102,8 @@ fn what_an_opening_waits_for_is_told_as_it_changes() {
     assert_eq!(session.session.wait_for_opened(None), Ok(true));
     wait_for_step(&mut steps, &session, None);
     session.close();
+    session.expect_last("Disconnected");
+    wait_for_step(&mut steps, &session, None);
     manager.shutdown();
     assert!(steps.now().is_empty(), "{:?}", steps.now());
 }

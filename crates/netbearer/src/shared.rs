@@ -1,0 +1,94 @@
+use std::sync::Mutex;
+
+use netbearer_types::{Configuration, SessionEvent, SessionSnapshot, SessionState};
+
+use crate::{
+    Events,
+    feed::{Feed, Wakers, lock},
+};
+
+/// A session as its holder reads it, and as its service writes it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    configuration: Configuration,
+    snapshot: SessionSnapshot,
+    feed: Feed<SessionEvent>,
+}
+
+impl Shared {
+    pub(crate) fn new(configuration: Configuration, snapshot: SessionSnapshot) -> Self {
+        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default() }) }
+    }
+
+    /// The session was told something, and is so right after it.
+    pub(crate) fn deliver(&self, event: &SessionEvent, snapshot: SessionSnapshot) -> Wakers {
+        let mut inner = lock(&self.inner);
+        inner.take_over(snapshot);
+        let Inner { snapshot, feed, .. } = &mut *inner;
+        feed.push(event, || what_holds(snapshot))
+    }
+
+    /// Events were lost on the way, and the session is so now.
+    pub(crate) fn deliver_lag(&self, snapshot: SessionSnapshot) -> Wakers {
+        let mut inner = lock(&self.inner);
+        inner.take_over(snapshot);
+        let Inner { snapshot, feed, .. } = &mut *inner;
+        let current = what_holds(snapshot);
+        let mut wakers = Wakers::default();
+        for event in &current {
+            wakers.extend(feed.push(event, || current.clone()));
+        }
+        wakers
+    }
+
+    /// Takes over what a call has changed without an event: that it is opening now, and that its last failure is past.
+    pub(crate) fn refresh(&self, snapshot: SessionSnapshot) {
+        lock(&self.inner).snapshot = snapshot;
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn end(&self) {
+        let wakers = lock(&self.inner).feed.end();
+        wakers.wake();
+    }
+
+    pub(crate) fn configuration(&self) -> Configuration {
+        lock(&self.inner).configuration.clone()
+    }
+
+    pub(crate) fn read<T>(&self, get: impl FnOnce(&SessionSnapshot) -> T) -> T {
+        get(&lock(&self.inner).snapshot)
+    }
+
+    pub(crate) fn snapshot_and_events(&self) -> (SessionSnapshot, Events<SessionEvent>) {
+        let mut inner = lock(&self.inner);
+        (inner.snapshot.clone(), inner.feed.subscribe())
+    }
+}
+
+impl Inner {
+    fn take_over(&mut self, snapshot: SessionSnapshot) {
+        if snapshot.state == SessionState::Invalid && self.configuration.is_valid() {
+            let identifier = self.configuration.identifier.clone();
+            let name = std::mem::take(&mut self.configuration.name);
+            self.configuration = Configuration { name, ..Configuration::invalid(identifier) };
+        }
+        self.snapshot = snapshot;
+    }
+}
+
+/// What somebody is told who has missed what came before.
+fn what_holds(snapshot: &SessionSnapshot) -> Vec<SessionEvent> {
+    let state = SessionEvent::StateChanged { state: snapshot.state };
+    let interest = if snapshot.is_open {
+        Some(SessionEvent::Opened)
+    } else {
+        (!snapshot.is_opening).then_some(SessionEvent::Closed)
+    };
+    [SessionEvent::Lagged, state].into_iter().chain(interest).collect()
+}
