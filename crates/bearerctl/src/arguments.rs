@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
 use netbearer_lab::Sandbox;
 
-use crate::output::Output;
+use crate::{output::Output, service::Choice};
 
 pub(crate) use lab::{Lab, LabCommand, LabNamed, LabSlow, LabStart, LabTour};
 
@@ -22,13 +22,15 @@ Exit codes:
   1    failed for another reason than these
   2    the arguments are wrong
   3    no such configuration (or access point of a sandbox), several of that name, or no default one
-  4    not available now: unplugged, no carrier, busy, or no member could be brought up; no sandbox
+  4    not available now: unplugged, no carrier, busy, or no member could be brought up; no sandbox;
+       no bearer service, where one is needed
   5    not supported: a privilege is missing, the kernel cannot do it, another program manages the
        interface, or stop of a service network
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
   7    the session ended against its holder's will: link lost, or stopped
   8    another process keeps the sessions of this network namespace
   9    nothing was chosen: the user wanted none of the choices, or did not answer within two minutes
+  10   not allowed: the bearer service does not let this user open, or stop for everybody
   126  run, lab: the command could not be started
   127  run, lab: the command was not found
   128+n  ended by signal n: open before the session was open, or the command of run or lab
@@ -39,6 +41,7 @@ Examples:
   bearerctl list                      what there is
   bearerctl open ap0                  bring ap0 up, and hold it until Ctrl-C
   bearerctl run --on ap0 -- curl -O https://example.org/file
+  bearerctl sessions                  who holds what
   bearerctl monitor --json            what happens, for programs
   bearerctl lab tour                  see it all, in a sandbox";
 
@@ -50,7 +53,9 @@ Examples:
     about = "Open, watch and stop network sessions",
     long_about = "Open, watch and stop network sessions.\n\n\
         A session says \"I need this network\". The first one brings the access point up (link, DHCP, addresses, \
-        routes), the last one to close takes it down again. What was up before stays up.",
+        routes), the last one to close takes it down again. What was up before stays up.\n\n\
+        Sessions of all programs are counted together by the bearer service, bearerd. Where none is running this program \
+        does the work itself, and says so first.",
     after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
     max_term_width = 100,
@@ -70,6 +75,14 @@ pub(crate) struct Arguments {
     /// Where leases are remembered
     #[arg(long, global = true, value_name = "DIRECTORY", env = "NETBEARER_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
+
+    /// Do the work in this program, even if a bearer service is running
+    #[arg(long, global = true, conflicts_with = "daemon")]
+    embedded: bool,
+
+    /// Use the running bearer service, or fail: never do the work in this program
+    #[arg(long, global = true)]
+    daemon: bool,
 
     /// Print JSON: one object a line for what happens, one value for what is
     #[arg(long, global = true)]
@@ -124,9 +137,32 @@ pub(crate) enum Command {
             Examples:\n  bearerctl monitor\n  bearerctl monitor --json | jq --unbuffered -c 'select(.event == \"StateChanged\")'"
     )]
     Monitor,
+    /// List the sessions of all programs: who holds what
+    #[command(
+        after_help = "Only a bearer service knows them: start one with bearerd. Sessions whose program has ended, but left its \
+            hold to another one, are \"passed on\". Bytes are those that the access point has received and sent since it is up, \
+            all programs' alike.\n\n\
+            Examples:\n  bearerctl sessions\n  bearerctl sessions --json | jq -r '.[] | select(.user_name == \"root\") | .program'"
+    )]
+    Sessions(Sessions),
+    /// Tell which service answers, what is up, and who holds it
+    #[command(
+        after_help = "Without a bearer service it tells that there is none, and what this program sees itself.\n\n\
+            Examples:\n  bearerctl status\n  bearerctl status --daemon   exit code 4 if no bearer service is running\n  \
+            bearerctl status --json | jq .online"
+    )]
+    Status,
+    /// Answer what user choices ask, for other programs
+    #[command(
+        after_help = "When a program of the same user opens a session on a user choice, the question is put here, until Ctrl-C. \
+            The agent that was started last is asked. Needs a bearer service.\n\n\
+            Examples:\n  bearerctl agent\n  bearerctl agent --choose ap0   answers without asking: ap0 wherever it can be had"
+    )]
+    Agent(Agent),
     /// Take an access point down, whoever uses it
     #[command(
-        after_help = "What is not up is left alone. Of a service network, name the access point that is up: show tells it.\n\n\
+        after_help = "What is not up is left alone. Of a service network, name the access point that is up: show tells it. \
+            A bearer service lets only root do that, or who has the right org.netbearer.control: exit code 10.\n\n\
             Examples:\n  bearerctl stop ap0"
     )]
     Stop(Named),
@@ -168,7 +204,8 @@ pub(crate) enum Command {
     /// Remove what a killed process has left in this network namespace
     #[command(
         after_help = "Routes, rules and addresses of ours are removed, and interfaces set down that were down before. \
-            The next start of NetBearer does the same by itself.\n\n\
+            The next start of NetBearer does the same by itself. Refused while a bearer service or another program is at work \
+            here.\n\n\
             Examples:\n  bearerctl reset"
     )]
     Reset,
@@ -275,6 +312,20 @@ pub(crate) struct PerhapsNamed {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    /// Those that only watch, too
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// Ask nobody: take this one wherever it is among the choices, else the most preferred: identifier, name or interface name
+    #[arg(long, value_name = "ID")]
+    pub(crate) choose: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Open {
     /// Identifier, name or interface name; the default configuration if left out
     pub(crate) id: Option<String>,
@@ -357,6 +408,15 @@ impl Arguments {
     /// True if the log is part of the result.
     pub(crate) const fn keeps_log(&self) -> bool {
         matches!(self.command, Command::Report(_))
+    }
+
+    /// Which service is wanted.
+    pub(crate) const fn service(&self) -> Choice {
+        match (self.embedded, self.daemon) {
+            (true, _) => Choice::Embedded,
+            (false, true) => Choice::Daemon,
+            (false, false) => Choice::Any,
+        }
     }
 
     /// The service of this program, on the directories it was told.

@@ -1,6 +1,8 @@
+use std::collections::VecDeque;
+
 use netbearer::{
-    Chooser, ChooserEvent, Configuration, Identifier, Kind, Manager, PropertyKey, PropertyValue, Question,
-    QuestionNumber, Session, StateFlags,
+    Chooser, ChooserEvent, Configuration, Identifier, Kind, Manager, PropertyKey, PropertyValue, Question, Session,
+    StateFlags,
 };
 
 use crate::{
@@ -20,12 +22,16 @@ pub(crate) struct Asking {
     /// None if nobody is to be asked.
     chooser: Option<Chooser>,
     answerer: Answerer,
-    /// What the person at the terminal has not answered yet.
-    asked: Option<Question>,
+    /// What the person at the terminal has not answered yet: the first is asked.
+    questions: VecDeque<Question>,
+    /// Whether the first of them was put.
+    is_put: bool,
     /// Whether the cursor is behind a question.
     is_in_line: bool,
-    /// Whether a question was answered already.
+    /// Whether the session's question was answered already.
     was_answered: bool,
+    /// Whether sessions of other programs are meant.
+    is_for_others: bool,
 }
 
 #[derive(Debug)]
@@ -35,8 +41,34 @@ enum Answerer {
     Beforehand {
         wanted: String,
         choice: Identifier,
+        /// The user choice that is meant.
+        user_choice: Identifier,
+    },
+    /// Of every question this one if it is among the choices, else the most preferred.
+    Always {
+        wanted: String,
     },
     Person(Terminal),
+}
+
+/// Who answers for other programs, before there is anything to ask.
+#[derive(Debug)]
+pub(crate) struct Agent(Answerer);
+
+impl Agent {
+    /// The one who is named beforehand, or whoever is at the terminal; none if nobody is.
+    pub(crate) fn new(policy: Option<&str>) -> Option<Self> {
+        let answerer = match policy {
+            Some(wanted) => Answerer::Always { wanted: wanted.to_owned() },
+            None => Answerer::Person(Terminal::of_a_person()?),
+        };
+        Some(Self(answerer))
+    }
+
+    /// Has it asked from now on.
+    pub(crate) async fn register(self, manager: &Manager) -> Result<Asking, Error> {
+        Ok(Asking { is_for_others: true, ..Asking::new(Some(manager.chooser().await?), self.0) })
+    }
 }
 
 /// How far asking is.
@@ -51,7 +83,7 @@ pub(crate) enum Progress {
 /// What is to be answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    number: QuestionNumber,
+    question: Box<Question>,
     /// Nothing, if the user does not want any; an error, if what was named beforehand is no choice.
     choice: Result<Option<Identifier>, Error>,
 }
@@ -72,7 +104,8 @@ impl Asking {
                 if !named.state_flags.contains(StateFlags::Discovered) {
                     return Err(Error::NoSuchChoice { wanted: wanted.clone(), name: configuration.name, there: None });
                 }
-                Answerer::Beforehand { wanted: wanted.clone(), choice: named.identifier }
+                let user_choice = configuration.identifier;
+                Answerer::Beforehand { wanted: wanted.clone(), choice: named.identifier, user_choice }
             }
             None if choosing.background || configuration.kind != Kind::UserChoice => Answerer::Nobody,
             None => Terminal::of_a_person().map_or(Answerer::Nobody, Answerer::Person),
@@ -81,18 +114,31 @@ impl Asking {
             Answerer::Nobody => None,
             _ => Some(manager.chooser().await?),
         };
-        Ok(Self { chooser, answerer, asked: None, is_in_line: false, was_answered: false })
+        Ok(Self::new(chooser, answerer))
+    }
+
+    const fn new(chooser: Option<Chooser>, answerer: Answerer) -> Self {
+        Self {
+            chooser,
+            answerer,
+            questions: VecDeque::new(),
+            is_put: false,
+            is_in_line: false,
+            was_answered: false,
+            is_for_others: false,
+        }
     }
 
     /// True while somebody thinks.
-    pub(crate) const fn is_asking(&self) -> bool {
-        self.asked.is_some()
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.questions.is_empty()
     }
 
     /// Puts the question to the person at the terminal.
     pub(crate) fn put(&mut self, output: Output) {
-        if let Some(question) = &self.asked {
-            let news = if self.was_answered { "The choices have changed meanwhile.\n" } else { "" };
+        if let Some(question) = self.questions.front() {
+            let news =
+                if self.was_answered && !self.is_for_others { "The choices have changed meanwhile.\n" } else { "" };
             output.prompt(&format!("{news}{}", prompt(question)));
             self.is_in_line = true;
         }
@@ -107,7 +153,11 @@ impl Asking {
     pub(crate) async fn next(&mut self, output: Output) -> Progress {
         let Some(chooser) = &mut self.chooser else { return std::future::pending().await };
         loop {
-            let told = match (&self.asked, &mut self.answerer) {
+            if !self.is_put && !self.questions.is_empty() {
+                self.is_put = true;
+                return Progress::Asked;
+            }
+            let told = match (self.questions.front(), &mut self.answerer) {
                 (Some(question), Answerer::Person(terminal)) => tokio::select! {
                     told = chooser.next() => told,
                     line = terminal.next_line() => {
@@ -115,11 +165,10 @@ impl Asking {
                         self.is_in_line = line.is_none();
                         match chosen(question, line.as_deref()) {
                             Ok(choice) => {
-                                let number = question.number;
-                                self.asked = None;
-                                self.was_answered = true;
+                                let Some(question) = self.questions.pop_front() else { continue };
+                                (self.is_put, self.was_answered) = (false, true);
                                 end_line(&mut self.is_in_line, output);
-                                return Progress::Answered(Answer { number, choice: Ok(choice) });
+                                return Progress::Answered(Answer { question: Box::new(question), choice: Ok(choice) });
                             }
                             Err(hint) => {
                                 output.prompt(&hint);
@@ -131,24 +180,20 @@ impl Asking {
                 },
                 _ => chooser.next().await,
             };
-            match (told, &self.answerer) {
-                (Some(ChooserEvent::Asked(question)), Answerer::Beforehand { wanted, choice }) => {
-                    let is_offered = question.choices.iter().any(|offered| offered.identifier == *choice);
-                    let choice =
-                        if is_offered { Ok(Some(choice.clone())) } else { Err(no_such_choice(wanted, &question)) };
-                    return Progress::Answered(Answer { number: question.number, choice });
-                }
-                (Some(ChooserEvent::Asked(question)), _) => {
-                    self.asked = Some(question);
-                    return Progress::Asked;
-                }
-                (Some(ChooserEvent::Withdrawn(number)), _) => {
-                    if self.asked.take_if(|question| question.number == number).is_some() {
+            match told {
+                Some(ChooserEvent::Asked(question)) => match self.answerer.at_once(&question) {
+                    Some(choice) => return Progress::Answered(Answer { question: Box::new(question), choice }),
+                    None => self.questions.push_back(question),
+                },
+                Some(ChooserEvent::Withdrawn(number)) => {
+                    if self.questions.front().is_some_and(|question| question.number == number) {
+                        self.is_put = false;
                         end_line(&mut self.is_in_line, output);
                     }
+                    self.questions.retain(|question| question.number != number);
                 }
-                (Some(_), _) => {}
-                (None, _) => return std::future::pending().await,
+                Some(_) => {}
+                None => return std::future::pending().await,
             }
         }
     }
@@ -161,13 +206,13 @@ impl Asking {
             Err(error) => (None, Err(error)),
         };
         // A question that was withdrawn meanwhile has its own end on the event stream.
-        let _ = chooser.answer(answer.number, choice.as_ref()).await;
+        let _ = chooser.answer(answer.question.number, choice.as_ref()).await;
         refused
     }
 
     /// Where one choice was left nobody was asked; it must be the one that was named.
     pub(crate) async fn check(&self, manager: &Manager, session: &Session) -> Result<(), Error> {
-        let Answerer::Beforehand { wanted, choice } = &self.answerer else { return Ok(()) };
+        let Answerer::Beforehand { wanted, choice, .. } = &self.answerer else { return Ok(()) };
         let Some(PropertyValue::Text(came_to)) = session.property(PropertyKey::UserChoiceConfiguration).await? else {
             return Ok(());
         };
@@ -178,6 +223,39 @@ impl Asking {
         let came_to = manager.configuration(&Identifier::new(came_to)).await?;
         let (name, there) = (session.configuration().name, Some(came_to.name));
         Err(Error::NoSuchChoice { wanted: wanted.clone(), name, there })
+    }
+}
+
+impl Answerer {
+    /// What can be answered without asking anybody.
+    fn at_once(&self, question: &Question) -> Option<Result<Option<Identifier>, Error>> {
+        let choices = &question.choices;
+        let most_preferred = || choices.first().map(|choice| choice.identifier.clone());
+        match self {
+            Self::Person(_) => None,
+            // Another program of this user, which has nobody to ask, came in between.
+            Self::Beforehand { user_choice, .. } if question.configuration.identifier != *user_choice => {
+                Some(Ok(most_preferred()))
+            }
+            Self::Beforehand { wanted, choice, .. } => {
+                let is_offered = choices.iter().any(|offered| offered.identifier == *choice);
+                Some(if is_offered { Ok(Some(choice.clone())) } else { Err(no_such_choice(wanted, question)) })
+            }
+            Self::Always { wanted } => {
+                let meant = choices.iter().find(|choice| is_meant(choice, wanted));
+                Some(Ok(meant.map(|choice| choice.identifier.clone()).or_else(most_preferred)))
+            }
+            Self::Nobody => Some(Ok(most_preferred())),
+        }
+    }
+}
+
+impl Answer {
+    /// What the user choice is called, and what it shall be: nothing if the user did not want any.
+    pub(crate) fn names(&self) -> (&str, Option<&str>) {
+        let choice = self.choice.as_ref().ok().and_then(Option::as_ref);
+        let choice = choice.and_then(|choice| self.question.choices.iter().find(|one| one.identifier == *choice));
+        (&self.question.configuration.name, choice.map(|choice| choice.name.as_str()))
     }
 }
 
@@ -234,6 +312,8 @@ fn chosen(question: &Question, line: Option<&str>) -> Result<Option<Identifier>,
 
 #[cfg(test)]
 mod tests {
+    use netbearer::QuestionNumber;
+
     use super::*;
 
     fn question() -> Question {
@@ -263,6 +343,27 @@ mod tests {
             let choice = chosen(&question(), typed).expect("it is understood");
             assert_eq!(choice.as_ref().map(Identifier::as_str), expected, "{typed:?}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_asks_nobody_takes_what_it_was_told_if_it_can_be_had_else_the_most_preferred() {
+        for (wanted, expected) in [("lte", "native-lte"), ("native-lte", "native-lte"), ("wifi", "native-lan")] {
+            let answer = Answerer::Always { wanted: wanted.to_owned() }.at_once(&question());
+            let choice = answer.expect("nobody is asked").expect("there is always one");
+            assert_eq!(choice.as_ref().map(Identifier::as_str), Some(expected), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_beforehand_is_said_of_one_user_choice() {
+        let beforehand = |user_choice: &str| Answerer::Beforehand {
+            wanted: "wifi".to_owned(),
+            choice: Identifier::new("native-wifi"),
+            user_choice: Identifier::new(user_choice),
+        };
+        assert!(matches!(beforehand("native-where").at_once(&question()), Some(Err(Error::NoSuchChoice { .. }))));
+        let other = beforehand("native-elsewhere").at_once(&question());
+        assert!(matches!(other, Some(Ok(Some(choice))) if choice.as_str() == "native-lan"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the program does, a file for each command.
 
+mod agent;
 mod completions;
 mod lab;
 mod list;
@@ -10,7 +11,9 @@ mod profile;
 mod report;
 mod reset;
 mod run;
+mod sessions;
 mod show;
+mod status;
 mod stop;
 mod update;
 mod why;
@@ -24,7 +27,12 @@ use crate::{
     exit_code::ExitCode,
     logging::Log,
     output::Output,
+    service::{self, Absence, Choice, Connected},
+    signals::{Received, Signals},
 };
+
+/// What a command that looks for a service waits for.
+const SERVICE_THERE: (&str, &str) = ("the bearer service", "there");
 
 /// What every command works with.
 #[derive(Debug)]
@@ -32,14 +40,40 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) directories: Directories,
     pub(crate) embedded: Embedded,
+    pub(crate) service: Choice,
     pub(crate) log: Log,
     /// In place of the usual ones, in a sandbox.
     pub(crate) lab_directories: Directories,
 }
 
 impl Context {
+    /// The same for a program that has caught signals already.
+    pub(crate) async fn manager_unless_interrupted(&self, signals: &mut Signals) -> Result<Manager, Error> {
+        unless_interrupted(signals, self.manager(), SERVICE_THERE).await
+    }
+
+    /// The service to work with. That it is one of this program's own is said first.
     pub(crate) async fn manager(&self) -> Result<Manager, Error> {
-        Ok(self.embedded.clone().start().await?)
+        let Connected { manager, absence } = service::connect(self).await?;
+        if let Some(absence) = absence.filter(|absence| *absence != Absence::Unwanted) {
+            self.output.hint(&absence.to_string());
+        }
+        Ok(manager)
+    }
+}
+
+/// Ends with an error if a signal comes first: before what was worked on was as wanted.
+async fn unless_interrupted<T>(
+    signals: &mut Signals,
+    work: impl Future<Output = Result<T, Error>>,
+    (name, wanted): (&str, &'static str),
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        Received { signal, .. } = signals.next() => {
+            Err(Error::Interrupted { name: name.to_owned(), signal, wanted })
+        }
+        done = work => done,
     }
 }
 
@@ -49,6 +83,7 @@ pub(crate) async fn run(arguments: Arguments, place: Place, log: Log) -> Result<
         output: arguments.output(),
         directories: arguments.directories(),
         embedded: arguments.embedded(),
+        service: arguments.service(),
         lab_directories: arguments.lab_directories(),
         log,
     };
@@ -58,6 +93,9 @@ pub(crate) async fn run(arguments: Arguments, place: Place, log: Log) -> Result<
         Command::Open(open) => open::run(&context, &open).await,
         Command::Run(run) => return run::run(&context, &run).await,
         Command::Monitor => monitor::run(&context).await,
+        Command::Sessions(sessions) => sessions::run(&context, sessions.all).await,
+        Command::Status => status::run(&context).await,
+        Command::Agent(agent) => agent::run(&context, agent.choose.as_deref()).await,
         Command::Stop(named) => stop::run(&context, &named.id).await,
         Command::Why(named) => why::run(&context, named.id.as_deref()).await,
         Command::Profile { command } => return profile::run(&context, &command).await,

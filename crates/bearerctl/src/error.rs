@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::{
     command::{Refusal, StepError},
     exit_code::ExitCode,
+    incumbent::Incumbent,
+    service::Absence,
     signals::Signal,
 };
 
@@ -19,6 +21,18 @@ pub(crate) enum Error {
     Runtime(#[source] io::Error),
     #[error("the bearer service could not be started")]
     Start(#[from] ManagerError),
+    #[error("{}; {}", .0.words(), .0.advice())]
+    NoService(Absence),
+    #[error("{who} does not answer as a bearer service does; see what it says, or do without it: --embedded")]
+    ServiceSilent { who: String, source: Option<Box<dyn std::error::Error + Send + Sync>> },
+    #[error("{0} serves this network namespace, and clears by itself what a killed process has left; end it first")]
+    ServiceRuns(Incumbent),
+    #[error("the holds that a bearer service has left in {} could not be removed", .0.display())]
+    Holds(PathBuf, #[source] io::Error),
+    #[error(
+        "nobody can be asked: standard input and error are no terminal; say what to choose: bearerctl agent --choose ID"
+    )]
+    NobodyToAsk,
     #[error(transparent)]
     Find(#[from] FindError),
     #[error(transparent)]
@@ -149,9 +163,15 @@ impl Error {
                 | FindError::Ambiguous { .. }
                 | FindError::NoDefault,
             ) => ExitCode::NO_SUCH_CONFIGURATION,
-            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure))
+            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure) | CallError::Denied(failure))
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure) => ExitCode::of_failure(&failure.reason),
+            Self::NoService(_)
+            | Self::ServiceSilent { .. }
+            | Self::Call(CallError::ServiceLost)
+            | Self::Find(FindError::Call(CallError::ServiceLost)) => ExitCode::NOT_AVAILABLE,
+            Self::ServiceRuns(_) => ExitCode::OWNED,
+            Self::NobodyToAsk => ExitCode::USAGE,
             Self::Ended(..) => ExitCode::SESSION_ENDED,
             Self::NothingToChoose(_) => ExitCode::USAGE,
             Self::NoSuchChoice { there: None, .. } => ExitCode::NOT_AVAILABLE,
@@ -204,7 +224,7 @@ impl Error {
         let of_reason = |error, reason: FailureReason| (error, serde_json::to_value(reason).unwrap_or_default());
         let of_word = |error, word: &str| (error, word.into());
         match self {
-            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure))
+            Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure) | CallError::Denied(failure))
             | Self::NotOpened(_, failure)
             | Self::NotStopped(_, failure)
             | Self::Ended(_, failure) => of_reason(failure.error, failure.reason.clone()),
@@ -224,6 +244,14 @@ impl Error {
                 of_reason(SessionError::OperationNotSupported, FailureReason::OwnedByAnotherProcess(*process))
             }
             Self::Call(CallError::LimitReached(_)) => of_word(SessionError::OperationNotSupported, "LimitReached"),
+            Self::NoService(_) => of_word(SessionError::OperationNotSupported, "NoService"),
+            Self::ServiceSilent { .. }
+            | Self::Call(CallError::ServiceLost)
+            | Self::Find(FindError::Call(CallError::ServiceLost)) => of_word(SessionError::Unknown, "ServiceLost"),
+            Self::ServiceRuns(Incumbent { process, .. }) => {
+                of_reason(SessionError::OperationNotSupported, FailureReason::OwnedByAnotherProcess(Some(*process)))
+            }
+            Self::NobodyToAsk => of_word(SessionError::OperationNotSupported, "NobodyToAsk"),
             Self::NotOpenInTime { .. } | Self::NotStoppedInTime { .. } => of_word(SessionError::Unknown, "TimedOut"),
             Self::NothingToChoose(_) => of_word(SessionError::OperationNotSupported, "NothingToChoose"),
             Self::NoSuchChoice { .. } => of_word(SessionError::InvalidConfiguration, "NoSuchChoice"),

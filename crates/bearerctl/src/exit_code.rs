@@ -15,6 +15,7 @@ impl ExitCode {
     pub(crate) const SESSION_ENDED: Self = Self(7);
     pub(crate) const OWNED: Self = Self(8);
     pub(crate) const NOT_CHOSEN: Self = Self(9);
+    pub(crate) const NOT_ALLOWED: Self = Self(10);
     pub(crate) const COMMAND_NOT_STARTED: Self = Self(126);
     pub(crate) const COMMAND_NOT_FOUND: Self = Self(127);
 
@@ -38,11 +39,13 @@ impl ExitCode {
             | FailureReason::Busy(_) => Self::NOT_AVAILABLE,
             FailureReason::MissingPrivilege(_)
             | FailureReason::ManagedElsewhere(_)
-            | FailureReason::StrictReversePathFilter => Self::NOT_SUPPORTED,
+            | FailureReason::StrictReversePathFilter
+            | FailureReason::OnlyWithDaemon => Self::NOT_SUPPORTED,
             FailureReason::NoLease | FailureReason::ConnectTimeout => Self::TIMED_OUT,
             FailureReason::LinkLost | FailureReason::Stopped => Self::SESSION_ENDED,
             FailureReason::OwnedByAnotherProcess(_) => Self::OWNED,
             FailureReason::NotChosen => Self::NOT_CHOSEN,
+            FailureReason::MissingRight(_) => Self::NOT_ALLOWED,
             _ => Self::FAILURE,
         }
     }

@@ -4,8 +4,8 @@ use std::{
 };
 
 use netbearer::{
-    CallError, Configuration, Events, Identifier, Kind, Manager, PropertyKey, PropertyValue, Session, SessionEvent,
-    SessionState, StateFlags,
+    CallError, Configuration, Events, Identifier, Kind, Manager, PropertyKey, PropertyValue, ServiceKind, Session,
+    SessionEvent, SessionState, StateFlags,
 };
 
 use crate::{
@@ -48,8 +48,8 @@ impl<'a> Holder<'a> {
     /// A session on what was named, not opened yet.
     pub(crate) async fn new(context: &'a Context, wanted: Option<&str>, place: Place) -> Result<Self, Error> {
         // From here on a signal is a wish, so that nothing is left behind.
-        let signals = Signals::catch().map_err(Error::Runtime)?;
-        let manager = context.manager().await?;
+        let mut signals = Signals::catch().map_err(Error::Runtime)?;
+        let manager = context.manager_unless_interrupted(&mut signals).await?;
         let configuration = manager.find(wanted).await?;
         let session = manager.session(&configuration).await?;
         let reader = if place == Place::StandardOutput { Reader::of_standard_output() } else { Reader::none() };
@@ -77,7 +77,9 @@ impl<'a> Holder<'a> {
         if let Err(error) = accepted {
             self.tell_what_came().await?;
             return Err(match error {
-                CallError::NotSupported(failure) | CallError::Busy(failure) => Error::NotOpened(name, failure),
+                CallError::NotSupported(failure) | CallError::Busy(failure) | CallError::Denied(failure) => {
+                    Error::NotOpened(name, failure)
+                }
                 other => other.into(),
             });
         }
@@ -197,7 +199,7 @@ impl<'a> Holder<'a> {
         if let Err(error) = accepted {
             self.tell_what_came().await?;
             return Err(match error {
-                CallError::NotSupported(failure) => Error::NotStopped(name, failure),
+                CallError::NotSupported(failure) | CallError::Denied(failure) => Error::NotStopped(name, failure),
                 CallError::NotOpen(_) => Error::NotOpen { name, members: self.members_that_are_up().await? },
                 other => other.into(),
             });
@@ -244,14 +246,25 @@ impl<'a> Holder<'a> {
         told.and(rest)
     }
 
+    /// Waits until what this program had up is down. The service of all programs goes on: then it is only the session's own
+    /// access point, unless somebody else has it.
     async fn shut_down(&mut self) -> Result<(), Error> {
         let mut waiting = Waiting::begin(self.context.output);
         let awaited = self.awaited(&waiting).await;
         let Self { context, manager, session, events, timeline, signals, .. } = self;
+        let is_embedded = manager.service().kind == ServiceKind::Embedded;
         let mut told = Ok(());
         let begun = Instant::now();
-        let mut down = pin!(manager.shutdown());
+        let mut down = pin!(async {
+            match is_embedded {
+                true => manager.shutdown().await,
+                false => std::future::pending().await,
+            }
+        });
         loop {
+            if !is_embedded && session.state() != SessionState::Closing {
+                return told;
+            }
             tokio::select! {
                 biased;
                 Received { signal, .. } = signals.next() => {
@@ -259,7 +272,12 @@ impl<'a> Holder<'a> {
                         continue;
                     }
                     waiting.clear();
-                    context.output.hint("ended at once; what is left is cleaned up by: bearerctl reset");
+                    let rest = if is_embedded {
+                        "what is left is cleaned up by: bearerctl reset"
+                    } else {
+                        "the bearer service does the rest"
+                    };
+                    context.output.hint(&format!("ended at once; {rest}"));
                     ExitCode::of_signal(signal.number()).exit();
                 }
                 Some(event) = events.next() => {
@@ -267,6 +285,9 @@ impl<'a> Holder<'a> {
                     // Nobody may read it any more; the link goes down all the same.
                     let outcome = tell(timeline, manager, session, &event).await;
                     told = told.and(outcome);
+                    if event == SessionEvent::ServiceLost {
+                        return told;
+                    }
                 }
                 () = &mut down => return told,
                 () = waiting.tick(), if awaited.is_some() => {

@@ -4,6 +4,8 @@ use netbearer::{
 };
 use serde::Serialize;
 
+use crate::ledger::{self, Entry, Ledger};
+
 /// A configuration with all that is known of it now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listing {
@@ -13,8 +15,14 @@ pub(crate) struct Listing {
     pub(crate) state: SessionState,
     /// Opened when nothing is named.
     pub(crate) default: bool,
-    /// Up without this program, so the last close leaves it up.
+    /// Up without any session, so the last close leaves it up.
     pub(crate) adopted: bool,
+    /// Whose sessions hold it, as far as the service knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) held_by: Vec<Entry>,
+    /// It is the machine's service that has it, and not this program.
+    #[serde(skip)]
+    pub(crate) is_of_machine: bool,
     pub(crate) interface: Option<Interface>,
     /// Whose packets go where, as far as it is not as usual.
     pub(crate) steering: Option<Steering>,
@@ -30,7 +38,11 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(crate) async fn new(manager: &Manager, configuration: Configuration) -> Result<Self, CallError> {
+    pub(crate) async fn new(
+        manager: &Manager,
+        ledger: &Ledger,
+        configuration: Configuration,
+    ) -> Result<Self, CallError> {
         let default = manager.default_configuration().await?;
         let session = manager.session(&configuration).await?;
         let is_access_point = configuration.kind == Kind::InternetAccessPoint;
@@ -38,17 +50,27 @@ impl Listing {
             if is_access_point { manager.interface(&configuration.identifier).await? } else { session.interface() };
         let mut members = Vec::new();
         for member in &configuration.children {
-            members.push(Box::pin(Self::new(manager, manager.configuration(member).await?)).await?);
+            members.push(Box::pin(Self::new(manager, ledger, manager.configuration(member).await?)).await?);
         }
         let up = members.iter().find(|member| member.state == SessionState::Connected);
         let in_use = up.map(|member| member.configuration.identifier.clone());
         let exclusive_with = manager.exclusive_with(&configuration.identifier).await?;
         let steering = manager.steering(&configuration.identifier).await?;
+        let identifier = &configuration.identifier;
+        // This program has opened nothing when it lists.
+        let is_unused = configuration.state_flags == StateFlags::Active
+            && !std::iter::once(identifier).chain(&configuration.children).any(|one| ledger.uses(one));
+        let adopted = is_unused
+            && match &in_use {
+                Some(member) => manager.is_adopted(member).await?,
+                None => manager.is_adopted(identifier).await?,
+            };
         Ok(Self {
             state: session.state(),
+            adopted,
+            held_by: ledger.holders(identifier),
+            is_of_machine: ledger.is_of_machine(),
             default: default.is_some_and(|default| default.identifier == configuration.identifier),
-            // This program has opened nothing when it lists.
-            adopted: configuration.state_flags == StateFlags::Active,
             interface,
             steering,
             exclusive_with,
@@ -59,13 +81,13 @@ impl Listing {
     }
 
     /// Everything there is: access points, service networks, and user choices.
-    pub(crate) async fn all(manager: &Manager) -> Result<Vec<Self>, CallError> {
+    pub(crate) async fn all(manager: &Manager, ledger: &Ledger) -> Result<Vec<Self>, CallError> {
         let mut configurations = manager.configurations(None).await?;
         configurations.extend(manager.user_choices().await?);
         configurations.sort_by_key(|configuration| configuration.kind);
         let mut all = Vec::new();
         for configuration in configurations {
-            all.push(Self::new(manager, configuration).await?);
+            all.push(Self::new(manager, ledger, configuration).await?);
         }
         Ok(all)
     }
@@ -123,7 +145,7 @@ impl Listing {
             (false, true) => ", for IPv6",
             _ => "",
         };
-        let (bypass, effect) = (steering.bypass_vpn, steering.effect.unwrap_or_default());
+        let (bypass, effect) = (steering.bypass_vpn, steering.effect.as_deref().unwrap_or_default());
         Some(format!("{interface_name}{families}; bypass_vpn is \"{bypass}\": {effect}"))
     }
 
@@ -133,8 +155,21 @@ impl Listing {
     }
 
     /// Who keeps it up.
-    pub(crate) fn used_by(&self) -> &'static str {
-        if self.adopted { "others (adopted)" } else { "" }
+    pub(crate) fn used_by(&self) -> String {
+        match (self.adopted, self.lingers()) {
+            (true, _) => "others (adopted)".to_owned(),
+            (false, true) => "nobody (lingers)".to_owned(),
+            (false, false) => ledger::names(&self.held_by),
+        }
+    }
+
+    /// Up for the next who comes, as the profile says. Of an embedded service it is not known who holds what.
+    fn lingers(&self) -> bool {
+        self.is_of_machine
+            && self.is_access_point()
+            && self.state == SessionState::Connected
+            && !self.adopted
+            && self.held_by.is_empty()
     }
 }
 

@@ -126,6 +126,10 @@ pub(crate) fn describe(event: &SessionEvent, interface: Option<&Interface>) -> (
         SessionEvent::Error(failure) => ("Error".to_owned(), failure.error.to_string()),
         SessionEvent::InterfaceChanged { interface } => ("InterfaceChanged".to_owned(), addresses(interface)),
         SessionEvent::Lagged => ("Lagged".to_owned(), "events were dropped; what follows holds now".to_owned()),
+        SessionEvent::ServiceLost => {
+            ("ServiceLost".to_owned(), "the bearer service is away; the network stays as it is".to_owned())
+        }
+        SessionEvent::ServiceBack => ("ServiceBack".to_owned(), "the bearer service is back".to_owned()),
         other => (format!("{other:?}"), String::new()),
     }
 }
@@ -135,7 +139,8 @@ pub(crate) const fn style(event: &SessionEvent) -> Style {
         SessionEvent::Opened | SessionEvent::StateChanged { state: SessionState::Connected } => GOOD,
         SessionEvent::StateChanged {
             state: SessionState::Connecting | SessionState::Closing | SessionState::Roaming,
-        } => BUSY,
+        }
+        | SessionEvent::ServiceLost => BUSY,
         SessionEvent::Error(_) | SessionEvent::StateChanged { state: SessionState::Invalid } => BAD,
         _ => Style::new(),
     }

@@ -14,7 +14,6 @@ use crate::{
     command::Context,
     error::Error,
     exit_code::ExitCode,
-    signals::{Received, Signal, Signals},
 };
 
 use control::{Change, Request};
@@ -84,17 +83,4 @@ fn build(start: &LabStart, card: impl Fn(u8) -> Card) -> Result<(netbearer_lab::
     lab.machine().enter()?;
     Sandbox::show_interfaces();
     Ok((lab, began.elapsed()))
-}
-
-/// Ends with an error if a signal comes first.
-async fn unless_interrupted<T>(
-    signals: &mut Signals,
-    work: impl Future<Output = Result<T, Error>>,
-    interrupted: impl FnOnce(Signal) -> Error,
-) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        Received { signal, .. } = signals.next() => Err(interrupted(signal)),
-        done = work => done,
-    }
 }

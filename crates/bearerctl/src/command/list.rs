@@ -3,6 +3,7 @@ use comfy_table::{Table, presets};
 use crate::{
     command::Context,
     error::Error,
+    ledger::Ledger,
     listing::{Listing, kind_words},
 };
 
@@ -10,7 +11,8 @@ const HEADER: [&str; 8] = ["", "NAME", "IDENTIFIER", "KIND", "STATE", "INTERFACE
 
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
     let manager = context.manager().await?;
-    let listings = Listing::all(&manager).await?;
+    let ledger = Ledger::read(&manager).await?;
+    let listings = Listing::all(&manager, &ledger).await?;
     let output = context.output;
     if output.json {
         return output.object(&listings);
@@ -44,7 +46,7 @@ fn table(listings: &[Listing]) -> String {
             listing.state_words().to_owned(),
             listing.interface_name().to_owned(),
             listing.addresses().join("\n"),
-            listing.used_by().to_owned(),
+            listing.used_by(),
         ];
         table.add_row(cells.into_iter().chain(members));
     }

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
     let mut signals = Signals::catch().map_err(Error::Runtime)?;
     let mut reader = Reader::of_standard_output();
-    let manager = context.manager().await?;
+    let manager = context.manager_unless_interrupted(&mut signals).await?;
     let mut events = manager.events();
     let mut watch = Watch::new(context.output);
     watch.all(&manager).await?;
@@ -60,14 +60,19 @@ impl Watch {
     }
 
     async fn follow(&mut self, manager: &Manager, event: ManagerEvent) -> Result<(), Error> {
-        match event {
+        let followed = match event {
             ManagerEvent::ConfigurationAdded { configuration } => self.add(manager, &configuration).await,
             ManagerEvent::ConfigurationRemoved { identifier } => {
                 self.sessions.remove(&identifier);
                 Ok(())
             }
-            ManagerEvent::Lagged => self.all(manager).await,
+            ManagerEvent::Lagged | ManagerEvent::ServiceBack => self.all(manager).await,
             _ => Ok(()),
+        };
+        match followed {
+            // What could not be asked is asked when it is back.
+            Err(Error::Call(CallError::ServiceLost)) => Ok(()),
+            followed => followed,
         }
     }
 
@@ -95,6 +100,10 @@ impl Watch {
     }
 
     fn tell_session(&self, identifier: &Identifier, event: &SessionEvent) -> Result<(), Error> {
+        if matches!(event, SessionEvent::ServiceLost | SessionEvent::ServiceBack) {
+            // Told once, of the machine.
+            return Ok(());
+        }
         if self.output.json {
             return self.output.object(&EventObject::new(event, Some(identifier)));
         }
@@ -125,6 +134,8 @@ pub(crate) fn describe(event: &ManagerEvent) -> String {
         ManagerEvent::OnlineStateChanged { online: true } => "the machine is online".to_owned(),
         ManagerEvent::OnlineStateChanged { online: false } => "the machine is offline".to_owned(),
         ManagerEvent::UpdateCompleted => "updated".to_owned(),
+        ManagerEvent::ServiceLost => "the bearer service is away; the network stays as it is".to_owned(),
+        ManagerEvent::ServiceBack => "the bearer service is back".to_owned(),
         ManagerEvent::Lagged => "events were dropped; what follows holds now".to_owned(),
         other => format!("{other:?}"),
     }

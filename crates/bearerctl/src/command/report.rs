@@ -8,15 +8,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use netbearer::Manager;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use tokio::process::Command;
 
 use crate::{
-    command::{Context, why},
+    command::{Context, status, why},
     error::Error,
+    ledger::Ledger,
     listing::Listing,
     redaction::{Redaction, SECRET},
+    service::{self, Connected},
 };
 
 const ABOUT: &str = "\
@@ -108,7 +111,7 @@ async fn collect(context: &Context) -> Report {
         sections.push(section(format!("ip {question}"), answer("ip", &words).await));
     }
     sections.push(section("the log of this report", redaction.redact(&context.log.text())));
-    let journal = ["--boot", "--no-pager", "--lines", JOURNAL_LINES, "_COMM=bearerctl"];
+    let journal = ["--boot", "--no-pager", "--lines", JOURNAL_LINES, "_COMM=bearerctl", "_COMM=bearerd"];
     sections.push(section("the journal of this boot", redaction.redact(&answer("journalctl", &journal).await)));
     for section in &mut sections {
         section.text = redaction.forget_known(&section.text);
@@ -137,18 +140,24 @@ async fn versions() -> String {
     lines.map(|(name, value)| format!("{name:<20}{}", value.trim_end())).join("\n")
 }
 
-/// What the service of this program says.
+/// What the service says.
 async fn state(context: &Context) -> Vec<(&'static str, String)> {
-    let manager = match context.manager().await {
-        Ok(manager) => manager,
+    let Connected { manager, absence } = match service::connect(context).await {
+        Ok(connected) => connected,
         Err(error) => return vec![("state", with_causes(&error))],
     };
-    let listings = Listing::all(&manager).await.map_err(Error::from);
-    let listings = listings.map(|listings| serde_json::to_string_pretty(&listings).unwrap_or_default());
+    let status = status::text(context, &manager, absence).await;
+    let listings = listings(&manager).await;
     let explained = why::text(&manager).await;
     manager.shutdown().await;
     let text = |result: Result<String, Error>| result.unwrap_or_else(|error| with_causes(&error));
-    vec![("state", text(listings)), ("why", text(explained))]
+    vec![("status", text(status)), ("state", text(listings)), ("why", text(explained))]
+}
+
+async fn listings(manager: &Manager) -> Result<String, Error> {
+    let ledger = Ledger::read(manager).await?;
+    let listings = Listing::all(manager, &ledger).await?;
+    Ok(serde_json::to_string_pretty(&listings).unwrap_or_default())
 }
 
 fn with_causes(error: &Error) -> String {

@@ -2,12 +2,13 @@ use std::fmt::Display;
 
 use netbearer::{Proxy, Purpose};
 
-use crate::{command::Context, error::Error, listing::Listing};
+use crate::{command::Context, error::Error, ledger::Ledger, listing::Listing};
 
 pub(crate) async fn run(context: &Context, wanted: &str) -> Result<(), Error> {
     let manager = context.manager().await?;
     let configuration = manager.find(Some(wanted)).await?;
-    let listing = Listing::new(&manager, configuration).await?;
+    let ledger = Ledger::read(&manager).await?;
+    let listing = Listing::new(&manager, &ledger, configuration).await?;
     let output = context.output;
     if output.json {
         return output.object(&listing);
@@ -28,7 +29,7 @@ fn facts(listing: &Listing) -> Vec<(&'static str, String)> {
         ("kind", configuration.kind.to_string()),
         ("bearer", if listing.is_access_point() { configuration.bearer_type.to_string() } else { String::new() }),
         ("state", format!("{} ({}, {})", listing.state_words(), listing.state, configuration.state_flags)),
-        ("used by", listing.used_by().to_owned()),
+        ("used by", listing.used_by()),
         ("capabilities", list(configuration.capabilities.iter_names().map(|(name, _)| name))),
         ("members", list(listing.members.iter().map(member))),
         ("in use", listing.member_in_use().map(|member| member.configuration.name.clone()).unwrap_or_default()),

@@ -18,6 +18,10 @@ pub(crate) async fn run(context: &Context) -> Result<(), Error> {
         };
         waiting.clear();
         let ended = event == ManagerEvent::UpdateCompleted;
+        if event == ManagerEvent::ServiceBack {
+            // The one that was asked is gone.
+            manager.update_configurations().await?;
+        }
         if context.output.json {
             context.output.object(&EventObject::new(&event, None))?;
         } else if ended {

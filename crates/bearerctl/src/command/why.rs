@@ -4,6 +4,7 @@ use serde::Serialize;
 use crate::{
     command::Context,
     error::Error,
+    ledger::Ledger,
     listing::Listing,
     output::{BOLD, DIM},
 };
@@ -21,6 +22,8 @@ struct Explained {
 struct Explanation {
     configurations: Vec<Explained>,
     decisions: Vec<Decision>,
+    #[serde(skip)]
+    ledger: Ledger,
 }
 
 pub(crate) async fn run(context: &Context, wanted: Option<&str>) -> Result<(), Error> {
@@ -42,22 +45,27 @@ pub(crate) async fn text(manager: &Manager) -> Result<String, Error> {
 }
 
 async fn explain_all(manager: &Manager) -> Result<Explanation, Error> {
+    let ledger = Ledger::read(manager).await?;
+    let listings = Listing::all(manager, &ledger).await?;
     Ok(Explanation {
-        configurations: Listing::all(manager).await?.into_iter().map(Explained::new).collect(),
+        configurations: listings.into_iter().map(Explained::new).collect(),
         decisions: manager.decisions().await?,
+        ledger,
     })
 }
 
 async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> {
+    let ledger = Ledger::read(manager).await?;
     let mut decisions = manager.decisions().await?;
     let configurations = match manager.find(Some(wanted)).await {
         Ok(configuration) => {
-            let network = Listing::new(manager, configuration).await?;
+            let network = Listing::new(manager, &ledger, configuration).await?;
             // What happened to its members explains it as well.
             let members = network.configuration.children.clone();
             let mut explained = vec![Explained::new(network)];
             for member in &members {
-                explained.push(Explained::new(Listing::new(manager, manager.configuration(member).await?).await?));
+                let member = manager.configuration(member).await?;
+                explained.push(Explained::new(Listing::new(manager, &ledger, member).await?));
             }
             let is_concerned = |subject: &Subject| {
                 explained.iter().any(|one| is_about(subject, &one.listing.configuration.identifier))
@@ -74,7 +82,7 @@ async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> 
             Vec::new()
         }
     };
-    Ok(Explanation { configurations, decisions })
+    Ok(Explanation { configurations, decisions, ledger })
 }
 
 fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
@@ -106,7 +114,11 @@ fn tell(explanation: &Explanation) -> Vec<String> {
     for decision in &explanation.decisions {
         let subject = match &decision.subject {
             Subject::AccessPoint(identifier) | Subject::Configuration(identifier) => name(identifier),
-            Subject::Session(session, identifier) => format!("session {session} on {}", name(identifier)),
+            Subject::Session(session, identifier) => {
+                let program = explanation.ledger.program(*session);
+                let program = program.map(|program| format!(" of {program}")).unwrap_or_default();
+                format!("session {session}{program} on {}", name(identifier))
+            }
             Subject::Interface(interface) => interface.clone(),
         };
         let inputs: Vec<String> =
@@ -135,7 +147,8 @@ fn what_opening_does(listing: &Listing) -> String {
             the next if that fails"
             .to_owned();
     }
-    "opening takes the most preferred member that is up, and this process can start and stop none of them".to_owned()
+    let who = if listing.is_of_machine { "the bearer service" } else { "this process" };
+    format!("opening takes the most preferred member that is up, and {who} can start and stop none of them")
 }
 
 fn what_it_is(listing: &Listing) -> String {
@@ -148,9 +161,16 @@ fn what_it_is(listing: &Listing) -> String {
     let what = match flags {
         StateFlags::Active => {
             let addresses = listing.addresses().join(", ");
-            format!(
-                "is up with {addresses}, and not by this program: the machine itself or another process keeps it (adopted)"
-            )
+            let by = match (listing.adopted, listing.is_of_machine) {
+                (false, _) => format!("held by {}", listing.used_by()),
+                (true, false) => {
+                    "not by this program: the machine itself or another process keeps it (adopted)".to_owned()
+                }
+                (true, true) => {
+                    "not for any session: the machine itself or another program keeps it (adopted)".to_owned()
+                }
+            };
+            format!("is up with {addresses}, and {by}")
         }
         StateFlags::Discovered => "is down, or has no address, and could be opened now".to_owned(),
         StateFlags::Defined if listing.interface.is_none() => "cannot be opened now: it is unplugged".to_owned(),
@@ -193,14 +213,19 @@ fn what_can_be_done(listing: &Listing) -> String {
     }
     let adopted = listing.adopted;
     if listing.may_start() {
+        let shared = !adopted && listing.configuration.state_flags == StateFlags::Active;
         return if adopted {
             "sessions share it, the last close leaves it up, and only stop takes it down".to_owned()
+        } else if shared {
+            "more sessions share it, and the last close leaves it as it was found".to_owned()
         } else {
             "the first open brings it up, and the last close takes it down".to_owned()
         };
     }
     let reason = if listing.configuration.bearer_type == BearerType::Vpn {
         "only the program that made the tunnel can start and stop it".to_owned()
+    } else if listing.is_of_machine {
+        "the bearer service lacks a privilege to start and stop it, as it has logged".to_owned()
     } else {
         let missing = netbearer::missing_privileges().unwrap_or_default().join(", ");
         format!("this process cannot start and stop it without {missing}; run as root")

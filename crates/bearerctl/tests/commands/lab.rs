@@ -22,7 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    stage::{BEARERCTL, DEADLINE, Ended, Running},
+    stage::{BEARERCTL, DEADLINE, Ended, Running, bearerd},
     terminal,
 };
 
@@ -55,11 +55,17 @@ impl Host {
         let directory = TempDir::new().expect("a temporary directory");
         let everybody = fs::Permissions::from_mode(0o777);
         fs::set_permissions(directory.path(), everybody).unwrap();
+        let host = Self { lab, directory };
+        host.add(Path::new(BEARERCTL));
+        host
+    }
+
+    /// Gives the user a program.
+    fn add(&self, program: &Path) {
         // By a program of its own: a file that is open for writing cannot be executed, and what other tests start at that
         // moment would have it open.
-        let copy = [Path::new(BEARERCTL), &directory.path().join("bearerctl")];
-        lab.machine().command("cp").args(copy).output().expect("the program can be copied");
-        Self { lab, directory }
+        let copy = [program, &self.directory.path().join(program.file_name().unwrap())];
+        self.lab.machine().command("cp").args(copy).output().expect("the program can be copied");
     }
 
     /// The program, to be run by a user of that number.
@@ -395,6 +401,32 @@ fn the_sandbox_has_a_resolver_file_of_its_own_whatever_the_machine_has() {
         });
     }
 }
+
+/// The service is found there where it is beside the program.
+#[test]
+fn two_programs_in_a_sandbox_share_a_network_by_the_service() {
+    let host = Host::new();
+    host.add(&bearerd());
+    host.leaves_nothing(|| {
+        let ended = host.run(&["lab", "--", "sh", "-c", SHARING]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let holders = ended.output.iter().filter(|line| line.contains(" bearerctl ") && line.contains(" ap0 "));
+        assert_eq!(holders.count(), 2, "{ended:?}");
+        assert_eq!(ended.output.last().map(String::as_str), Some("nothing is up"), "{ended:?}");
+    });
+}
+
+/// Two programs hold, and tell who does, as soon as the service is ready.
+const SHARING: &str = r#"
+    { bearerd --no-bus & echo "service $!"; } 2>&1 | while read -r line; do
+        case $line in
+            "service "*) service=${line#service };;
+            *"ready: "*)
+                bearerctl run --on ap0 -- bearerctl run --on ap0 -- bearerctl sessions
+                bearerctl status
+                kill $service;;
+        esac
+    done"#;
 
 /// Runs the tour where the kernel is set like that, as a user who is not root there.
 fn tour_with(host: &Host, setting: &str) -> Ended {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agent;
+mod daemon;
 mod ending;
 mod exclusive;
 mod explaining;
@@ -19,6 +21,7 @@ mod profiles;
 mod reporting;
 mod running;
 mod service_networks;
+mod sessions;
 mod stage;
 mod steering;
 mod stopping;

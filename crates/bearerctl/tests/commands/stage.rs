@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime},
 };
@@ -17,6 +17,16 @@ use tempfile::TempDir;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) const BEARERCTL: &str = env!("CARGO_BIN_EXE_bearerctl");
+
+/// A user that nobody is.
+const ORDINARY: u32 = 65_534;
+
+/// The machine's service, which is built beside the program.
+pub(crate) fn bearerd() -> PathBuf {
+    let path = Path::new(BEARERCTL).with_file_name("bearerd");
+    assert!(path.exists(), "{} is not there; build it: cargo build -p bearerd", path.display());
+    path
+}
 
 /// Options of `setpriv` that take every capability away.
 const WITHOUT_PRIVILEGES: [&str; 4] = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"];
@@ -42,6 +52,8 @@ pub(crate) struct Running {
 pub(crate) struct Ended {
     /// As a shell tells it: 128 + n after signal n.
     pub(crate) code: i32,
+    /// What was said before all else: that the work is not done by the machine's service. It is not repeated below.
+    pub(crate) said_first: Option<String>,
     pub(crate) output: Vec<String>,
     pub(crate) errors: Vec<String>,
 }
@@ -107,7 +119,8 @@ impl Stage {
     pub(crate) fn note_files(&self) -> Vec<PathBuf> {
         let runtime = fs::read_dir(self.directory.path().join("runtime")).unwrap().flatten();
         let notes = runtime.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
-        notes.map(|note| note.path()).collect()
+        // One that is being written has no such name yet.
+        notes.map(|note| note.path()).filter(|note| note.extension().is_some_and(|kind| kind == "json")).collect()
     }
 
     /// Somebody else configures `ap0`: what is up without us is adopted.
@@ -126,7 +139,12 @@ impl Stage {
             let machine = self.lab.machine();
             machine.ip_lines(&["link", "set", name, "up"]).unwrap();
             machine.ip_lines(&["address", "add", &address, "dev", name]).unwrap();
-            machine.wait_until("carrier", DEADLINE, || Ok(machine.is_settled(name)?.then_some(()))).unwrap();
+            // What the kernel adds when it has found no duplicate of its own address is there before, too.
+            let is_settled = || {
+                let tentative = machine.ip_lines(&["-6", "address", "show", "dev", name, "tentative"])?;
+                Ok((machine.is_settled(name)? && tentative.is_empty()).then_some(()))
+            };
+            machine.wait_until("carrier", DEADLINE, is_settled).unwrap();
             machine.ip_lines(&["route", "add", "default", "via", &gateway, "dev", name, "metric", metric]).unwrap();
         }
         self.before = Snapshot::take(self.lab.machine()).unwrap();
@@ -199,6 +217,59 @@ impl Stage {
             .stdout(Stdio::piped())
     }
 
+    /// Starts the machine's service, and waits until it is ready.
+    pub(crate) fn start_service(&self) -> Running {
+        let service = self.spawn(self.lab.machine().command(bearerd()).arg("--no-bus"));
+        service.errors.wait_for_text("ready: ", DEADLINE).expect("the service starts");
+        service
+    }
+
+    /// A stage where everybody may look at what the program has there. An ordinary user gets the program itself, too, wherever
+    /// it was built.
+    pub(crate) fn let_everybody_in(&self) {
+        fs::set_permissions(self.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        // By a program of its own: a file that is open for writing cannot be executed, and what other tests start at that
+        // moment would have it open.
+        self.lab
+            .machine()
+            .command("cp")
+            .args([BEARERCTL.as_ref(), self.ordinary_program().as_path()])
+            .output()
+            .unwrap();
+    }
+
+    fn ordinary_program(&self) -> PathBuf {
+        self.directory.path().join("bearerctl")
+    }
+
+    /// Starts the program as a user that nobody is, to whom [nothing is closed](Self::let_everybody_in).
+    pub(crate) fn start_as_ordinary_user(&self, arguments: &[&str]) -> Running {
+        let user = format!("{ORDINARY}");
+        let command = self.lab.machine().command("setpriv").args(["--reuid", &user, "--regid", &user]);
+        self.spawn(
+            command.args(["--clear-groups", "--inh-caps=-all", "--"]).arg(self.ordinary_program()).args(arguments),
+        )
+    }
+
+    /// Starts the program in a network namespace of its own.
+    pub(crate) fn start_elsewhere(&self, arguments: &[&str]) -> Running {
+        self.spawn(self.lab.machine().command("unshare").args(["--net", BEARERCTL]).args(arguments))
+    }
+
+    /// A file of the runtime directory.
+    pub(crate) fn runtime_file(&self, name: &str) -> PathBuf {
+        self.directory.path().join("runtime").join(name)
+    }
+
+    /// Whether the kernel has `ap0` up with an address.
+    pub(crate) fn is_up(&self) -> bool {
+        let told = self.lab.machine().command("ip").args(["-json", "address", "show", "ap0"]).output().unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let flags = told[0]["flags"].as_array().unwrap();
+        let addresses = told[0]["addr_info"].as_array().unwrap();
+        flags.contains(&"UP".into()) && addresses.iter().any(|address| address["family"] == "inet")
+    }
+
     /// The library in this process, on the lab's machine and with the program's directories. The calling thread moves there.
     pub(crate) fn manager(&self) -> Manager {
         self.lab.machine().enter().expect("this thread moves to the lab's machine");
@@ -269,10 +340,12 @@ impl Running {
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Ended {
         let status = self.program.wait(DEADLINE);
-        let (output, errors) = (all(&self.output), all(&self.errors));
+        let (mut output, mut errors) = (all(&self.output), all(&self.errors));
+        // At a terminal both are one.
+        let said_first = take_what_is_said_first(&mut errors).or_else(|| take_what_is_said_first(&mut output));
         let status = status.unwrap_or_else(|error| panic!("{error}\n{output:?}\n{errors:?}"));
         let code = status.code().or_else(|| Some(128 + status.signal()?)).expect("it has ended");
-        Ended { code, output, errors }
+        Ended { code, said_first, output, errors }
     }
 
     /// Sends a signal and waits for the end.
@@ -280,6 +353,12 @@ impl Running {
         self.signal(signal);
         self.end()
     }
+}
+
+/// Takes the line away that tells why the program does the work itself, if it is the first.
+fn take_what_is_said_first(lines: &mut Vec<String>) -> Option<String> {
+    let is_said = lines.first().is_some_and(|line| line.contains("so this program does the work itself"));
+    is_said.then(|| lines.remove(0))
 }
 
 /// All lines of a program that has ended: nothing matches, and waiting ends with the last line.

@@ -2,7 +2,10 @@
 
 use netbearer_lab::{AccessPointPlan, Dhcp};
 
-use crate::stage::{Ended, Stage};
+use crate::{
+    daemon::end,
+    stage::{Ended, Stage},
+};
 
 fn without_dhcp() -> Stage {
     Stage::new([AccessPointPlan::new("ap0").dhcp(Dhcp::None)])
@@ -27,6 +30,18 @@ fn people_at_a_terminal_see_what_an_opening_waits_for_and_nothing_of_it_stays() 
     let before_closed = shown.split("Closed").next().unwrap();
     assert!(before_closed.rsplit("give up").next().unwrap().contains("\u{1b}[2K"), "{shown:?}");
     assert!(!shown.split("Closed").nth(1).unwrap().contains("give up"), "{shown:?}");
+    stage.assert_as_before();
+}
+
+#[test]
+fn people_see_it_too_where_the_service_does_the_work() {
+    let stage = without_dhcp();
+    let service = stage.start_service();
+    let ended = run_on_terminal(&stage, "open ap0 --timeout 1200ms");
+    let shown = ended.output.join("\n");
+    assert_eq!(ended.code, 6, "{shown}");
+    assert!(shown.contains("waiting for an address on ap0, from its DHCP server"), "{shown}");
+    end(service);
     stage.assert_as_before();
 }
 

@@ -24,6 +24,7 @@ use crate::{
     error::Error,
     exit_code::ExitCode,
     output::BOLD,
+    service::SERVICE,
     signals::{Signal, Signals},
 };
 
@@ -89,11 +90,17 @@ fn program(start: &LabStart) -> (OsString, &[OsString]) {
     }
 }
 
-/// NetBearer's directories are the sandbox's own, and this program is found there.
+/// NetBearer's directories are the sandbox's own, and its programs are found there.
 fn set_environment(command: &mut Command, directories: &Directories) -> std::io::Result<()> {
     let programs = Path::new(Sandbox::DIRECTORY).join("bin");
     fs::create_dir_all(&programs)?;
-    symlink(env::current_exe()?, programs.join("bearerctl"))?;
+    let program = env::current_exe()?;
+    // Where it is installed or built beside this program.
+    let service = program.with_file_name(SERVICE);
+    if service.exists() {
+        symlink(service, programs.join(SERVICE))?;
+    }
+    symlink(program, programs.join("bearerctl"))?;
     let path = env::var_os("PATH").unwrap_or_default();
     // An ordinary user's often lacks what only root used to need.
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);

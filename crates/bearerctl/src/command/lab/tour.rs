@@ -23,10 +23,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{build, unless_interrupted};
+use super::build;
 use crate::{
     arguments::{LabStart, LabTour},
-    command::Context,
+    command::{Context, unless_interrupted},
     error::Error,
     output::{BOLD, GOOD, Output},
     signals::Signals,
@@ -91,11 +91,7 @@ pub(super) async fn run(context: &Context, arguments: &LabTour) -> Result<(), Er
     let step = Step { step: 0, title: "the sandbox", events: Vec::new(), milliseconds: BTreeMap::new() };
     let pause = arguments.pause.unwrap_or(if is_read_live { PAUSE } else { Duration::ZERO });
     let mut tour = Tour { output, lab: &lab, manager, pause, step };
-    let shown = unless_interrupted(&mut signals, tour.show(built), |signal| Error::Interrupted {
-        name: "the tour".to_owned(),
-        signal,
-        wanted: "over",
-    });
+    let shown = unless_interrupted(&mut signals, tour.show(built), ("the tour", "over"));
     match shown.await {
         Ok(()) if output.json => Ok(()),
         Ok(()) => output.line(&format!(
