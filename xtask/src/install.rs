@@ -9,7 +9,7 @@ use std::{
 use crate::command::{TaskError, answers, cargo, program, root, run};
 
 /// A program of Debian's, where it may be, and the package it comes in.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("dnsmasq", "dnsmasq-base"),
@@ -20,6 +20,9 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("script", "bsdutils"),
     ("man", "man-db"),
     ("dbus-daemon", "dbus"),
+    ("dbus-send", "dbus-bin"),
+    ("gdbus", "libglib2.0-bin"),
+    ("busctl", "systemd"),
     ("NetworkManager", "network-manager"),
     ("connmand", "connman"),
     ("systemd-networkd", "systemd"),

@@ -14,16 +14,24 @@ pub(crate) struct Arguments {
     /// Seeds of the scenarios that have seeds
     #[arg(long, default_value_t = 100_000)]
     rounds: u64,
-    /// Random fault histories on real interfaces
+    /// Random fault histories on real interfaces, and rounds of killed programs and daemons
     #[arg(long, default_value_t = 1_000)]
     count: u64,
     /// Seed of the first fault history; if it is given, nothing but fault histories is run
     #[arg(long)]
     seed: Option<u64>,
+    /// With --seed: run rounds of killed programs and daemons instead of fault histories
+    #[arg(long, requires = "seed")]
+    kills: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
-    let mut faults = fault_histories(arguments.seed.unwrap_or_default(), arguments.count);
+    let seed = arguments.seed.unwrap_or_default();
+    let (mut faults, mut kills) = (fault_histories(seed, arguments.count), kills(seed, arguments.count));
+    if arguments.kills {
+        command::run(&mut programs())?;
+        return command::run(&mut kills);
+    }
     if arguments.seed.is_some() {
         return command::run(&mut faults);
     }
@@ -33,6 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
         cargo(&["test", "--release", "--package", "netbearer", "--test", "scenarios", "--", "stopping"]);
     command::run(scenarios.env("NETBEARER_ROUNDS", arguments.rounds.to_string()))?;
     command::run(&mut faults)?;
+    command::run(&mut programs())?;
+    command::run(&mut kills)?;
     command::run(&mut idle(60))
 }
 
@@ -46,6 +56,18 @@ pub(crate) fn idle(seconds: u64) -> Command {
 /// Random fault histories, one after another. Not optimised, so that what tests have built is used.
 pub(crate) fn fault_histories(seed: u64, count: u64) -> Command {
     let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "run"]);
+    command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
+    command
+}
+
+/// Programs that tests start, but that are of other packages.
+pub(crate) fn programs() -> Command {
+    cargo(&["build", "--quiet", "--package", "bearerd", "--package", "netbearer-holder"])
+}
+
+/// Rounds of killed programs and daemons, one after another.
+pub(crate) fn kills(seed: u64, count: u64) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "kills"]);
     command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
     command
 }

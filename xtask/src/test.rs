@@ -14,11 +14,13 @@ use crate::{
 };
 
 /// Seconds each fuzz target runs for.
-const FUZZING_TIME: &str = "-max_total_time=15";
+const FUZZING_TIME: &str = "-max_total_time=6";
 /// A third of what `cargo xtask soak` takes.
 const IDLE_SECONDS: u64 = 20;
 /// A tenth of what `cargo xtask soak` runs.
 const FAULT_HISTORIES: u64 = 100;
+/// A tenth as well.
+const KILL_ROUNDS: u64 = 100;
 const FUZZ_TARGETS: [&str; 6] =
     ["dhcp_client", "dhcp_frame", "dhcp_options", "arp", "router_options", "netlink_messages"];
 
@@ -46,9 +48,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("licences", cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
+        // What is only used by the service in the same process may not be missed, or left over, without it.
+        ("client", cargo(&["clippy", "--package", "netbearer", "--lib", "--quiet", "--", "-D", "warnings"])),
         ("model", model),
         ("tests", tests()),
+        ("socket", scenarios("socket")),
+        ("bus", scenarios("bus")),
         ("faults", soak::fault_histories(0, FAULT_HISTORIES)),
+        ("kills", soak::kills(0, KILL_ROUNDS)),
         ("trace", cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "trace"])),
         ("idle", soak::idle(IDLE_SECONDS)),
         ("documentation", documentation),
@@ -59,6 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     // A machine that tests is too busy to be judged by.
     let bench = "run --release --quiet --package netbearer-bench -- open --rounds 10 --show-only";
     steps.push(("bench", cargo(&bench.split(' ').collect::<Vec<_>>())));
+    let daemon = "run --release --quiet --package netbearer-bench -- daemon --rounds 10 --show-only";
+    steps.push(("daemon", cargo(&daemon.split(' ').collect::<Vec<_>>())));
     let peers = "run --release --quiet --package netbearer-bench -- open --peers --rounds 1";
     steps.push(("peers", cargo(&peers.split(' ').collect::<Vec<_>>())));
     run_all(arguments, steps)
@@ -69,6 +78,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
 fn tests() -> Command {
     let mut command = program("env", &["--default-signal=HUP,INT,QUIT"]);
     command.arg(cargo_path()).args(["test", "--workspace", "--exclude", "netbearer-core", "--quiet"]);
+    command
+}
+
+/// The scenarios once more, over a daemon instead of a service in the tests' own process.
+fn scenarios(transport: &str) -> Command {
+    let mut command = program("env", &["--default-signal=HUP,INT,QUIT"]);
+    // Of the whole workspace, so that what its tests have built is used, the daemon and the holder too.
+    let arguments = ["test", "--workspace", "--exclude", "netbearer-core", "--test", "scenarios", "--quiet"];
+    command.arg(cargo_path()).args(arguments);
+    // They wait for timeouts of protocols most of the time.
+    command.args(["--", "--test-threads=4"]).env("NETBEARER_TRANSPORT", transport);
     command
 }
 

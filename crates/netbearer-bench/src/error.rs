@@ -36,6 +36,14 @@ pub(crate) enum BenchError {
     NoAddress { program: &'static str },
     #[error("{program} opened {opens} times, but its DHCP server has confirmed {leases} lease(s)")]
     TooFewLeases { program: &'static str, opens: u32, leases: usize },
+    #[error("the crowd of clients cannot go on: {0}")]
+    Crowd(String),
+    #[error("the daemon has failed")]
+    Daemon(#[from] bearerd::DaemonError),
+    #[error("the daemon has closed a connection")]
+    DaemonGone,
+    #[error("the daemon has other memory than processes have")]
+    NoReading,
     #[error("{what} was not told within {within:?}")]
     NotTold { what: &'static str, within: Duration },
 }

@@ -26,11 +26,28 @@ pub(crate) enum FigureName {
     CardLikeCarrierLoss,
     /// The same on a quiet machine while another network namespace uses up the kernel's link events.
     CardLikeCarrierLossWithEventsElsewhere,
+    /// Through the daemon, the link up and held by another program: from the call of Open until the signal Opened is there.
+    /// The floor is a call of another process, and its reply.
+    DaemonWarmOpen,
+    /// From the SIGKILL of the last holder until another program is told Closing.
+    ClientKilled,
+    /// From the SIGKILL of the daemon, which is started again at once, until every session is its owner's again and open.
+    DaemonKilled,
+    /// From a loss of carrier until the last of all open sessions is told of it.
+    CrowdTold,
+    /// What the daemon has in memory without clients (`VmRSS` of `proc_pid_status(5)`, shared pages included).
+    IdleMemory,
+    /// What it has more with clients that only are connected, by their number.
+    ConnectionMemory,
+    /// What it has more with open sessions, by their number.
+    SessionMemory,
+    /// How often a thread of the daemon has begun to wait, while sessions are open and nothing happens.
+    WakeUps,
 }
 
 impl FigureName {
-    #[cfg(test)]
-    pub(crate) const ALL: [Self; 9] = [
+    /// Those of `open`.
+    pub(crate) const OPEN: [Self; 9] = [
         Self::WarmOpen,
         Self::ColdOpen,
         Self::ColdOpenRapidCommit,
@@ -40,6 +57,18 @@ impl FigureName {
         Self::CarrierLossBesideALoneListener,
         Self::CardLikeCarrierLoss,
         Self::CardLikeCarrierLossWithEventsElsewhere,
+    ];
+
+    /// Those of `daemon`.
+    pub(crate) const DAEMON: [Self; 8] = [
+        Self::DaemonWarmOpen,
+        Self::ClientKilled,
+        Self::DaemonKilled,
+        Self::CrowdTold,
+        Self::IdleMemory,
+        Self::ConnectionMemory,
+        Self::SessionMemory,
+        Self::WakeUps,
     ];
 }
 
@@ -57,6 +86,77 @@ pub(crate) enum Target {
     MedianTimesFloor(f64),
     /// And every flap must have been told, once.
     P99AndNoneMissed(Duration),
+    P99(Duration),
+    Longest(Duration),
+    /// Octets.
+    Bytes(u64),
+    /// How often it may have happened.
+    Times(u64),
+}
+
+/// What was measured in the rounds.
+#[derive(Clone, Debug)]
+pub(crate) enum Measured {
+    Durations(Samples),
+    /// Octets.
+    Bytes(Samples<u64>),
+    /// How often something happened.
+    Times(Samples<u64>),
+}
+
+impl From<Samples> for Measured {
+    fn from(samples: Samples) -> Self {
+        Self::Durations(samples)
+    }
+}
+
+/// Of one figure, in its unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    pub(crate) unit: &'static str,
+    pub(crate) rounds: usize,
+    pub(crate) median: f64,
+    pub(crate) p99: f64,
+    pub(crate) longest: f64,
+}
+
+impl Measured {
+    pub(crate) fn summary(&self) -> Summary {
+        match self {
+            Self::Durations(samples) => Summary::of(samples, "ms", milliseconds),
+            Self::Bytes(samples) => Summary::of(samples, "kB", kilobytes),
+            Self::Times(samples) => Summary::of(samples, "times", |times| times as f64),
+        }
+    }
+
+    fn durations(&self) -> Option<&Samples> {
+        match self {
+            Self::Durations(samples) => Some(samples),
+            _ => None,
+        }
+    }
+}
+
+impl Summary {
+    fn of<T: Copy + Default + Ord>(samples: &Samples<T>, unit: &'static str, number: impl Fn(T) -> f64) -> Self {
+        Self {
+            unit,
+            rounds: samples.count(),
+            median: number(samples.median()),
+            p99: number(samples.p99()),
+            longest: number(samples.longest()),
+        }
+    }
+}
+
+/// In whole microseconds: more digits would only pretend.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// 1,000 octets each.
+fn kilobytes(octets: u64) -> f64 {
+    octets as f64 / 1e3
 }
 
 /// How many carrier losses were made, and how many were told.
@@ -70,7 +170,7 @@ pub(crate) struct Flaps {
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) name: FigureName,
-    pub(crate) ours: Samples,
+    pub(crate) ours: Measured,
     pub(crate) floor: Option<Samples>,
     /// What the floor is on a quiet machine, where that is known.
     pub(crate) known_floor: Option<Duration>,
@@ -81,8 +181,8 @@ pub(crate) struct Figure {
 impl Figure {
     /// Our median by the floor's.
     pub(crate) fn ratio(&self) -> Option<f64> {
-        let floor = self.floor.as_ref()?.median();
-        (!floor.is_zero()).then(|| self.ours.median().as_secs_f64() / floor.as_secs_f64())
+        let (ours, floor) = (self.ours.durations()?.median(), self.floor.as_ref()?.median());
+        (!floor.is_zero()).then(|| ours.as_secs_f64() / floor.as_secs_f64())
     }
 
     /// How many times the known floor this one is, if that is too many.
@@ -94,23 +194,32 @@ impl Figure {
 
     /// Whether the target is met; nothing without a target.
     pub(crate) fn met(&self) -> Option<bool> {
-        Some(match self.target? {
-            Target::Median(longest) => self.ours.median() <= longest,
-            Target::MedianTimesFloor(most) => self.ratio().is_some_and(|ratio| ratio <= most),
-            Target::P99AndNoneMissed(longest) => {
-                self.ours.p99() <= longest && self.flaps.is_some_and(|flaps| flaps.made == flaps.told)
+        Some(match (self.target?, &self.ours) {
+            (Target::Median(longest), Measured::Durations(ours)) => ours.median() <= longest,
+            (Target::MedianTimesFloor(most), _) => self.ratio().is_some_and(|ratio| ratio <= most),
+            (Target::P99AndNoneMissed(longest), Measured::Durations(ours)) => {
+                ours.p99() <= longest && self.flaps.is_some_and(|flaps| flaps.made == flaps.told)
             }
+            (Target::P99(longest), Measured::Durations(ours)) => ours.p99() <= longest,
+            (Target::Longest(longest), Measured::Durations(ours)) => ours.longest() <= longest,
+            (Target::Bytes(most), Measured::Bytes(ours)) => ours.longest() <= most,
+            (Target::Times(most), Measured::Times(ours)) => ours.longest() <= most,
+            // A target of another kind cannot be met.
+            _ => false,
         })
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = |duration: &Duration| duration.as_secs_f64() * 1e3;
         match self {
-            Self::Median(longest) => write!(formatter, "median ≤ {} ms", milliseconds(longest)),
+            Self::Median(longest) => write!(formatter, "median ≤ {} ms", milliseconds(*longest)),
             Self::MedianTimesFloor(most) => write!(formatter, "median ≤ {most} × floor"),
-            Self::P99AndNoneMissed(longest) => write!(formatter, "p99 ≤ {} ms, none missed", milliseconds(longest)),
+            Self::P99AndNoneMissed(longest) => write!(formatter, "p99 ≤ {} ms, none missed", milliseconds(*longest)),
+            Self::P99(longest) => write!(formatter, "p99 ≤ {} ms", milliseconds(*longest)),
+            Self::Longest(longest) => write!(formatter, "longest ≤ {} ms", milliseconds(*longest)),
+            Self::Bytes(most) => write!(formatter, "≤ {} kB", kilobytes(*most)),
+            Self::Times(most) => write!(formatter, "≤ {most}"),
         }
     }
 }
@@ -128,7 +237,7 @@ mod tests {
     fn figure(ours: u64, floor: u64, target: Target) -> Figure {
         Figure {
             name: FigureName::ColdOpen,
-            ours: always(ours),
+            ours: always(ours).into(),
             floor: Some(always(floor)),
             known_floor: Some(Duration::from_millis(10)),
             target: Some(target),
@@ -139,10 +248,31 @@ mod tests {
     #[test]
     fn a_target_is_met_up_to_its_limit() {
         let limit = Duration::from_millis(20);
-        for target in [Target::Median(limit), Target::MedianTimesFloor(2.0), Target::P99AndNoneMissed(limit)] {
+        let of_floor = Target::MedianTimesFloor(2.0);
+        let of_time =
+            [Target::Median(limit), Target::P99(limit), Target::Longest(limit), Target::P99AndNoneMissed(limit)];
+        for target in of_time.into_iter().chain([of_floor]) {
             assert_eq!(figure(20, 10, target).met(), Some(true), "{target}");
             assert_eq!(figure(21, 10, target).met(), Some(false), "{target}");
         }
+    }
+
+    #[test]
+    fn amounts_are_judged_by_the_largest() {
+        let [mut ours, few] = [(); 2].map(|()| Samples::of(20));
+        ours.push(3);
+        let most = |most| Figure { ours: Measured::Bytes(ours.clone()), ..figure(0, 0, Target::Bytes(most)) }.met();
+        assert_eq!((most(20), most(19)), (Some(true), Some(false)));
+        let most = |most| Figure { ours: Measured::Times(few.clone()), ..figure(0, 0, Target::Times(most)) }.met();
+        assert_eq!((most(20), most(19)), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn a_target_of_another_kind_is_never_met() {
+        assert_eq!(figure(1, 1, Target::Bytes(u64::MAX)).met(), Some(false));
+        let nothing = Measured::Bytes(Samples::of(0));
+        let target = Target::Longest(Duration::MAX);
+        assert_eq!(Figure { ours: nothing, ..figure(1, 1, target) }.met(), Some(false));
     }
 
     #[test]
@@ -151,6 +281,14 @@ mod tests {
         for told in [4, 6] {
             let figure = Figure { flaps: Some(Flaps { made: 5, told }), ..quick.clone() };
             assert_eq!(figure.met(), Some(false), "{told}");
+        }
+    }
+
+    #[test]
+    fn every_figure_belongs_to_one_command() {
+        for name in FigureName::value_variants() {
+            let owners = [&FigureName::OPEN[..], &FigureName::DAEMON[..]].into_iter().filter(|all| all.contains(name));
+            assert_eq!(owners.count(), 1, "{name}");
         }
     }
 

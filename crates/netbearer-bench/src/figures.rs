@@ -12,7 +12,7 @@ const WARM_UP: u32 = 5;
 
 /// Between rounds, for the kernel to finish what the former one left to do, such as closing packet sockets. Not part of
 /// any figure.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) fn measure(options: &OpenOptions) -> Result<Vec<Figure>, BenchError> {
     let rounds = options.rounds;

@@ -11,6 +11,7 @@
 
 mod arguments;
 mod cut;
+mod daemon;
 mod error;
 mod figure;
 mod figures;
@@ -29,6 +30,7 @@ use clap::Parser;
 use crate::{
     arguments::{Arguments, Command, OpenOptions},
     error::BenchError,
+    figure::Figure,
     report::Verdict,
 };
 
@@ -37,6 +39,12 @@ const NOT_MEASURED: u8 = 4;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Open(options) => open(&options),
+        Command::Daemon(options) => check_privileges()
+            .and_then(|()| daemon::measure(&options))
+            .map(|figures| print(&figures, options.json, options.show_only)),
+        Command::DaemonUnderTest { directory } => daemon::be_daemon(&directory).map(|()| ExitCode::SUCCESS),
+        Command::Crowd { socket } => daemon::be_crowd(&socket).map(|()| ExitCode::SUCCESS),
+        Command::Echo { socket } => daemon::be_echo(&socket).map(|()| ExitCode::SUCCESS),
         Command::BusEnvoy => peers::be_envoy().map(|()| ExitCode::SUCCESS).map_err(BenchError::from),
     };
     outcome.unwrap_or_else(|error| {
@@ -61,18 +69,21 @@ fn open(options: &OpenOptions) -> Result<ExitCode, BenchError> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let figures = figures::measure(options)?;
-    if options.json {
-        report::print_json(&figures);
+    Ok(print(&figures::measure(options)?, options.json, options.show_only))
+}
+
+fn print(figures: &[Figure], as_json: bool, show_only: bool) -> ExitCode {
+    if as_json {
+        report::print_json(figures);
     } else {
-        report::print_table(&figures);
+        report::print_table(figures);
     }
-    Ok(match report::verdict(&figures) {
-        _ if options.show_only => ExitCode::SUCCESS,
+    match report::verdict(figures) {
+        _ if show_only => ExitCode::SUCCESS,
         Verdict::Met => ExitCode::SUCCESS,
         Verdict::Missed => ExitCode::from(1),
         Verdict::Invalid => ExitCode::from(3),
-    })
+    }
 }
 
 fn check_privileges() -> Result<(), BenchError> {

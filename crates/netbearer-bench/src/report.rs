@@ -1,9 +1,7 @@
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use crate::figure::Figure;
+use crate::figure::{Figure, Summary, milliseconds};
 
 /// What all figures together say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub(crate) fn verdict(figures: &[Figure]) -> Verdict {
     }
 }
 
-/// A figure as scripts read it. Times are in `unit`.
+/// A figure as scripts read it. Numbers are in `unit`.
 #[derive(Debug, Serialize)]
 struct Line {
     name: String,
@@ -32,6 +30,7 @@ struct Line {
     rounds: usize,
     median: f64,
     p99: f64,
+    longest: f64,
     floor: Option<f64>,
     ratio: Option<f64>,
     target: Option<String>,
@@ -45,12 +44,14 @@ struct Line {
 
 impl From<&Figure> for Line {
     fn from(figure: &Figure) -> Self {
+        let Summary { unit, rounds, median, p99, longest } = figure.ours.summary();
         Self {
             name: figure.name.to_string(),
-            unit: "ms",
-            rounds: figure.ours.count(),
-            median: milliseconds(figure.ours.median()),
-            p99: milliseconds(figure.ours.p99()),
+            unit,
+            rounds,
+            median,
+            p99,
+            longest,
             floor: figure.floor.as_ref().map(|floor| milliseconds(floor.median())),
             ratio: figure.ratio(),
             target: figure.target.map(|target| target.to_string()),
@@ -108,9 +109,4 @@ pub(crate) fn print_table(figures: &[Figure]) {
             println!("{}: invalid: the floor is {excess:.1} × the known one, the machine is too busy", figure.name);
         }
     }
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
-    // Whole microseconds: more digits would only pretend.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

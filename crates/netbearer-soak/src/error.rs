@@ -1,6 +1,7 @@
 use std::io;
 
 use netbearer::{CallError, ManagerError, ResetError};
+use netbearer_holder::HolderError;
 use netbearer_lab::LabError;
 
 /// Why a history failed.
@@ -12,6 +13,8 @@ pub(crate) enum SoakError {
     System(#[from] io::Error),
     #[error("the service did not start")]
     Manager(#[from] ManagerError),
+    #[error("a holder failed")]
+    Holder(#[from] HolderError),
     #[error("a call failed")]
     Call(#[from] CallError),
     #[error("what was left could not be reset")]

@@ -1,7 +1,7 @@
 //! Another process that holds a session: this program once more.
 
 use std::{
-    io::{self, BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{ChildStdin, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,12 +9,8 @@ use std::{
     time::Duration,
 };
 
-use netbearer::{
-    Directories, Embedded, Interface, PropertyKey, PropertyValue, SessionState,
-    blocking::{Manager, Session},
-};
+use netbearer_holder::{Line, Order, Told, Way};
 use netbearer_lab::{Namespace, NamespaceCommand, Program, Signal};
-use serde_json::{Value, json};
 
 use crate::{error::SoakError, pulse::Pulse};
 
@@ -26,13 +22,6 @@ pub(crate) struct Holder {
     input: Option<ChildStdin>,
     program: Program,
     told: Arc<Mutex<Option<Told>>>,
-}
-
-/// What the holder's session was told last.
-#[derive(Clone, Debug)]
-pub(crate) struct Told {
-    pub(crate) state: SessionState,
-    pub(crate) interface: Option<Interface>,
 }
 
 impl Holder {
@@ -55,20 +44,31 @@ impl Holder {
         sessions: u32,
         pulse: &Pulse,
     ) -> Result<Self, SoakError> {
-        let program = command.arg("hold").arg(directory).arg(interface);
-        let program = program.args(["--sessions", &sessions.to_string()]);
+        let way = Way::Embedded { directory: directory.to_owned() };
+        let program = command.arg("hold").args(way.arguments());
         let mut program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let input = program.take_stdin();
+        let mut input = program.take_stdin();
         let told = Arc::new(Mutex::new(None));
         if let Some(output) = program.take_stdout() {
             let (told, pulse) = (Arc::clone(&told), pulse.clone());
             thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    *lock(&told) = parse(&line);
+                    if let Some(now) = parse(&line) {
+                        *lock(&told) = Some(now);
+                    }
                     pulse.beat(format!("holder: {line}"));
                 }
                 pulse.beat("holder has ended".to_owned());
             });
+        }
+        if let Some(input) = &mut input {
+            // At the moment there may be no such access point; then all of it is refused, and there is nothing to tell.
+            for session in 0..usize::try_from(sessions).unwrap_or(usize::MAX) {
+                let made = Order::Session(interface.to_owned());
+                for order in [made, Order::Reconnect(session), Order::Open(session)] {
+                    writeln!(input, "{order}")?;
+                }
+            }
         }
         Ok(Self { input, program, told })
     }
@@ -104,46 +104,12 @@ impl Holder {
     }
 }
 
-/// The process itself: holds sessions until its standard input ends, and prints what they tell, a line each time.
-pub(crate) fn hold(directory: &Path, interface: &str, sessions: u32) -> Result<(), SoakError> {
-    let manager = Manager::start(Embedded::default().directories(Directories::below(directory)))?;
-    let mut held = Vec::new();
-    // At the moment there may be no such access point; then there is nothing to tell.
-    if let Ok(configuration) = manager.find(Some(interface)) {
-        for _ in 0..sessions {
-            let session = Arc::new(manager.session(&configuration)?);
-            session.set_property(PropertyKey::Reconnect, Some(PropertyValue::Boolean(true)))?;
-            let events = session.events();
-            tell(&session);
-            let teller = Arc::clone(&session);
-            thread::spawn(move || events.for_each(|_| tell(&teller)));
-            session.open()?;
-            held.push(session);
-        }
-    }
-    wait_for_end_of_input()?;
-    for session in held {
-        session.close()?;
-    }
-    manager.shutdown();
-    Ok(())
-}
-
-fn wait_for_end_of_input() -> io::Result<()> {
-    io::stdin().read_to_end(&mut Vec::new()).map(|_| ())
-}
-
-fn tell(session: &Session) {
-    let snapshot = session.snapshot();
-    let (state, opening, open, interface) = (snapshot.state, snapshot.is_opening, snapshot.is_open, snapshot.interface);
-    println!("{}", json!({ "state": state, "opening": opening, "open": open, "interface": interface }));
-}
-
 fn parse(line: &str) -> Option<Told> {
-    let told: Value = serde_json::from_str(line).ok()?;
-    let field = |name| told.get(name).cloned().unwrap_or_default();
-    let state = serde_json::from_value(field("state")).ok()?;
-    Some(Told { state, interface: serde_json::from_value(field("interface")).ok()? })
+    match serde_json::from_str(line).ok()? {
+        Line::Event { now, .. } => Some(now),
+        Line::Done { now, .. } => now,
+        Line::Held { .. } | Line::Listening | Line::Received { .. } => None,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

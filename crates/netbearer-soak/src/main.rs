@@ -13,6 +13,7 @@ mod error;
 mod history;
 mod holder;
 mod idle;
+mod kills;
 mod operation;
 mod pulse;
 mod trace;
@@ -21,15 +22,15 @@ mod world;
 
 use std::{
     error::Error,
-    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
 use clap::{Args, Parser, Subcommand};
+use netbearer_holder::{HolderError, Way, hold};
 
-use crate::{error::SoakError, history::History, pulse::Pulse, world::World};
+use crate::{error::SoakError, history::History, kills::Kills, pulse::Pulse, world::World};
 
 /// Runs random fault histories. Must be root.
 #[derive(Debug, Parser)]
@@ -43,14 +44,11 @@ struct Arguments {
 enum Command {
     /// Run histories, one after another.
     Run(Run),
-    /// Be the other process of a history: hold a session until the standard input ends.
-    #[command(hide = true)]
-    Hold {
-        directory: PathBuf,
-        interface: String,
-        #[arg(long, default_value_t = 1)]
-        sessions: u32,
-    },
+    /// Run rounds of killed clients and daemons, one after another.
+    Kills(Kills),
+    /// Be the other process of a history: hold sessions as the standard input says.
+    #[command(hide = true, subcommand)]
+    Hold(Way),
     /// Show by `strace` that an opening does not wait for packet sockets to be opened or closed.
     Trace,
     /// Watch a process with 100 open sessions do nothing, and pass over what does not concern them.
@@ -83,7 +81,8 @@ const PROGRESS: u64 = 50;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run_all(&run),
-        Command::Hold { directory, interface, sessions } => holder::hold(&directory, &interface, sessions),
+        Command::Hold(way) => way.manager().map_err(HolderError::from).and_then(hold).map_err(SoakError::from),
+        Command::Kills(kills) => kills::run(&kills),
         Command::Trace => trace::run(),
         Command::Idle { seconds } => idle::run(Duration::from_secs(seconds)),
     };

@@ -53,6 +53,12 @@ impl Pulse {
         log.lines.push((after, line));
     }
 
+    /// Something else begins, and what was written down so far is forgotten.
+    pub(crate) fn begin_anew(&self) {
+        let mut log = self.log();
+        *log = Log { start: Instant::now(), lines: Vec::new(), wrong: Vec::new() };
+    }
+
     /// Something that must never happen has happened.
     pub(crate) fn complain(&self, line: String) {
         self.log().wrong.push(line.clone());
@@ -88,9 +94,9 @@ impl Pulse {
         })
     }
 
-    /// Beats at each change of links, addresses and routes that `ip` tells of.
+    /// Beats at each change of links, addresses, routes and rules that `ip` tells of.
     pub(crate) fn of_kernel(&self, machine: &Namespace) -> Result<Program, SoakError> {
-        let arguments = ["-oneline", "monitor", "link", "address", "route"];
+        let arguments = ["-oneline", "monitor", "link", "address", "route", "rule"];
         let mut monitor = machine.command("ip").args(arguments).stdout(Stdio::piped()).spawn()?;
         if let Some(output) = monitor.take_stdout() {
             let beats = self.beats.clone();

@@ -52,7 +52,7 @@ pub(super) fn on_an_ordinary_cable(rounds: u32) -> Result<[Figure; 2], BenchErro
     })?;
     let told = Figure {
         name: FigureName::CarrierLoss,
-        ours: losses.clone(),
+        ours: losses.clone().into(),
         floor: Some(handed_over),
         known_floor: Some(known_floors::CARRIER_LOSS),
         target: Some(Target::MedianTimesFloor(2.0)),
@@ -60,7 +60,7 @@ pub(super) fn on_an_ordinary_cable(rounds: u32) -> Result<[Figure; 2], BenchErro
     };
     let beside_a_lone_listener = Figure {
         name: FigureName::CarrierLossBesideALoneListener,
-        ours: losses,
+        ours: losses.into(),
         floor: Some(heard),
         known_floor: None,
         target: None,
@@ -86,7 +86,7 @@ pub(super) fn on_a_card(rounds: u32) -> Result<Figure, BenchError> {
     }
     Ok(Figure {
         name: FigureName::CardLikeCarrierLoss,
-        ours: losses,
+        ours: losses.into(),
         floor: None,
         known_floor: None,
         target: Some(Target::P99AndNoneMissed(Duration::from_millis(30))),
@@ -119,7 +119,7 @@ pub(super) fn on_a_card_with_events_elsewhere(rounds: u32) -> Result<Figure, Ben
     }
     Ok(Figure {
         name: FigureName::CardLikeCarrierLossWithEventsElsewhere,
-        ours: losses,
+        ours: losses.into(),
         floor: None,
         known_floor: None,
         target: None,

@@ -20,7 +20,7 @@ pub(super) fn measure(rounds: u32) -> Result<[Figure; 3], BenchError> {
     let open = cold_open(FigureName::ColdOpen, cold, known_floors::COLD_OPEN);
     let close = Figure {
         name: FigureName::LastClose,
-        ours: close.ours,
+        ours: close.ours.into(),
         floor: Some(close.floor),
         known_floor: None,
         target: Some(Target::Median(Duration::from_millis(3))),
@@ -58,7 +58,7 @@ struct Pair {
 
 fn cold_open(name: FigureName, Pair { ours, floor }: Pair, known_floor: Duration) -> Figure {
     let target = Some(Target::MedianTimesFloor(2.0));
-    Figure { name, ours, floor: Some(floor), known_floor: Some(known_floor), target, flaps: None }
+    Figure { name, ours: ours.into(), floor: Some(floor), known_floor: Some(known_floor), target, flaps: None }
 }
 
 /// Opens and closes.
@@ -124,7 +124,7 @@ fn warm_opens(ours: &OurMachine, rounds: u32) -> Result<Figure, BenchError> {
     holder.close_last()?;
     Ok(Figure {
         name: FigureName::WarmOpen,
-        ours: opens,
+        ours: opens.into(),
         floor: Some(round_trips),
         known_floor: None,
         target: Some(Target::Median(Duration::from_micros(100))),

@@ -8,7 +8,7 @@ use std::{
 use futures_util::StreamExt;
 use netbearer_lab::Namespace;
 use serde::Serialize;
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use zbus::{Connection, Message, MessageStream, connection::Builder, zvariant::DynamicType};
 
 use super::envoy::{self, Envoy};
@@ -22,14 +22,14 @@ pub(super) struct Bus {
     messages: MessageStream,
     unread: VecDeque<(Instant, Message)>,
     connection: Connection,
-    runtime: Runtime,
+    runtime: LocalRuntime,
     _envoy: Envoy,
 }
 
 impl Bus {
     /// Goes to the bus, and asks it for the signals that the rules say.
     pub(super) fn connect(machine: &Namespace, rules: &[String]) -> Result<Self, BenchError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         let (stream, envoy) = envoy::connect(machine)?;
         let connection = runtime.block_on(Builder::unix_stream(stream).build())?;
         let messages = MessageStream::from(&connection);

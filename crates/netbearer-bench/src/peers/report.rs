@@ -2,7 +2,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
 use super::{Comparison, ProgramName};
-use crate::{report::milliseconds, samples::Samples};
+use crate::{figure::milliseconds, samples::Samples};
 
 /// What the figures are not.
 const REMARKS: &str = "\
