@@ -1,6 +1,6 @@
 //! What a process uses, as the kernel tells it to others.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::PathBuf};
 
 use crate::error::BenchError;
 
@@ -21,7 +21,13 @@ impl Waits {
         let mut waits = BTreeMap::new();
         for task in fs::read_dir(directory(process).join("task"))? {
             let task = task?;
-            let status = fs::read_to_string(task.path().join("status"))?;
+            let status = match fs::read_to_string(task.path().join("status")) {
+                // It has ended since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => {
+                    continue;
+                }
+                status => status?,
+            };
             let count = number_after(&status, "voluntary_ctxt_switches:").ok_or(BenchError::NoReading)?;
             waits.insert(task.file_name().to_string_lossy().into_owned(), count);
         }
@@ -50,7 +56,7 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{process, sync::mpsc, thread};
+    use std::{process, sync::mpsc, time::Duration};
 
     use super::*;
 
@@ -70,10 +76,8 @@ mod tests {
     #[test]
     fn a_thread_that_waits_is_counted_by_the_kernel() {
         let before = Waits::of(process::id()).unwrap();
-        let (sender, receiver) = mpsc::channel::<()>();
-        let thread = thread::spawn(move || receiver.recv());
-        drop(sender);
-        let _ = thread.join().unwrap();
+        let (_sender, receiver) = mpsc::channel::<()>();
+        receiver.recv_timeout(Duration::from_millis(1)).unwrap_err();
         assert!(Waits::of(process::id()).unwrap().since(&before) > 0);
     }
 
