@@ -8,6 +8,7 @@ use netbearer_types::{
 use crate::{
     SessionId,
     phase::{Phase, Teardown},
+    presence::Presence,
     timer::Timers,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct AccessPoint {
     pub(crate) carrier_refuted: bool,
     /// Failed starts in a row, for the back-off of sessions that wait.
     pub(crate) failed_starts: u32,
+    pub(crate) presence: Presence,
     /// The state that all its sessions were last told.
     pub(crate) state_told: SessionState,
     /// The interface its connected sessions were last told of.
@@ -79,6 +81,7 @@ impl AccessPoint {
             found_up: false,
             carrier_refuted: false,
             failed_starts: 0,
+            presence: Presence::default(),
             state_told: SessionState::NotAvailable,
             interface_told: None,
             stopper: None,

@@ -27,6 +27,7 @@ impl Core {
                 member: way.member.take(),
                 shown: way.shown.take(),
                 sighted: way.sighted.take(),
+                stakeholder: way.stakeholder,
                 ..Way::default()
             };
         }
@@ -162,14 +163,14 @@ impl Core {
     }
 
     /// It can be used at once.
-    fn is_at_hand(&self, access_point: &AccessPoint) -> bool {
+    pub(crate) fn is_at_hand(&self, access_point: &AccessPoint) -> bool {
         access_point.flags() == StateFlags::Active
             && !matches!(access_point.phase, Phase::Closing(_))
             && self.deafness(access_point.identifier()).is_none()
     }
 
     /// It can be brought up, now or soon, and its device is nobody else's.
-    fn is_free(&self, access_point: &AccessPoint) -> bool {
+    pub(crate) fn is_free(&self, access_point: &AccessPoint) -> bool {
         is_startable(access_point) && self.busy(access_point.identifier()).is_none()
     }
 
@@ -354,6 +355,7 @@ impl Core {
     /// take what has come, and unused members are kept in sight.
     pub(crate) fn settle_composites(&mut self, now: Moment) {
         // Each round ends something; what is left to the next one was begun by the round before.
+        self.leave_vacated(now);
         while !(self.unsettled.is_empty() && self.touched.is_empty()) {
             let mut sessions = std::mem::take(&mut self.touched);
             let unsettled = std::mem::take(&mut self.unsettled);
@@ -368,6 +370,7 @@ impl Core {
                 self.tell_watchers(&identifier);
                 self.unpublished.insert(identifier);
             }
+            self.leave_vacated(now);
             self.sense(now);
         }
     }
@@ -431,6 +434,7 @@ impl Core {
                     let _ = self.open_again(id, now);
                 }
             }
+            (Interest::Open { .. }, _) => self.consider(id, now),
             _ => {}
         }
     }
@@ -472,6 +476,7 @@ impl Core {
                 let failure = if is_asked { unanswered(&name) } else { not_available(&name) };
                 self.fail_without_member(id, failure, now);
             }
+            Interest::Open { .. } => self.roaming_due(id, now),
             _ => {}
         }
     }
@@ -508,8 +513,7 @@ impl Core {
     fn follow_sight(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let wants = match session.interest {
-            Interest::Open { .. } => session.access_point().is_some(),
-            Interest::Waiting => true,
+            Interest::Open { .. } | Interest::Waiting => true,
             // Between two tries nothing is taken down.
             Interest::Opening => session.properties.reconnect(),
             _ => false,
@@ -539,7 +543,7 @@ impl Core {
     }
 
     /// The service network that a session is open on, by itself or by its user's choice.
-    fn network_of(&self, id: SessionId) -> Option<&crate::composite::Composite> {
+    pub(crate) fn network_of(&self, id: SessionId) -> Option<&crate::composite::Composite> {
         let session = self.sessions.get(&id)?;
         let resolved = session.way.as_ref()?.resolved.as_ref();
         let network = self.composites.get(resolved.unwrap_or(&session.configuration.identifier))?;
@@ -591,7 +595,7 @@ pub(crate) fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
 }
 
 /// It can be brought up now, or will be as soon as its teardown has ended.
-fn is_startable(access_point: &AccessPoint) -> bool {
+pub(crate) fn is_startable(access_point: &AccessPoint) -> bool {
     access_point.may_start()
         && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
 }

@@ -9,6 +9,7 @@ use crate::{
     phase::{Phase, Teardown},
     publication::REMOVAL_TIMEOUT,
     rights::may_not_stop,
+    roaming::Downfall,
     session::Interest,
     timer::Timer,
 };
@@ -17,6 +18,11 @@ use crate::{
 impl Core {
     /// The session's own part ends; descriptors that were passed on go on holding.
     pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
+        if self.sessions.get(&id).is_some_and(|session| !session.holds.passed_on.is_empty()) {
+            // Who goes on decides nothing.
+            self.leave_decisions(id, now);
+        }
+        self.break_off(id, now);
         self.pass_on(id, now);
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
             self.close_without_member(id);
@@ -61,7 +67,10 @@ impl Core {
             return Err(Refusal::NotSupported(failure));
         }
         let name = access_point.name().to_owned();
+        self.break_off(id, now);
         self.close_own(id, &identifier, now);
+        let stranded = self.roam_away(&identifier, true, now);
+        let losing = self.evict_guests(&identifier);
         let others = self.ledger.holders(&identifier);
         for other in &others {
             self.release(*other, &identifier, now);
@@ -89,6 +98,8 @@ impl Core {
         for other in others {
             self.abort(other, Arc::clone(&failure), now);
         }
+        self.roam_on(stranded, now);
+        self.lose_candidates(losing, &identifier, &failure, Downfall::Loss, now);
         Ok(())
     }
 
@@ -97,6 +108,8 @@ impl Core {
         let Some(access_point) = self.access_points.get(identifier) else { return };
         // Shared, as it is kept for all of them.
         let failure = Arc::new(link_lost(access_point.name(), cause));
+        let stranded = self.roam_away(identifier, false, now);
+        let losing = self.evict_guests(identifier);
         self.drift(identifier, &failure);
         let (stay, lost): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -112,6 +125,8 @@ impl Core {
         for id in lost {
             self.abort(id, Arc::clone(&failure), now);
         }
+        self.roam_on(stranded, now);
+        self.lose_candidates(losing, identifier, &failure, Downfall::Loss, now);
     }
 
     /// The configuration is gone for good; its engine has let go of it.
@@ -122,6 +137,8 @@ impl Core {
         failure: &Failure,
         now: Moment,
     ) {
+        let stranded = self.roam_away(identifier, false, now);
+        let losing = self.evict_guests(identifier);
         let moving = self.move_on(identifier, failure, now);
         self.drift(identifier, failure);
         let holders = self.ledger.holders(identifier);
@@ -146,6 +163,8 @@ impl Core {
                 self.abort(id, failure.clone(), now);
             }
         }
+        self.roam_on(stranded, now);
+        self.lose_candidates(losing, identifier, failure, Downfall::Loss, now);
         self.try_next(moving, now);
     }
 
@@ -226,6 +245,8 @@ impl Core {
         if access_point.phase == Phase::AwaitingDevice {
             return self.deny(identifier, &failure, now);
         }
+        self.back_off(identifier, now);
+        let losing = self.evict_guests(identifier);
         let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -245,8 +266,9 @@ impl Core {
             self.tell_failure(id, failure.clone(), now);
         }
         if let Some(stopper) = stopper {
-            self.tell_stopper(stopper, failure, now);
+            self.tell_stopper(stopper, failure.clone(), now);
         }
+        self.lose_candidates(losing, identifier, &failure, Downfall::Start, now);
         self.try_next(moving, now);
     }
 

@@ -107,6 +107,8 @@ impl Core {
         capabilities.set(Capabilities::CanStartAndStopInterfaces, may_start);
         let counts = access_points.iter().any(|access_point| access_point.report.counts_traffic);
         capabilities.set(Capabilities::DataStatistics, counts);
+        // Also of those that have one member now: another one may come.
+        capabilities |= Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming;
         let (state_flags, children) = if composite.kind == Kind::UserChoice {
             (StateFlags::Discovered, Vec::new())
         } else {
@@ -147,9 +149,10 @@ impl Core {
         let sessions: Vec<SessionId> = composite.sessions.iter().copied().collect();
         for id in sessions {
             // Who waits may have found a member by the end of this step, and sees that instead.
-            let is_concerned = self.sessions.get(&id).is_some_and(|session| {
-                session.access_point().is_none() && !matches!(session.interest, Interest::Opening | Interest::Waiting)
-            });
+            let is_concerned = self
+                .sessions
+                .get(&id)
+                .is_some_and(|session| session.access_point().is_none() && !session.interest.holds());
             if is_concerned {
                 self.tell_watch(id, state, shown.as_ref());
             }
@@ -269,7 +272,11 @@ impl Core {
                 Some(known) => {
                     let identifier = composite.identifier.clone();
                     (known.name, known.purpose, known.proxy) = (composite.name, composite.purpose, composite.proxy);
+                    let is_other = known.references != composite.references;
                     known.references = composite.references;
+                    if is_other {
+                        self.consider_order_anew(&identifier);
+                    }
                     self.unsettled.insert(identifier);
                 }
             }
@@ -312,11 +319,17 @@ impl Core {
         let name = composite.name.clone();
         for id in composite.sessions.clone() {
             let members = if self.forget_choice_that_is_none(id) { Vec::new() } else { self.ways_of(id) };
+            self.drop_former_candidate(id, &members, &name, now);
             let Some(session) = self.sessions.get(&id) else { continue };
             let Some(member) = session.access_point().filter(|member| !members.contains(member)).cloned() else {
                 continue;
             };
             let session_holds = session.interest.holds();
+            if self.can_go_on_without(id, &member, false, now) {
+                self.strand(id, &member, now);
+                self.roam_on(vec![id], now);
+                continue;
+            }
             if session.interest == Interest::Opening {
                 let released = self.leave_member(id, &member, None, now);
                 if released == Released::Last {

@@ -7,7 +7,7 @@ use std::{
 
 use netbearer_types::{
     BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
-    PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
+    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,8 +99,12 @@ pub struct Core {
     pub(crate) touched: BTreeSet<SessionId>,
     /// Service networks whose unused members are kept in sight, with the sessions for which they are.
     pub(crate) sighted: BTreeMap<Identifier, BTreeSet<SessionId>>,
-    /// When something is due for a session that uses no access point yet.
+    /// When something is due for a session: that uses no access point, or that could be offered another one.
     pub(crate) deadlines: Deadlines,
+    /// When links that sessions have left are given back.
+    pub(crate) lingering: Deadlines,
+    /// What may be held by nobody any more, since it was given back beside another link.
+    pub(crate) vacated: BTreeSet<Identifier>,
     pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
     pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
     pub(crate) numbers: Numbers,
@@ -159,6 +163,8 @@ impl Core {
             touched: BTreeSet::new(),
             sighted: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            lingering: Deadlines::default(),
+            vacated: BTreeSet::new(),
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
             numbers: Numbers::default(),
@@ -396,6 +402,9 @@ impl Core {
         for id in self.deadlines.take_due(now) {
             self.session_due(id, now);
         }
+        for id in self.lingering.take_due(now) {
+            self.end_lingering(id, now);
+        }
         if self.grace_until.is_some_and(|until| until <= now) {
             self.end_grace(now);
         }
@@ -449,7 +458,8 @@ impl Core {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         let access_points = self.access_points.values().filter_map(|access_point| access_point.timers.earliest());
-        access_points.chain(self.deadlines.earliest()).chain(self.grace_until).min()
+        let of_sessions = self.deadlines.earliest().into_iter().chain(self.lingering.earliest());
+        access_points.chain(of_sessions).chain(self.grace_until).min()
     }
 
     // What can be asked.
@@ -459,20 +469,31 @@ impl Core {
     pub fn session(&self, id: SessionId) -> Option<SessionSnapshot> {
         let session = self.sessions.get(&id)?;
         let access_point = session.access_point().and_then(|identifier| self.access_points.get(identifier));
+        let is_connected = session.told == SessionState::Connected;
+        let roaming = self.roaming_snapshot(session);
+        // In a trial without the old link there is nothing but the candidate.
+        let candidate = || {
+            let roaming = roaming.as_ref().filter(|roaming| roaming.phase == OfferPhase::Trial)?;
+            Some(roaming.offer.configuration.clone())
+        };
         let since = match session.interest {
-            Interest::Open { since } if session.told == SessionState::Connected => Some(since),
+            Interest::Open { since } if is_connected || session.told == SessionState::Roaming => Some(since),
             _ => None,
         };
         Some(SessionSnapshot {
             state: session.told,
             is_open: since.is_some(),
             is_opening: matches!(session.interest, Interest::Opening | Interest::Waiting | Interest::Failing),
-            interface: (session.told == SessionState::Connected)
-                .then(|| access_point.map_or_else(|| self.watched_interface(session), AccessPoint::interface).cloned())
-                .flatten(),
-            active_configuration: since.and(session.access_point().cloned()),
+            interface: match access_point {
+                Some(access_point) if is_connected || session.told == SessionState::Roaming => access_point.interface(),
+                None if is_connected => self.watched_interface(session),
+                _ => None,
+            }
+            .cloned(),
+            active_configuration: since.and_then(|_| session.access_point().cloned().or_else(candidate)),
             active_since: since,
             failure: session.failure.as_deref().cloned(),
+            roaming,
         })
     }
 

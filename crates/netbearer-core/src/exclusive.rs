@@ -15,6 +15,7 @@ use crate::{
     core::invalid_configuration,
     opening::not_available,
     phase::Phase,
+    roaming::Downfall,
     session::Interest,
     timer::Timer,
 };
@@ -147,6 +148,33 @@ impl Core {
         Some(Ok(()))
     }
 
+    /// The same for those who hold it beside another one. True if its device has to become free first.
+    pub(crate) fn share_device(&mut self, identifier: &Identifier, now: Moment) -> Result<bool, Failure> {
+        if self.shared(identifier).is_none() {
+            return Ok(false);
+        }
+        if let Some(failure) = self.busy(identifier) {
+            return Err(failure);
+        }
+        if !self.is_in_the_way_of(identifier) {
+            self.occupy(identifier);
+            return Ok(false);
+        }
+        let Some(access_point) = self.access_points.get(identifier) else { return Ok(false) };
+        if access_point.phase == Phase::AwaitingDevice {
+            return Ok(true);
+        }
+        match access_point.report.cannot_start_and_stop.clone() {
+            _ if access_point.flags() != StateFlags::Discovered => Err(not_available(access_point.name())),
+            Some(failure) => Err(failure),
+            None => {
+                self.enter_phase(identifier, Phase::AwaitingDevice, Verdict::AwaitDevice, now, Vec::new());
+                self.have_others_give_way(identifier, now);
+                Ok(true)
+            }
+        }
+    }
+
     /// True if something of ours is on the device for another access point, or for one that was removed.
     fn is_in_the_way_of(&self, identifier: &Identifier) -> bool {
         let Some(device) = self.shared(identifier) else { return false };
@@ -206,6 +234,8 @@ impl Core {
 
     /// Those who wait for the device of an access point cannot have it; with `Reconnect` neither (§3: a denial ends the wait).
     pub(crate) fn deny(&mut self, identifier: &Identifier, failure: &Failure, now: Moment) {
+        self.back_off(identifier, now);
+        let losing = self.evict_guests(identifier);
         let moving = self.move_on(identifier, failure, now);
         let denied = self.ledger.holders(identifier);
         for id in &denied {
@@ -215,6 +245,7 @@ impl Core {
         for id in denied {
             self.tell_failure(id, failure.clone(), now);
         }
+        self.lose_candidates(losing, identifier, failure, Downfall::Start, now);
         self.try_next(moving, now);
     }
 

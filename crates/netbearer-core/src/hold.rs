@@ -126,6 +126,14 @@ impl Core {
                 access_point.sessions.insert(heir_id);
             }
         }
+        if let Some(way) = &heir.way {
+            for identifier in way.roam.lingering.keys().chain(way.roam.course.held_candidate()) {
+                self.ledger.take_beside(identifier, heir_id);
+            }
+            if let Some(end) = way.roam.lingering.values().min() {
+                self.lingering.insert(heir_id, *end);
+            }
+        }
         if let Some(composite) = self.composites.get_mut(&heir.configuration.identifier) {
             composite.sessions.insert(heir_id);
         }
@@ -154,7 +162,8 @@ impl Core {
         session.client = None;
         let descriptors = Input::new("descriptors", session.holds.count());
         self.record_session(id, Verdict::Orphan, now, vec![descriptors]);
-        // Nobody is there any more who could be asked on behalf of it.
+        // Nobody is there any more who could be asked on behalf of it, or decide.
+        self.leave_decisions(id, now);
         self.withdraw_question(id);
         self.mark_unsaved(id);
         self.touch(id);

@@ -3,7 +3,7 @@ use std::{borrow::Cow, collections::VecDeque, fmt};
 use netbearer_types::{Identifier, Moment};
 use serde::{Deserialize, Serialize};
 
-use crate::SessionId;
+use crate::{RoamCause, SessionId};
 
 /// Decisions kept before the oldest are forgotten.
 const CAPACITY: usize = 1024;
@@ -69,6 +69,8 @@ pub enum Verdict {
     Attach,
     /// A link that was up and ours before the service was started anew is gone on with.
     Resume,
+    /// A session roams, or does not.
+    Roam(RoamCause),
     /// A session failed or a call was refused; the text is the failure's message.
     Failed(String),
     /// An interface is no access point.
@@ -175,6 +177,7 @@ impl fmt::Display for Verdict {
             Self::Inherit => "goes on for descriptors that were passed on",
             Self::Attach => "has its program back",
             Self::Resume => "was up and ours before the service was started anew, and stays so",
+            Self::Roam(cause) => return write!(formatter, "{cause}"),
             Self::Failed(message) => return write!(formatter, "failed: {message}"),
             Self::NotAnAccessPoint => "is no access point",
             Self::Adopt => "is adopted: the machine itself holds it",

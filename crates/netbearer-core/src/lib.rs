@@ -15,6 +15,7 @@ mod closing;
 mod composite;
 mod core;
 mod counters;
+mod course;
 mod description;
 mod exclusive;
 mod hold;
@@ -24,6 +25,7 @@ mod limits;
 mod names;
 mod opening;
 mod phase;
+mod presence;
 mod profiles;
 mod properties;
 mod publication;
@@ -33,6 +35,7 @@ mod refusal;
 mod report;
 mod returning;
 mod rights;
+mod roaming;
 mod saved;
 mod session;
 mod steering;
@@ -43,6 +46,7 @@ pub use crate::{
     action::Action,
     client::{Client, Program},
     core::{ClientId, Core, SessionId, Settings, UserId},
+    course::{CourseKind, RoamCause, TRANSITIONS},
     description::SessionDescription,
     hold::HoldId,
     journal::{Decision, Input, Subject, Verdict},

@@ -7,7 +7,8 @@ use netbearer_types::{
 
 use crate::{
     Action, Core, Input, Refusal, SessionId, Verdict, access_point::AccessPoint, core::invalid_configuration,
-    phase::Phase, publication::REMOVAL_TIMEOUT, rights::may_not_open, session::Interest, timer::Timer,
+    phase::Phase, publication::REMOVAL_TIMEOUT, rights::may_not_open, roaming::Downfall, session::Interest,
+    timer::Timer,
 };
 
 /// How long an open waits for the first enumeration (§2).
@@ -144,9 +145,13 @@ impl Core {
             Some(Stage::Reached) if access_point.observed_flags() == StateFlags::Active => {
                 let inputs = vec![Input::new("holds", self.ledger.count(identifier))];
                 self.enter_phase(identifier, Phase::Up, Verdict::Up, now, inputs);
+                if let Some(access_point) = self.access_points.get_mut(identifier) {
+                    access_point.presence.end_back_off();
+                }
                 for session in self.ledger.holders(identifier) {
                     self.tell_opened(session, now);
                 }
+                self.candidate_is_up(identifier, now);
             }
             Some(Stage::Failed(reason, message)) => {
                 let failure = engine_failure(reason.clone(), message.clone());
@@ -208,11 +213,10 @@ impl Core {
 
     /// Those who hold an access point, if any, are served from what it is now.
     pub(crate) fn serve_holders(&mut self, identifier: &Identifier, now: Moment) {
-        let holders = self.ledger.holders(identifier);
         let Some(access_point) = self.access_points.get(identifier) else { return };
         let unsupported = access_point.report.cannot_start_and_stop.clone();
         match access_point.observed_flags() {
-            _ if holders.is_empty() => self.observe(identifier, now),
+            _ if self.ledger.count(identifier) == 0 => self.observe(identifier, now),
             StateFlags::Active => match self.deafness(identifier) {
                 None => self.serve_active(identifier, now),
                 Some(failure) => self.fail_holders(identifier, failure, now),
@@ -235,6 +239,7 @@ impl Core {
         for session in self.ledger.holders(identifier) {
             self.tell_opened(session, now);
         }
+        self.candidate_is_up(identifier, now);
     }
 
     pub(crate) fn observe(&mut self, identifier: &Identifier, now: Moment) {
@@ -254,6 +259,8 @@ impl Core {
     /// Those who open an access point are told that it failed; those with `Reconnect` go on waiting, and those on a service
     /// network go on to its next member.
     pub(crate) fn fail_holders(&mut self, identifier: &Identifier, failure: Failure, now: Moment) {
+        self.back_off(identifier, now);
+        let losing = self.evict_guests(identifier);
         let moving = self.move_on(identifier, &failure, now);
         let (stay, failed): (Vec<SessionId>, Vec<SessionId>) =
             self.ledger.holders(identifier).into_iter().partition(|id| self.reconnects(*id));
@@ -268,6 +275,7 @@ impl Core {
         for id in failed {
             self.tell_failure(id, failure.clone(), now);
         }
+        self.lose_candidates(losing, identifier, &failure, Downfall::Start, now);
         self.try_next(moving, now);
     }
 
@@ -315,7 +323,7 @@ impl Core {
     }
 
     /// Somebody waits for a removal from now on, if nobody did.
-    fn await_removal(&mut self, identifier: &Identifier, now: Moment) {
+    pub(crate) fn await_removal(&mut self, identifier: &Identifier, now: Moment) {
         if let Some(access_point) = self.access_points.get_mut(identifier)
             && !access_point.timers.is_armed(Timer::Removal)
         {

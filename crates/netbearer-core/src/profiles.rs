@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use netbearer_types::{
     AccessPointReport, Hardware, Identifier, Matching, Profile, ServiceNetworkProfile, UserChoiceProfile,
@@ -43,6 +43,16 @@ impl Profiles {
     #[must_use]
     pub fn profile_of(&self, interface_name: &str, hardware: &Hardware) -> &Profile {
         self.own_profile_of(interface_name, hardware).unwrap_or(&self.default)
+    }
+
+    /// How long a better member of a service network must have been there before a session is moved to it.
+    pub(crate) fn settle(&self, network: &Identifier) -> Duration {
+        self.service_networks.get(network).map_or(Duration::ZERO, |profile| profile.settle)
+    }
+
+    /// How long the link that was left is kept after a forced roam.
+    pub(crate) fn roam_linger(&self, network: &Identifier) -> Duration {
+        self.service_networks.get(network).map_or(Duration::ZERO, |profile| profile.roam_linger)
     }
 
     /// The exclusive profiles for a device with the names of their files. Each makes an access point of its own there.

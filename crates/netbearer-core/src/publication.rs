@@ -36,6 +36,7 @@ impl Core {
         self.journal.record(now, Subject::AccessPoint(identifier.clone()), verdict, inputs);
         self.name();
         self.direct(identifier);
+        self.note_presence(identifier, now);
         self.tell_states(identifier);
         if phase == Phase::Observed {
             // It may be of use to a service network now, though it looks as before.

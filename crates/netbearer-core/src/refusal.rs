@@ -1,4 +1,4 @@
-use netbearer_types::{Failure, Identifier, PropertyKey};
+use netbearer_types::{Failure, Identifier, OfferNumber, OfferPhase, PropertyKey};
 
 use crate::QuestionNumber;
 
@@ -49,6 +49,20 @@ pub enum Refusal {
     /// This was not among the choices.
     #[error("{0} was not among the choices; choose one of them, or none")]
     NoSuchChoice(Identifier),
+    /// Only sessions on service networks and user choices roam.
+    #[error("{0} has no members to roam among; open a session on a service network to decide when to roam")]
+    CannotRoam(Identifier),
+    /// This offer is not the newest any more: it was superseded, withdrawn, or has been decided.
+    #[error("offer {0} is not the newest one: it was superseded, withdrawn or decided; answer the newest")]
+    SupersededOffer(OfferNumber),
+    /// The answer does not fit how far the offer is.
+    #[error("{}", out_of_turn(verb, *phase))]
+    OutOfTurn {
+        /// The answer.
+        verb: &'static str,
+        /// How far the newest offer is; none if there is none.
+        phase: Option<OfferPhase>,
+    },
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),
@@ -60,4 +74,11 @@ pub enum Refusal {
         /// What it takes.
         expected: &'static str,
     },
+}
+
+fn out_of_turn(verb: &str, phase: Option<OfferPhase>) -> String {
+    match phase {
+        None => format!("there is nothing to {verb}: no access point is offered to this session"),
+        Some(phase) => format!("it is no time to {verb}: the access point that was offered is {phase}"),
+    }
 }

@@ -149,6 +149,7 @@ impl Core {
             self.unsettled.extend(self.composites.keys().cloned());
         }
         self.note_steering(&identifier, &steering_before, now);
+        self.note_presence(&identifier, now);
         if let Some(past) = past {
             self.go_on_with(&identifier, past, now);
         }

@@ -75,6 +75,8 @@ impl Core {
             if self.sessions.get(&id).is_some_and(|session| session.holds.are_none()) {
                 self.forsaken.insert(id);
                 self.close_session(id, now);
+            } else {
+                self.leave_decisions(id, now);
             }
         }
     }
@@ -240,11 +242,12 @@ impl Core {
                 }
             }
         }
+        self.restore_course(id, now);
         self.touch(id);
     }
 
     /// The access point that a session is about. One that nothing else is known of is unplugged.
-    fn know(&mut self, identifier: &Identifier) -> &mut AccessPoint {
+    pub(crate) fn know(&mut self, identifier: &Identifier) -> &mut AccessPoint {
         let profiles = &self.settings.profiles;
         self.access_points.entry(identifier.clone()).or_insert_with(|| {
             let report = AccessPointReport {
@@ -277,7 +280,12 @@ impl Core {
             if let Some(session) = self.sessions.get_mut(id) {
                 let goes_on = session.way.is_some() && session.interest == Interest::Opening;
                 let is_throughout = goes_on && state == SessionState::Closing;
-                session.told = if is_throughout { SessionState::Connecting } else { state };
+                let is_moving = session.way.as_ref().is_some_and(|way| way.roam.course.is_moving());
+                session.told = match state {
+                    _ if is_throughout => SessionState::Connecting,
+                    _ if is_moving => SessionState::Roaming,
+                    state => state,
+                };
             }
         }
     }
@@ -291,6 +299,7 @@ impl Core {
             if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.access_point().is_none()) {
                 session.told = match session.interest {
                     Interest::Opening => SessionState::Connecting,
+                    Interest::Open { .. } => SessionState::Roaming,
                     _ => state,
                 };
                 if let Some(way) = &mut session.way {

@@ -55,15 +55,17 @@ pub enum Record {
 
 /// The next numbers of what is never numbered alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Numbers {
     pub(crate) session: u64,
     pub(crate) chooser: u64,
     pub(crate) question: u64,
+    pub(crate) offer: u64,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { session: 1, chooser: 1, question: 1 }
+        Self { session: 1, chooser: 1, question: 1, offer: 1 }
     }
 }
 

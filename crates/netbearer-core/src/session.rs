@@ -3,7 +3,7 @@ use std::sync::Arc;
 use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState, StateFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, Core, Program, SessionId, Token, UserId, hold::Holds, properties::Properties};
+use crate::{ClientId, Core, Program, SessionId, Token, UserId, course::Roam, hold::Holds, properties::Properties};
 
 /// One holder's interest in one configuration. There may be many, so what is the same for several is shared.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Session {
 /// How a session on a service network or a user choice comes to an access point.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Way {
-    /// The access point it uses, from its opening until that is down.
+    /// The access point it uses, from its opening until that is down; none while it is open and roams without a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) member: Option<Identifier>,
     /// What its user choice came to.
@@ -43,6 +43,11 @@ pub(crate) struct Way {
     /// Openings in a row that failed altogether, for the back-off of `Reconnect`.
     #[serde(default)]
     pub(crate) failed_starts: u32,
+    /// Its application takes the roaming decisions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) stakeholder: bool,
+    #[serde(default, skip_serializing_if = "Roam::is_idle")]
+    pub(crate) roam: Roam,
     /// The member whose interface its holder was shown last, while it uses none.
     #[serde(skip)]
     pub(crate) shown: Option<Identifier>,
@@ -65,7 +70,9 @@ pub(crate) enum Interest {
     Opening,
     /// It was told Opened.
     ///
-    /// → `Watching` (close, link lost, stop); `Waiting` (link lost, with `Reconnect`).
+    /// → `Watching` (close, link lost, stop); `Waiting` (link lost, with `Reconnect`). It stays so while it roams ([`Course`]).
+    ///
+    /// [`Course`]: crate::course::Course
     Open {
         /// Since when.
         since: Moment,
@@ -117,6 +124,7 @@ impl Core {
     pub(crate) fn want(&mut self, id: SessionId, interest: Interest) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let held = session.interest.holds();
+        let was_open = matches!(session.interest, Interest::Open { .. });
         session.interest = interest;
         let (user, has_owner) = (session.user, session.client.is_some());
         match (held, interest.holds()) {
@@ -129,6 +137,10 @@ impl Core {
                 }
             }
             _ => {}
+        }
+        if was_open && !matches!(interest, Interest::Open { .. }) {
+            self.deadlines.remove(id);
+            self.forget_course(id);
         }
         self.mark_unsaved(id);
     }

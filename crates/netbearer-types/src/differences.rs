@@ -1,4 +1,6 @@
-use crate::{Failure, FailureReason, SessionError, SessionEvent, SessionSnapshot, SessionState};
+use crate::{
+    Failure, FailureReason, OfferPhase, RoamingSnapshot, SessionError, SessionEvent, SessionSnapshot, SessionState,
+};
 
 /// What a session's holder is told after an absence of the service: the events that lead from what it knew to what holds now, in
 /// the order of semantics §3, and none for what has come and gone meanwhile.
@@ -10,7 +12,12 @@ use crate::{Failure, FailureReason, SessionError, SessionEvent, SessionSnapshot,
 /// | open | neither open nor waiting | Error, Closed |
 /// | opening or waiting | neither, and not open | Error; and Closed, if it was stopped or its configuration is gone |
 /// | open | waiting for its lost link (`Reconnect`) | nothing more |
-/// | Connected | Connected, with an interface that is another one for sessions | InterfaceChanged |
+/// | Connected | Connected by another access point | ActiveConfigurationChanged |
+/// | Connected | Connected by the same, with an interface that is another one for sessions | InterfaceChanged |
+/// | no offer, or another | an offer | PreferredConfigurationChanged |
+/// | an offer | none, and open | OfferWithdrawn; RoamingFailed, if the session was migrating to it and is not there now |
+/// | roaming with its link | roaming without | CurrentLinkLost |
+/// | no trial | a trial | NewConfigurationActivated |
 ///
 /// If nothing is known of what ended the session, it is [`FailureReason::LinkLost`].
 #[must_use]
@@ -34,11 +41,63 @@ pub fn differences(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<Ses
         }
     }
     let stays_connected = before.state == SessionState::Connected && after.state == SessionState::Connected;
+    let is_open = before.is_open && after.is_open;
+    if is_open {
+        events.extend(vanished_offer(before, after));
+    }
+    let is_elsewhere =
+        is_open && after.state == SessionState::Connected && after.active_configuration != before.active_configuration;
+    if let Some(configuration) = after.active_configuration.clone().filter(|_| is_elsewhere) {
+        events.push(SessionEvent::ActiveConfigurationChanged { configuration });
+    }
+    if let Some(roaming) = after.roaming.as_deref() {
+        events.extend(offer_news(before, after, roaming));
+    }
     if stays_connected
+        && !is_elsewhere
         && let Some(interface) = &after.interface
         && before.interface.as_ref().is_none_or(|before| !before.is_same_for_sessions(interface))
     {
         events.push(SessionEvent::InterfaceChanged { interface: interface.clone() });
+    }
+    events
+}
+
+/// What was offered or tried, and is no more.
+fn vanished_offer(before: &SessionSnapshot, after: &SessionSnapshot) -> Option<SessionEvent> {
+    let former = before.roaming.as_deref()?;
+    let current = after.roaming.as_deref().map(|roaming| roaming.offer.number);
+    if current == Some(former.offer.number) {
+        return None;
+    }
+    match former.phase {
+        // The next offer says so, too.
+        OfferPhase::Offered if current.is_some() => None,
+        OfferPhase::Offered => Some(SessionEvent::OfferWithdrawn { offer: former.offer.number }),
+        _ if after.active_configuration.as_ref() == Some(&former.offer.configuration) => None,
+        _ => {
+            let configuration = former.offer.configuration.clone();
+            Some(SessionEvent::RoamingFailed { configuration, failure: lost_meanwhile() })
+        }
+    }
+}
+
+/// How far the offer is now, as far as that is news.
+fn offer_news(before: &SessionSnapshot, after: &SessionSnapshot, roaming: &RoamingSnapshot) -> Vec<SessionEvent> {
+    let (offer, number) = (&roaming.offer, roaming.offer.number);
+    let former = before.roaming.as_deref().filter(|former| former.offer.number == number);
+    let mut events = Vec::new();
+    if former.is_none() && roaming.phase == OfferPhase::Offered {
+        events.push(SessionEvent::PreferredConfigurationChanged { offer: offer.clone() });
+    }
+    if former.is_some() && before.interface.is_some() && after.interface.is_none() {
+        events.push(SessionEvent::CurrentLinkLost { offer: number });
+    }
+    let is_trial = roaming.phase == OfferPhase::Trial;
+    let is_news = former.is_none_or(|former| former.phase != OfferPhase::Trial);
+    if let Some(interface) = roaming.candidate_interface.clone().filter(|_| is_trial && is_news) {
+        let configuration = offer.configuration.clone();
+        events.push(SessionEvent::NewConfigurationActivated { offer: number, configuration, interface });
     }
     events
 }
@@ -56,7 +115,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::{AddressScope, Interface, InterfaceAddress, Moment};
+    use crate::{AddressScope, Interface, InterfaceAddress, Moment, Offer, OfferNumber};
 
     fn interface(last: u8) -> Interface {
         let address = InterfaceAddress {
@@ -175,6 +234,55 @@ mod tests {
     fn who_waits_for_a_lost_link_is_told_the_state_only() {
         let waiting = SessionSnapshot { is_opening: true, ..watching(SessionState::NotAvailable) };
         assert_eq!(told(&open(), &waiting), ["NotAvailable"]);
+    }
+
+    fn roaming(number: u64, phase: OfferPhase) -> SessionSnapshot {
+        let offer = Offer {
+            number: OfferNumber(number),
+            configuration: "ap1".into(),
+            seamless: false,
+            replacement: phase == OfferPhase::Offered && number == 9,
+        };
+        let candidate_interface = (phase == OfferPhase::Trial).then(|| interface(7));
+        let state = if phase == OfferPhase::Offered { SessionState::Connected } else { SessionState::Roaming };
+        SessionSnapshot {
+            state,
+            roaming: Some(Box::new(RoamingSnapshot { offer, phase, candidate_interface })),
+            ..open()
+        }
+    }
+
+    fn names(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<String> {
+        let first_word = |event: &SessionEvent| {
+            let text = format!("{event:?}");
+            text.split([' ', '(']).next().unwrap_or_default().to_owned()
+        };
+        differences(before, after).iter().map(first_word).collect()
+    }
+
+    #[test]
+    fn offers_are_told_as_far_as_they_are_news() {
+        use OfferPhase::{Migrating, Offered, Trial};
+        let elsewhere = SessionSnapshot { active_configuration: Some("ap1".into()), ..open() };
+        let alone = |phase| SessionSnapshot { interface: None, active_configuration: None, ..roaming(1, phase) };
+        let lost = failed(SessionState::Disconnected, SessionError::Roaming, FailureReason::NothingToRoamTo);
+        for (before, after, expected) in [
+            (open(), roaming(1, Offered), &["PreferredConfigurationChanged"][..]),
+            (roaming(1, Offered), roaming(1, Offered), &[]),
+            (roaming(1, Offered), roaming(2, Offered), &["PreferredConfigurationChanged"]),
+            (roaming(1, Offered), open(), &["OfferWithdrawn"]),
+            (roaming(1, Offered), roaming(1, Trial), &["StateChanged", "NewConfigurationActivated"]),
+            (roaming(1, Migrating), roaming(1, Trial), &["NewConfigurationActivated"]),
+            (roaming(1, Migrating), alone(Migrating), &["CurrentLinkLost"]),
+            (roaming(1, Trial), alone(Trial), &["CurrentLinkLost"]),
+            (roaming(1, Trial), roaming(1, Trial), &[]),
+            (roaming(1, Trial), open(), &["StateChanged", "RoamingFailed"]),
+            (roaming(1, Trial), elsewhere.clone(), &["StateChanged", "ActiveConfigurationChanged"]),
+            (roaming(1, Offered), lost, &["StateChanged", "Error", "Closed"]),
+            (open(), elsewhere, &["ActiveConfigurationChanged"]),
+        ] {
+            assert_eq!(names(&before, &after), expected, "{before:?} {after:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Configuration, Failure, Identifier, Interface, SessionState};
+use crate::{Configuration, Failure, Identifier, Interface, Offer, OfferNumber, SessionState};
 
 /// What a session tells its holder. Every event carries its own value (semantics §2, §3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,43 @@ pub enum SessionEvent {
     InterfaceChanged {
         /// The interface as it is now.
         interface: Interface,
+    },
+    /// Another access point is offered to migrate to; the application decides, and nothing changes before it does (semantics §5).
+    PreferredConfigurationChanged {
+        /// What is offered.
+        offer: Offer,
+    },
+    /// What was offered is not to be had any more (ours).
+    OfferWithdrawn {
+        /// Which offer.
+        offer: OfferNumber,
+    },
+    /// The candidate is up, beside the link in use: new sockets of the session go by it until the application has decided.
+    NewConfigurationActivated {
+        /// The offer that was migrated to.
+        offer: OfferNumber,
+        /// Its access point.
+        configuration: Identifier,
+        /// Its interface.
+        interface: Interface,
+    },
+    /// The link in use was lost while the candidate is brought up or tried (ours): only the candidate is left, and the application
+    /// has to decide within its answer timeout.
+    CurrentLinkLost {
+        /// The offer that is under way.
+        offer: OfferNumber,
+    },
+    /// The candidate could not be brought up, or was lost during its trial (ours). No error: the session goes on.
+    RoamingFailed {
+        /// The candidate.
+        configuration: Identifier,
+        /// What was wrong with it.
+        failure: Failure,
+    },
+    /// The session uses another access point from now on, without having been asked (ours).
+    ActiveConfigurationChanged {
+        /// The access point.
+        configuration: Identifier,
     },
     /// Events were dropped because they were not read: what follows starts from the current state (ours).
     Lagged,

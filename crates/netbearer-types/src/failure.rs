@@ -78,6 +78,8 @@ pub enum FailureReason {
     KernelRefused,
     /// An embedded service knows this process only; the daemon can do it.
     OnlyWithDaemon,
+    /// The link was lost, and nothing that could have taken its place came up or was accepted.
+    NothingToRoamTo,
     /// The engine of the access point has failed or ended.
     EngineFailed,
     /// A reason that a newer service knows, by its name.

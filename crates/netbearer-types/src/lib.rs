@@ -25,6 +25,7 @@ mod matching;
 mod moment;
 mod profile;
 mod property;
+mod roaming;
 mod session_snapshot;
 mod session_state;
 mod state_flags;
@@ -55,6 +56,7 @@ pub use profile::{
     ServiceNetworkProfile, UserChoiceProfile,
 };
 pub use property::{PropertyKey, PropertyValue};
+pub use roaming::{Offer, OfferNumber, OfferPhase, RoamingSnapshot};
 pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;
 pub use state_flags::StateFlags;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, Identifier, Interface, Moment, SessionState};
+use crate::{Failure, Identifier, Interface, Moment, RoamingSnapshot, SessionState};
 
 /// A session as it is at one moment: what its getters return, and what a stream of events starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub struct SessionSnapshot {
     pub is_open: bool,
     /// This session holds and its link is not up yet, or is waited for (`Reconnect`).
     pub is_opening: bool,
-    /// The interface in use: present exactly when [`SessionState::Connected`].
+    /// The interface in use: present exactly when [`SessionState::Connected`], and while roaming as long as the old link lives.
     pub interface: Option<Interface>,
     /// The access point in use while open.
     pub active_configuration: Option<Identifier>,
@@ -19,6 +19,9 @@ pub struct SessionSnapshot {
     pub active_since: Option<Moment>,
     /// The last failure; an accepted open clears it.
     pub failure: Option<Failure>,
+    /// The offer that its application has to answer, or has under way; there for stakeholders only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roaming: Option<Box<RoamingSnapshot>>,
 }
 
 impl SessionSnapshot {
@@ -33,6 +36,7 @@ impl SessionSnapshot {
             active_configuration: None,
             active_since: None,
             failure: None,
+            roaming: None,
         }
     }
 }

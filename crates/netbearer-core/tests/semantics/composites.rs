@@ -1,4 +1,4 @@
-//! Sessions on service networks and user choices (semantics §2, §3, §6), as far as they do not roam.
+//! Sessions on service networks and user choices (semantics §2, §3, §6).
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use netbearer_core::{ClientId, Profiles, Refusal, SessionId, Settings};
 use netbearer_types::{
     FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, Proxy, ServiceNetworkProfile,
     SessionError::{InvalidConfiguration, OperationNotSupported, SessionAborted, Unknown},
-    SessionState::{Closing, Connected, Connecting, Disconnected, Invalid, NotAvailable},
+    SessionState::{Closing, Connected, Connecting, Disconnected, Invalid, NotAvailable, Roaming},
     StateFlags, Target, UserChoiceProfile,
 };
 
 use crate::{
-    heard::Told::{self, Closed, Error, InterfaceChanged, Opened, State},
+    heard::Told::{self, Closed, Error, InterfaceChanged, Moved, Opened, State},
     scene::Scene,
     simulated::{Foreign, Simulated},
 };
@@ -218,14 +218,13 @@ fn a_stop_is_seen_on_the_own_member_and_then_another_one_shows() {
 }
 
 #[test]
-fn a_loss_is_seen_on_the_own_member_and_then_another_one_shows() {
+fn a_loss_is_roamed_from_and_watchers_are_shown_another_member() {
     let mut scene = b_adopted();
     scene.change_of("b", |b| b.set_foreign(Foreign::Nothing));
     let (caller, watcher) = (scene.open_by("a"), scene.session_on(2, NETWORK));
     scene.change_of("b", |b| b.set_foreign(Foreign::Usable));
     scene.change_of("a", Simulated::pull_cable);
-    let lost = Error(SessionAborted, FailureReason::LinkLost);
-    assert_eq!(scene.told(caller), [State(Disconnected), lost, Closed, State(Connected)]);
+    assert_eq!(scene.told(caller), [State(Roaming), State(Connected), Moved("b".into())]);
     scene.expect_to_be_shown(watcher, "b");
 }
 
@@ -290,15 +289,15 @@ fn an_open_before_the_enumeration_fails_with_its_end() {
 }
 
 #[test]
-fn with_reconnect_a_loss_is_a_state_only_and_the_next_member_is_taken() {
+fn with_reconnect_a_loss_is_roamed_from_if_another_member_can_be_had() {
     let mut scene = both_down();
     let caller = scene.open_by("a");
     scene.reconnect(caller);
     scene.change_of("a", Simulated::pull_cable);
-    assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting)]);
+    assert_eq!(scene.told(caller), [State(Roaming)]);
     assert_eq!(scene.active(caller), "");
     scene.settle_on("b");
-    assert_eq!(scene.told(caller), [State(Connected), Opened]);
+    assert_eq!(scene.told(caller), [State(Connected), Moved("b".into())]);
     assert_eq!(scene.active(caller), "b");
 }
 
@@ -361,12 +360,14 @@ fn a_member_that_is_taken_out_is_a_lost_link_to_its_users() {
     let mut scene = both_down();
     let caller = scene.open_by("a");
     scene.core.handle_profiles(profiles(&["b"]), scene.now);
-    let lost = Error(SessionAborted, FailureReason::LinkLost);
-    assert_eq!(scene.told(caller), [State(Disconnected), lost, Closed]);
+    assert_eq!(scene.told(caller), [State(Roaming)]);
     scene.settle_on("a");
-    scene.open(caller);
     scene.settle_on("b");
-    assert_eq!(scene.told(caller), [State(Connecting), State(Connected), Opened]);
+    assert_eq!(scene.told(caller), [State(Connected), Moved("b".into())]);
+    assert_eq!(scene.flags("a"), StateFlags::Discovered);
+    scene.core.handle_profiles(profiles(&[]), scene.now);
+    let lost = Error(SessionAborted, FailureReason::LinkLost);
+    assert_eq!(scene.told(caller), [State(NotAvailable), lost, Closed]);
 }
 
 #[test]
@@ -759,12 +760,12 @@ fn good_service_ends_a_row_of_failures() {
     scene.reconnect(caller);
     scene.change_of("a", Simulated::pull_cable);
     scene.settle_on("b");
-    assert_eq!(scene.told(caller).last(), Some(&Opened));
+    assert_eq!(scene.told(caller).last(), Some(&Moved("b".into())));
     scene.settle_on("a");
     scene.change_of("a", Simulated::push_cable);
     scene.change_of("b", Simulated::pull_cable);
     scene.settle_on("a");
-    assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting), State(Connected), Opened]);
+    assert_eq!(scene.told(caller), [State(Roaming), State(Connected), Moved("a".into())]);
     assert_eq!(scene.active(caller), "a");
 }
 
@@ -798,13 +799,13 @@ fn a_user_choice_whose_service_network_is_removed_has_lost_its_link() {
 }
 
 #[test]
-fn with_reconnect_a_member_that_is_taken_out_is_a_state_only() {
+fn with_reconnect_a_member_that_is_taken_out_is_roamed_from() {
     let mut scene = both_down();
     let caller = scene.open_by("a");
     scene.reconnect(caller);
     scene.core.handle_profiles(profiles(&["b"]), scene.now);
     scene.settle_on("b");
-    assert_eq!(scene.told(caller), [State(Disconnected), State(Connecting), State(Connected), Opened]);
+    assert_eq!(scene.told(caller), [State(Roaming), State(Connected), Moved("b".into())]);
     assert_eq!(scene.active(caller), "b");
 }
 
@@ -845,11 +846,9 @@ fn a_member_by_its_interface_name_is_none_under_another_name() {
     scene.open(caller);
     assert_eq!(scene.told(caller), [Opened]);
     scene.change_of("a", |a| a.rename("wan"));
-    let lost = Error(SessionAborted, FailureReason::LinkLost);
-    assert!(
-        matches!(&scene.told(caller)[..], [InterfaceChanged(_), State(Disconnected), error, Closed] if *error == lost)
-    );
-    assert!(matches!(scene.told(watcher)[..], [InterfaceChanged(_), State(Disconnected)]));
+    assert!(matches!(&scene.told(caller)[..], [InterfaceChanged(_), State(Roaming)]));
+    let told = scene.told(watcher);
+    assert!(matches!(told[..], [InterfaceChanged(_), State(Connecting)]), "{told:?}");
     scene.change_of("a", |a| a.rename("lan"));
     assert_eq!(scene.told(watcher), [State(Connected)]);
 }

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netbearer_core::{ClientId, HoldId, SessionId};
 use netbearer_types::{
-    BearerType, Capabilities, Configuration, FailureReason, Identifier, Interface, ManagerEvent, SessionError,
-    SessionEvent, SessionState, StateFlags, Target,
+    BearerType, Capabilities, Configuration, FailureReason, Identifier, Interface, ManagerEvent, Offer, OfferNumber,
+    SessionError, SessionEvent, SessionState, StateFlags, Target,
 };
 
 /// What one step made the core say, by listener. The order within each list counts, that between lists does not.
@@ -26,6 +26,15 @@ pub(crate) enum Told {
     Closed,
     Error(SessionError, FailureReason),
     InterfaceChanged(Interface),
+    Offered(Offer),
+    Withdrawn(OfferNumber),
+    /// The candidate is up.
+    Activated(Identifier),
+    RoamingFailed(Identifier, FailureReason),
+    /// The old link was lost on the way.
+    LinkLost(OfferNumber),
+    /// Moved without having been asked.
+    Moved(Identifier),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +94,14 @@ impl From<SessionEvent> for Told {
             SessionEvent::Closed => Self::Closed,
             SessionEvent::Error(failure) => Self::Error(failure.error, failure.reason),
             SessionEvent::InterfaceChanged { interface } => Self::InterfaceChanged(interface),
+            SessionEvent::PreferredConfigurationChanged { offer } => Self::Offered(offer),
+            SessionEvent::OfferWithdrawn { offer } => Self::Withdrawn(offer),
+            SessionEvent::NewConfigurationActivated { configuration, .. } => Self::Activated(configuration),
+            SessionEvent::RoamingFailed { configuration, failure } => {
+                Self::RoamingFailed(configuration, failure.reason)
+            }
+            SessionEvent::CurrentLinkLost { offer } => Self::LinkLost(offer),
+            SessionEvent::ActiveConfigurationChanged { configuration } => Self::Moved(configuration),
             other => panic!("the core told {other:?}"),
         }
     }

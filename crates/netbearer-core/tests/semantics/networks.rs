@@ -3,17 +3,19 @@
 //! counts, and how it all ends.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use netbearer_core::{
-    Client, ClientId, HoldId, MatchedProfile, Profiles, QuestionNumber, Refusal, SessionDescription, SessionId,
-    Settings, Token, UserId,
+    Client, ClientId, CourseKind, HoldId, MatchedProfile, Profiles, QuestionNumber, Refusal, RoamCause,
+    SessionDescription, SessionId, Settings, TRANSITIONS, Token, UserId, Verdict,
 };
 use netbearer_types::{
-    FailureReason, Identifier, Kind, Lifetime, Matching, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
-    SessionError, SessionSnapshot, SessionState, StateFlags, UserChoiceProfile, differences,
+    FailureReason, Identifier, Kind, Lifetime, Matching, OfferNumber, OfferPhase, Profile, PropertyKey, PropertyValue,
+    RoamingSnapshot, ServiceNetworkProfile, SessionError, SessionSnapshot, SessionState, StateFlags, UserChoiceProfile,
+    differences,
 };
 use proptest::{
     prelude::{Strategy, any, prop_oneof},
@@ -37,6 +39,8 @@ struct World {
     opened: [&'static str; 6],
     /// An administrator's files, in several editions.
     edition: fn(usize) -> Profiles,
+    /// What begins each history.
+    prelude: &'static [Step],
 }
 
 /// Three access points, each with a device for itself.
@@ -45,6 +49,7 @@ const APART: World = World {
     access_points: &["a", "b", "c"],
     opened: [NETWORKS[0], NETWORKS[1], CHOICE, "a", "b", NETWORKS[0]],
     edition,
+    prelude: &[],
 };
 /// Up to three that share one device, and one beside them.
 const SHARING: World = World {
@@ -52,6 +57,26 @@ const SHARING: World = World {
     access_points: &["a", "a/home", "a/office", "b"],
     opened: [NETWORKS[0], NETWORKS[1], CHOICE, "a/home", "a/office", "a"],
     edition: edition_with_exclusive_ones,
+    prelude: &[],
+};
+/// Three access points of one service network, on which applications decide.
+const ROAMING: World = World {
+    devices: &["a", "b", "c"],
+    access_points: &["a", "b", "c"],
+    opened: [NETWORKS[0], NETWORKS[0], CHOICE, NETWORKS[0], "a", NETWORKS[0]],
+    edition: edition_in_a_hurry,
+    prelude: &[
+        Step::Create { on: 0, client: 1 },
+        Step::Create { on: 0, client: 2 },
+        Step::Decide(0, true),
+        Step::World { member: 0, change: Change::SetUp(true) },
+        Step::World { member: 0, change: Change::PullCable },
+        Step::Enumerate,
+        Step::Open(0),
+        Step::Open(1),
+        Step::Engine { member: 1, all: true },
+        Step::World { member: 0, change: Change::PushCable },
+    ],
 };
 const NETWORKS: [&str; 2] = ["service-all", "service-some"];
 const CHOICE: &str = "choice";
@@ -106,9 +131,30 @@ enum Step {
         pick: usize,
         choice: usize,
     },
+    /// An application takes roaming decisions from now on, or does not any more.
+    Decide(usize, bool),
+    /// What it does when its time to decide is over.
+    SetOnTimeout(usize, bool),
+    Roam {
+        pick: usize,
+        verb: Verb,
+        /// The answer is to an older offer.
+        is_stale: bool,
+    },
     Edit(usize),
     Pass(u64),
     PassToDeadline,
+}
+
+/// How a session's course changed, and why.
+type Turn = (String, RoamCause, String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Migrate,
+    Ignore,
+    Accept,
+    Reject,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +190,35 @@ fn any_change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// What happens while sessions roam, more often than it does among everything else.
+fn any_roaming_step() -> impl Strategy<Value = Step> {
+    let answer = (session_to_roam(), 0_usize..4, 0_u8..8).prop_map(|(pick, verb, lot)| {
+        let verb = [Verb::Migrate, Verb::Ignore, Verb::Accept, Verb::Reject][verb];
+        Step::Roam { pick, verb, is_stale: lot == 0 }
+    });
+    let cable = (0_usize..3, 0_u8..8).prop_map(|(member, lot)| {
+        let change = match lot {
+            0 => Change::Flap,
+            1 => Change::LoseLease,
+            2 => Change::ExpireLease,
+            3 => Change::PullCable,
+            _ => Change::PushCable,
+        };
+        Step::World { member, change }
+    });
+    prop_oneof![
+        10 => any_step(),
+        12 => answer,
+        8 => cable,
+        6 => (session_to_roam(), any::<bool>()).prop_map(|(id, on)| Step::Decide(id, on)),
+        12 => (0_usize..3, any::<bool>()).prop_map(|(member, all)| Step::Engine { member, all }),
+        3 => (0_usize..3).prop_map(Step::Fail),
+        5 => (10_u64..3_000).prop_map(Step::Pass),
+        3 => any::<()>().prop_map(|()| Step::PassToDeadline),
+        2 => session_to_roam().prop_map(Step::Open),
+    ]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let session = 0..MOST_SESSIONS;
     let member = 0_usize..3;
@@ -172,10 +247,20 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => any::<()>().prop_map(|()| Step::Enumerate),
         3 => (1_u64..4, any::<bool>()).prop_map(|(client, comes)| Step::Chooser { client, comes }),
         6 => (0_usize..4, 0_usize..6).prop_map(|(pick, choice)| Step::Answer { pick, choice }),
+        8 => (session_to_roam(), any::<bool>()).prop_map(|(id, on)| Step::Decide(id, on)),
+        2 => (session_to_roam(), any::<bool>()).prop_map(|(id, on)| Step::SetOnTimeout(id, on)),
+        40 => (session_to_roam(), 0_usize..4, 0_u8..8).prop_map(|(pick, verb, lot)| {
+            let verb = [Verb::Migrate, Verb::Ignore, Verb::Accept, Verb::Reject][verb];
+            Step::Roam { pick, verb, is_stale: lot == 0 }
+        }),
         3 => (0_usize..6).prop_map(Step::Edit),
         8 => (10_u64..4_000).prop_map(Step::Pass),
         8 => any::<()>().prop_map(|()| Step::PassToDeadline),
     ]
+}
+
+const fn session_to_roam() -> std::ops::Range<usize> {
+    0..MOST_SESSIONS
 }
 
 /// The order of members, and what else there is, in several editions of an administrator's files.
@@ -192,6 +277,16 @@ fn edition(number: usize) -> Profiles {
     let choices = if number.is_multiple_of(3) { Vec::new() } else { owned(&[NETWORKS[1], "a", NETWORKS[0]]) };
     if number != 5 {
         profiles.user_choices.insert(CHOICE.into(), UserChoiceProfile { name: None, choices });
+    }
+    profiles
+}
+
+/// The same, and those who roam are not kept waiting.
+fn edition_in_a_hurry(number: usize) -> Profiles {
+    let mut profiles = edition(number);
+    for network in profiles.service_networks.values_mut() {
+        network.settle = Duration::from_millis(5);
+        network.roam_linger = Duration::from_millis(if number.is_multiple_of(2) { 700 } else { 0 });
     }
     profiles
 }
@@ -234,6 +329,10 @@ struct Witness {
     state: SessionState,
     holds: bool,
     is_open: bool,
+    /// Its application has taken its roaming decisions since before it was opened.
+    always_decides: bool,
+    /// The newest offer.
+    newest: OfferNumber,
 }
 
 struct History {
@@ -256,10 +355,18 @@ struct History {
     is_enumerated: bool,
     /// Commands of the last step.
     commanded: usize,
+    /// All sessions as they were after the step before.
+    before: BTreeMap<SessionId, SessionSnapshot>,
+    /// Whose application has said something about its roaming in this step.
+    has_decided: Option<SessionId>,
+    /// How the courses of sessions changed, and how many decisions are known of.
+    turns: Vec<Turn>,
+    decisions: u64,
 }
 
 impl History {
-    fn play(world: &'static World, steps: &[Step]) {
+    /// The turns that sessions took.
+    fn play(world: &'static World, steps: &[Step]) -> Vec<Turn> {
         let machine = world.devices.iter().map(|name| (Identifier::from(*name), Simulated::new((*name).into())));
         let settings = settings(world, 0);
         let mut history = Self {
@@ -277,6 +384,10 @@ impl History {
             away: BTreeMap::new(),
             is_enumerated: false,
             commanded: 0,
+            before: BTreeMap::new(),
+            has_decided: None,
+            turns: Vec::new(),
+            decisions: 0,
         };
         for client in [1, 2, 3, GUIDE.0] {
             history.scene.core.handle_client(ClientId(client), Client::of_user(USER));
@@ -285,10 +396,11 @@ impl History {
             history.scene.report_of(device);
         }
         history.check(None);
-        for step in steps {
+        for step in world.prelude.iter().chain(steps) {
             history.perform(*step);
         }
         history.end();
+        history.turns
     }
 
     fn perform(&mut self, step: Step) {
@@ -303,7 +415,16 @@ impl History {
                     let state = snapshot.state;
                     let client = ClientId(client);
                     let is_on_access_point = self.world.access_points.contains(&on.as_str());
-                    let witness = Witness { on, is_on_access_point, client, state, holds: false, is_open: false };
+                    let witness = Witness {
+                        on,
+                        is_on_access_point,
+                        client,
+                        state,
+                        holds: false,
+                        is_open: false,
+                        always_decides: false,
+                        newest: OfferNumber(0),
+                    };
                     self.witnesses.insert(id, witness);
                     self.scene.core.give_token(id, token_of(id));
                 }
@@ -423,6 +544,25 @@ impl History {
                 }
             }
             Step::Answer { pick, choice } => self.answer(pick, choice),
+            Step::Decide(pick, decides) => {
+                if let Some(id) = self.picked(pick) {
+                    let outcome = self.scene.core.set_stakeholder(id, decides, now);
+                    let on = &self.witnesses[&id].on;
+                    let can_roam = !self.world.access_points.contains(&on.as_str());
+                    let is_valid = self.scene.core.session_configuration(id).is_some_and(|found| found.is_valid());
+                    assert_eq!(outcome.is_ok(), !decides || can_roam && is_valid, "session {id} on {on}: {outcome:?}");
+                    let witness = self.witnesses.get_mut(&id).expect("it was picked");
+                    witness.always_decides = outcome.is_ok() && decides && (witness.always_decides || !witness.holds);
+                    self.has_decided = Some(id);
+                }
+            }
+            Step::SetOnTimeout(pick, migrates) => {
+                if let Some(id) = self.picked(pick) {
+                    let value = PropertyValue::Text(if migrates { "migrate" } else { "end" }.to_owned());
+                    self.scene.core.set_property(id, PropertyKey::OnTimeout, Some(value)).expect("it takes it");
+                }
+            }
+            Step::Roam { pick, verb, is_stale } => self.roam(pick, verb, is_stale),
             Step::Edit(number) => {
                 self.edition = number;
                 self.scene.core.handle_profiles((self.world.edition)(number), now);
@@ -434,6 +574,122 @@ impl History {
             }
         }
         self.check(None);
+    }
+
+    /// The answer counts if it is to the newest offer and in turn; else it is an error, and nothing has changed.
+    fn roam(&mut self, pick: usize, verb: Verb, is_stale: bool) {
+        // Those who could answer something are asked rather than others.
+        let deciding = self.witnesses.keys().filter(|id| self.roaming(**id).is_some()).copied().collect::<Vec<_>>();
+        let someone = deciding.get(pick % deciding.len().max(1)).copied();
+        let Some(id) = someone.or_else(|| self.picked(pick)) else { return };
+        // What properties have changed is followed by the next call, whatever that is.
+        self.scene.core.handle_timeout(self.scene.now);
+        self.check(None);
+        let roaming = self.roaming(id);
+        let newest = roaming.as_ref().map_or(OfferNumber(0), |roaming| roaming.offer.number);
+        let number = if is_stale { OfferNumber(newest.0.saturating_sub(1)) } else { newest };
+        let before = self.getters();
+        let former = self.scene.core.session(id).expect("it exists");
+        let (core, now) = (&mut self.scene.core, self.scene.now);
+        let (outcome, phases): (_, &[OfferPhase]) = match verb {
+            Verb::Migrate => (core.migrate(id, number, now), &[OfferPhase::Offered]),
+            Verb::Ignore => (core.ignore(id, number, now), &[OfferPhase::Offered]),
+            Verb::Accept => (core.accept(id, number, now), &[OfferPhase::Trial]),
+            Verb::Reject => (core.reject(id, number, now), &[OfferPhase::Migrating, OfferPhase::Trial]),
+        };
+        let is_in_turn = roaming.as_ref().is_some_and(|roaming| number == newest && phases.contains(&roaming.phase));
+        assert_eq!(outcome.is_ok(), is_in_turn, "session {id}: {verb:?} {number} of {roaming:?}: {outcome:?}");
+        self.has_decided = Some(id);
+        let Some(roaming) = roaming.filter(|_| is_in_turn) else {
+            assert_eq!(self.getters(), before, "an answer that is refused changes nothing");
+            self.check(None);
+            return assert_eq!(self.commanded, 0, "an answer that is refused touches nothing");
+        };
+        self.check(None);
+        let snapshot = self.scene.core.session(id).expect("it exists");
+        let has_link = former.interface.is_some();
+        let is_over = |snapshot: &SessionSnapshot| {
+            let error = snapshot.failure.as_ref().map(|failure| failure.error);
+            !snapshot.is_open && !snapshot.is_opening && error == Some(SessionError::Roaming)
+        };
+        match verb {
+            Verb::Migrate => {
+                assert!(snapshot.state != SessionState::Connected || has_link, "session {id}: {snapshot:?}")
+            }
+            Verb::Accept => {
+                assert_eq!(snapshot.state, SessionState::Connected, "session {id} has accepted");
+                assert_eq!(snapshot.active_configuration, Some(roaming.offer.configuration), "session {id}");
+            }
+            Verb::Ignore | Verb::Reject if has_link => {
+                assert_eq!(snapshot.state, SessionState::Connected, "session {id} stays");
+                assert_eq!(snapshot.active_configuration, former.active_configuration, "session {id} stays");
+                let again = snapshot.roaming.filter(|again| again.offer.configuration == roaming.offer.configuration);
+                assert_eq!(again, None, "session {id} is not asked the same again");
+            }
+            Verb::Ignore | Verb::Reject => assert!(is_over(&snapshot), "session {id} has nothing left: {snapshot:?}"),
+        }
+    }
+
+    fn roaming(&self, id: SessionId) -> Option<Box<RoamingSnapshot>> {
+        self.scene.core.session(id).and_then(|snapshot| snapshot.roaming)
+    }
+
+    /// Whatever has become of offers was told; nobody is offered anything who does not decide, and nothing that is no better.
+    fn check_roaming(&mut self, heard: &BTreeMap<SessionId, Vec<Told>>) {
+        for decision in self.scene.core.decisions(self.decisions) {
+            if let Verdict::Roam(cause) = decision.verdict {
+                let value = |name: &str| {
+                    decision.inputs.iter().find(|input| input.name == name).map(|input| input.value.clone())
+                };
+                self.turns.extend(value("from").zip(value("to")).map(|(from, to)| (from, cause, to)));
+            }
+            self.decisions = decision.number + 1;
+        }
+        let mut snapshots = BTreeMap::new();
+        for (id, witness) in &self.witnesses {
+            let snapshot = self.scene.core.session(*id).expect("it exists");
+            let told = heard.get(id).map(Vec::as_slice).unwrap_or_default();
+            if let Some(before) = self.before.get(id) {
+                for event in differences(before, &snapshot).into_iter().map(Told::from) {
+                    let is_due = match &event {
+                        Told::Offered(_) | Told::Activated(_) => true,
+                        // Those who were closed and opened again have nothing to lose.
+                        Told::LinkLost(_) | Told::Withdrawn(_) => {
+                            self.has_decided != Some(*id) && !told.contains(&Told::Opened)
+                        }
+                        _ => continue,
+                    };
+                    assert!(!is_due || told.contains(&event), "session {id} should be told {event:?}: {told:?}");
+                }
+            }
+            let decides = self.scene.core.is_stakeholder(*id);
+            for offer in told.iter().filter_map(|event| match event {
+                Told::Offered(offer) => Some(offer),
+                _ => None,
+            }) {
+                assert!(decides, "session {id} on {} is offered {offer:?}", witness.on);
+            }
+            let roaming = snapshot.roaming.as_ref();
+            assert!(roaming.is_none() || decides && witness.is_open, "session {id}: {roaming:?}");
+            if let Some(roaming) = roaming.filter(|roaming| roaming.phase == OfferPhase::Offered) {
+                let offered = &roaming.offer.configuration;
+                let flags = self.scene.core.configuration(offered).map(|found| found.state_flags);
+                assert!(flags >= Some(StateFlags::Discovered), "session {id}: {offered} is offered, and is {flags:?}");
+                let network = self.scene.core.configuration(&witness.on);
+                let members = network.filter(|found| found.kind == Kind::ServiceNetwork).map(|found| found.children);
+                let rank = |one: &Identifier| members.as_ref()?.iter().position(|member| member == one);
+                if let Some(active) = snapshot.active_configuration.as_ref().filter(|_| members.is_some()) {
+                    assert!(
+                        rank(offered) < rank(active) && rank(offered).is_some(),
+                        "{offered} is no better than {active}"
+                    );
+                }
+                assert_eq!(roaming.offer.replacement, snapshot.active_configuration.is_none());
+            }
+            snapshots.insert(*id, snapshot);
+        }
+        self.before = snapshots;
+        self.has_decided = None;
     }
 
     fn new_descriptor(&mut self) -> HoldId {
@@ -517,6 +773,7 @@ impl History {
         self.answered.extend(unanswered.filter(|number| !self.answered.contains(number)).collect::<Vec<_>>());
         self.scene.restart(settings(self.world, self.edition));
         (self.is_enumerated, self.absent) = (false, [1, 2, 3].into());
+        (self.before, self.decisions) = (BTreeMap::new(), 0);
         self.choosers.clear();
         self.guides.clear();
         self.scene.core.handle_client(GUIDE, Client::of_user(USER));
@@ -538,6 +795,8 @@ impl History {
         let is_theirs = |(_, (witness, _)): &(&SessionId, &(Witness, SessionSnapshot))| witness.client.0 == client;
         for id in self.away.iter().filter(is_theirs).map(|(id, _)| *id).collect::<Vec<_>>() {
             let (mut witness, before) = self.away.remove(&id).expect("listed above");
+            // Descriptors may have held it meanwhile, and those decide nothing.
+            witness.always_decides = false;
             let attached = self.scene.core.attach_session(ClientId(client), token_of(id), self.scene.now);
             let Ok(attached) = attached else { continue };
             assert_eq!(attached, id);
@@ -684,13 +943,15 @@ impl History {
             assert_eq!(snapshot.is_open, witness.is_open, "session {id} is open if it was told so");
             assert_eq!(snapshot.is_opening, witness.holds && !witness.is_open, "session {id} is opening");
             let is_connected = witness.state == SessionState::Connected;
-            assert_eq!(snapshot.interface.is_some(), is_connected, "session {id} has an interface when connected");
+            let is_roaming = witness.state == SessionState::Roaming;
+            let has_interface = snapshot.interface.is_some();
+            assert!(has_interface == is_connected || is_roaming, "session {id} has an interface when connected");
             if let Some(shown) = self.scene.shown.get(id) {
                 let now = snapshot.interface.map(|interface| interface.name);
                 assert_eq!(&now, shown, "session {id} on {} has the interface that it was told of", witness.on);
             }
             let active = snapshot.active_configuration;
-            assert_eq!(active.is_some(), witness.is_open, "session {id} on {}", witness.on);
+            assert!(active.is_some() == witness.is_open || is_roaming, "session {id} on {}", witness.on);
             assert!(
                 active.is_none_or(|active| self.access_points().any(|one| one == active)),
                 "always an access point"
@@ -699,6 +960,7 @@ impl History {
             let is_resolved = resolved.is_some_and(|value| value != PropertyValue::Text(String::new()));
             assert_eq!(is_resolved, witness.is_open && witness.on.as_str() == CHOICE, "session {id}");
         }
+        self.check_roaming(&heard.sessions);
         self.check_ledger(&described);
         self.check_devices();
         self.check_watchers();
@@ -744,6 +1006,20 @@ impl History {
             !session.is_open && !self.access_points().any(|one| one == session.configuration)
         };
         let opening = self.witnesses.values().filter(opening).count() + unowned.iter().filter(is_on_composite).count();
+        // Who decides holds one more than it uses while it moves; who does not may keep what it has left.
+        let members = self.world.access_points.len();
+        let roams = |session: &&SessionDescription| {
+            session.is_open && !self.access_points().any(|one| one == session.configuration)
+        };
+        let beside = |session: &SessionDescription| {
+            let is_moving = session.state == SessionState::Roaming && self.roaming(session.session).is_some();
+            let decided_always = self.witnesses.get(&session.session).is_some_and(|witness| witness.always_decides);
+            match (decided_always, is_moving) {
+                (true, moving) => usize::from(moving),
+                (false, _) => members,
+            }
+        };
+        let opening = opening + described.iter().filter(roams).map(beside).sum::<usize>();
         assert!(spare <= opening, "{spare} holds more than the {opening} sessions that are opening could have");
     }
 
@@ -846,7 +1122,8 @@ impl Witness {
             Told::State(state) => {
                 assert_ne!(*state, self.state, "session {id} is told the same state twice");
                 self.state = *state;
-                self.is_open &= *state == SessionState::Connected;
+                self.is_open &= matches!(state, SessionState::Connected | SessionState::Roaming);
+                assert!(self.is_open || *state != SessionState::Roaming, "session {id} roams, and is not open");
             }
             Told::Opened => {
                 assert!(self.holds && !self.is_open, "session {id} is told Opened without an open");
@@ -866,22 +1143,54 @@ impl Witness {
                 );
                 self.holds &= rest.contains(&Told::Closed) || refused;
             }
-            Told::InterfaceChanged(_) => assert_eq!(self.state, SessionState::Connected, "session {id}"),
+            Told::InterfaceChanged(_) => {
+                assert!(matches!(self.state, SessionState::Connected | SessionState::Roaming), "session {id}");
+            }
+            Told::Offered(offer) => {
+                let expected = if offer.replacement { SessionState::Roaming } else { SessionState::Connected };
+                assert_eq!(self.state, expected, "session {id} is offered {offer:?}");
+                assert!(offer.number > self.newest, "session {id}: offers are numbered");
+                self.newest = offer.number;
+            }
+            Told::Activated(_) | Told::LinkLost(_) => assert_eq!(self.state, SessionState::Roaming, "session {id}"),
+            Told::Moved(_) => assert_eq!(self.state, SessionState::Connected, "session {id}"),
+            Told::Withdrawn(_) | Told::RoamingFailed(..) => assert!(self.is_open, "session {id}"),
         }
     }
 }
 
 #[test]
 fn random_histories_on_service_networks_and_user_choices_keep_what_is_promised() {
-    play_many(&APART, HISTORIES_FOR_EACH, "tests/semantics/networks.proptest-regressions");
+    play_many(&APART, any_step(), HISTORIES_FOR_EACH, "tests/semantics/networks.proptest-regressions");
 }
 
 #[test]
 fn random_histories_on_access_points_that_share_a_device_keep_what_is_promised() {
-    play_many(&SHARING, HISTORIES_FOR_EACH_THAT_SHARES, "tests/semantics/sharing.proptest-regressions");
+    let failures = "tests/semantics/sharing.proptest-regressions";
+    play_many(&SHARING, any_step(), HISTORIES_FOR_EACH_THAT_SHARES, failures);
 }
 
-fn play_many(world: &'static World, histories_for_each: u32, failures: &'static str) {
+#[test]
+fn random_histories_of_sessions_that_roam_keep_what_is_promised_and_take_every_turn() {
+    let failures = "tests/semantics/roaming.proptest-regressions";
+    let turns = play_many(&ROAMING, any_roaming_step(), HISTORIES_FOR_EACH, failures);
+    let taken = |(from, cause, to): &(CourseKind, RoamCause, CourseKind)| {
+        turns.get(&(from.to_string(), *cause, to.to_string())).copied().unwrap_or_default()
+    };
+    for turn @ (from, cause, to) in TRANSITIONS {
+        println!("{:>8}  {from} -- {cause} -> {to}", taken(turn));
+    }
+    let missed: Vec<_> = TRANSITIONS.iter().filter(|turn| taken(turn) == 0).collect();
+    assert!(missed.is_empty(), "no session has taken these turns: {missed:?}");
+}
+
+/// How often each turn was taken.
+fn play_many(
+    world: &'static World,
+    step: impl Strategy<Value = Step>,
+    histories_for_each: u32,
+    failures: &'static str,
+) -> BTreeMap<Turn, usize> {
     let (histories, rng_seed) = histories_and_seed();
     let failures = FileFailurePersistence::Direct(failures);
     let config = Config {
@@ -891,12 +1200,16 @@ fn play_many(world: &'static World, histories_for_each: u32, failures: &'static 
         max_shrink_iters: 20_000,
         ..Config::default()
     };
-    let steps = proptest::collection::vec(any_step(), 1..150);
+    let steps = proptest::collection::vec(step, 1..150);
+    let turns: RefCell<BTreeMap<Turn, usize>> = RefCell::default();
     let outcome = TestRunner::new(config).run(&steps, |steps| {
-        History::play(world, &steps);
+        for turn in History::play(world, &steps) {
+            *turns.borrow_mut().entry(turn).or_default() += 1;
+        }
         Ok(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
+    turns.into_inner()
 }

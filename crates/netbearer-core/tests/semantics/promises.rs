@@ -151,6 +151,12 @@ impl Promises {
                 Told::InterfaceChanged(_) => {
                     assert_eq!(witness.state, SessionState::Connected, "session {id} is told InterfaceChanged");
                 }
+                Told::Offered(_)
+                | Told::Withdrawn(_)
+                | Told::Activated(_)
+                | Told::LinkLost(_)
+                | Told::RoamingFailed(..)
+                | Told::Moved(_) => panic!("session {id} on an access point is told {:?}", events[position]),
             }
         }
     }

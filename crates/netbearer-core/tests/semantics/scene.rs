@@ -7,8 +7,8 @@ use netbearer_core::{
     Action, Client, ClientId, Core, HoldId, Question, QuestionNumber, SavedState, SessionId, Settings, Token, UserId,
 };
 use netbearer_types::{
-    CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, PropertyKey, PropertyValue, SessionEvent,
-    SessionSnapshot, StateFlags, Target,
+    CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, OfferPhase, PropertyKey, PropertyValue,
+    SessionEvent, SessionSnapshot, SessionState, StateFlags, Target,
 };
 
 use crate::{
@@ -431,6 +431,22 @@ fn agrees(event: &SessionEvent, snapshot: &SessionSnapshot) -> bool {
         SessionEvent::Closed => !snapshot.is_open && !snapshot.is_opening,
         SessionEvent::Error(failure) => snapshot.failure.as_ref() == Some(failure),
         SessionEvent::InterfaceChanged { interface } => snapshot.interface.as_ref() == Some(interface),
+        SessionEvent::PreferredConfigurationChanged { offer } => snapshot.roaming.as_ref().is_some_and(|roaming| {
+            roaming.offer == *offer && roaming.phase == OfferPhase::Offered && roaming.candidate_interface.is_none()
+        }),
+        SessionEvent::NewConfigurationActivated { offer, configuration, interface } => {
+            snapshot.state == SessionState::Roaming
+                && snapshot.roaming.as_ref().is_some_and(|roaming| {
+                    (roaming.offer.number, &roaming.offer.configuration) == (*offer, configuration)
+                        && roaming.phase == OfferPhase::Trial
+                        && roaming.candidate_interface.as_ref() == Some(interface)
+                })
+        }
+        SessionEvent::CurrentLinkLost { .. } => snapshot.interface.is_none() && snapshot.roaming.is_some(),
+        SessionEvent::OfferWithdrawn { .. } | SessionEvent::RoamingFailed { .. } => snapshot.roaming.is_none(),
+        SessionEvent::ActiveConfigurationChanged { configuration } => {
+            snapshot.active_configuration.as_ref() == Some(configuration) && snapshot.state == SessionState::Connected
+        }
         _ => true,
     }
 }

@@ -1,0 +1,251 @@
+use std::{collections::VecDeque, time::Duration};
+
+use netbearer_types::{BearerFamily, Identifier, Moment, StateFlags, Target};
+
+use crate::{Core, access_point::AccessPoint};
+
+/// Losses within this time make an access point wait longer before it is offered (semantics §5).
+const MEMORY: Duration = Duration::from_secs(60);
+/// The longest that losses alone make it wait.
+const LONGEST_SETTLE: Duration = Duration::from_secs(60);
+/// A candidate that failed to start is tried again after this time (§5) …
+const FIRST_BACK_OFF: Duration = Duration::from_secs(5);
+/// … which doubles up to this.
+const LAST_BACK_OFF: Duration = Duration::from_secs(600);
+/// More losses than this double nothing any more.
+const MOST_LOSSES: usize = 16;
+
+/// Since when an access point has been there for those who could roam to it, and how often it was lost.
+///
+/// What we do with a link ourselves is no loss: a candidate that is taken down after a trial has not gone away.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    seen: Seen,
+    /// How often it has come back. What is remembered of one appearance says nothing of the next.
+    appearance: u64,
+    /// When it was lost lately.
+    losses: VecDeque<Moment>,
+    /// Failed starts in a row.
+    failed_starts: u32,
+    /// What those who could roam to it saw last.
+    looked: Option<(StateFlags, bool)>,
+    /// Until when a failed start is not repeated for the sake of roaming.
+    not_before: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Seen {
+    /// Nothing is known yet.
+    #[default]
+    Nothing,
+    /// A link of ours that is down says nothing about its cable.
+    Hidden {
+        /// Since when.
+        since: Moment,
+    },
+    There {
+        since: Moment,
+        /// It has shown a carrier, so that one that is missing is a loss.
+        has_carrier: bool,
+    },
+    Gone,
+}
+
+impl Presence {
+    pub(crate) const fn appearance(&self) -> u64 {
+        self.appearance
+    }
+
+    /// True if it is there as far as that can be seen.
+    pub(crate) const fn is_there(&self) -> bool {
+        matches!(self.seen, Seen::There { .. })
+    }
+
+    /// When it will have been there long enough to be offered as something better; none while it is not there.
+    pub(crate) fn settled_at(&self, settle: Duration, rejections: usize) -> Option<Moment> {
+        let Seen::There { since, .. } = self.seen else { return None };
+        let losses = self.losses.iter().filter(|loss| **loss + MEMORY >= since).count() + rejections;
+        let doubled = settle.saturating_mul(1 << losses.min(MOST_LOSSES)).min(LONGEST_SETTLE.max(settle));
+        Some(self.not_before.map_or(since + doubled, |not_before| not_before.max(since + doubled)))
+    }
+
+    /// True for a moment that counts as a loss, for one who has been there since then.
+    pub(crate) fn remembers(&self, loss: Moment) -> bool {
+        matches!(self.seen, Seen::There { since, .. } if loss <= since && loss + MEMORY >= since)
+    }
+
+    /// True while a failed start is not to be repeated.
+    pub(crate) fn is_backing_off(&self, now: Moment) -> bool {
+        self.not_before.is_some_and(|not_before| now < not_before)
+    }
+
+    /// A start has failed; the next one for the sake of roaming comes no sooner than this says.
+    pub(crate) fn back_off(&mut self, now: Moment) -> Duration {
+        let delay = FIRST_BACK_OFF.saturating_mul(1_u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX));
+        let delay = delay.min(LAST_BACK_OFF);
+        self.failed_starts = self.failed_starts.saturating_add(1);
+        self.not_before = Some(now + delay);
+        delay
+    }
+
+    /// It has come up.
+    pub(crate) fn end_back_off(&mut self) {
+        (self.failed_starts, self.not_before) = (0, None);
+    }
+
+    fn become_there(&mut self, has_carrier: bool, patience: Duration, now: Moment) {
+        let since = match self.seen {
+            Seen::There { since, .. } => since,
+            Seen::Nothing => now,
+            Seen::Hidden { since } => {
+                // Nobody knows what became of it meanwhile if it takes longer than carriers do.
+                if now - since > patience {
+                    self.reappear();
+                }
+                now
+            }
+            Seen::Gone => {
+                self.reappear();
+                now
+            }
+        };
+        let had_carrier = matches!(self.seen, Seen::There { has_carrier: true, .. });
+        self.seen = Seen::There { since, has_carrier: has_carrier || had_carrier };
+    }
+
+    fn reappear(&mut self) {
+        self.appearance += 1;
+        self.end_back_off();
+    }
+
+    fn hide(&mut self, now: Moment) {
+        if !matches!(self.seen, Seen::Hidden { .. }) {
+            self.seen = Seen::Hidden { since: now };
+        }
+    }
+
+    fn go(&mut self, now: Moment) {
+        if self.is_there() {
+            if self.losses.len() == MOST_LOSSES {
+                self.losses.pop_front();
+            }
+            self.losses.push_back(now);
+        }
+        self.seen = Seen::Gone;
+    }
+}
+
+impl AccessPoint {
+    /// Compares what is seen of the link with what was seen before.
+    fn note_presence(&mut self, now: Moment) {
+        let patience = self.profile.carrier_timeout;
+        let is_wired = self.report.bearer_type.family() == BearerFamily::Wired;
+        let is_ours = self.commanded.is_some();
+        let Some(link) = self.link().filter(|_| !self.carrier_refuted) else { return self.presence.go(now) };
+        let may_lack_carrier =
+            matches!(self.commanded, Some(Target::Configured | Target::Sensed | Target::Released)) && !self.found_up;
+        match (link.administratively_up, link.carrier, self.presence.seen) {
+            (true, true, _) => self.presence.become_there(true, patience, now),
+            // We have set it up, and its carrier is still to come.
+            (true, false, Seen::Hidden { .. } | Seen::There { has_carrier: false, .. }) if may_lack_carrier => {}
+            (true, false, _) => self.presence.go(now),
+            (false, _, seen) if is_wired => match seen {
+                Seen::Gone => {}
+                Seen::There { .. } if !is_ours => self.presence.go(now),
+                _ => self.presence.hide(now),
+            },
+            (false, _, _) if is_ours => {
+                // It has to show its carrier anew once it is up again.
+                if let Seen::There { since, .. } = self.presence.seen {
+                    self.presence.seen = Seen::There { since, has_carrier: false };
+                }
+            }
+            (false, _, _) => self.presence.become_there(false, patience, now),
+        }
+    }
+}
+
+impl Core {
+    /// To be called whenever something about an access point may have changed: those who could roam to it look at it again.
+    pub(crate) fn note_presence(&mut self, identifier: &Identifier, now: Moment) {
+        let Some(access_point) = self.access_points.get_mut(identifier) else { return };
+        access_point.note_presence(now);
+        let looks = (access_point.flags(), access_point.presence.is_there());
+        if access_point.presence.looked != Some(looks) {
+            access_point.presence.looked = Some(looks);
+            self.tell_composites(identifier);
+        }
+    }
+
+    /// A start has failed: it is not repeated for the sake of roaming for a while.
+    pub(crate) fn back_off(&mut self, identifier: &Identifier, now: Moment) {
+        if let Some(access_point) = self.access_points.get_mut(identifier) {
+            access_point.presence.back_off(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(2);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn each_loss_within_a_minute_doubles_the_time_to_settle_up_to_a_minute() {
+        let mut presence = Presence::default();
+        assert_eq!(presence.settled_at(SETTLE, 0), None);
+        presence.become_there(true, SETTLE, at(100));
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(102)));
+        assert_eq!(presence.settled_at(SETTLE, 1), Some(at(104)), "one rejection counts as a loss");
+        for (loss, expected) in [(110, 4), (120, 8), (130, 16), (140, 32), (150, 60), (160, 60)] {
+            presence.go(at(loss));
+            assert_eq!(presence.settled_at(SETTLE, 0), None);
+            presence.become_there(true, SETTLE, at(loss + 1));
+            assert_eq!(presence.settled_at(SETTLE, 0), Some(at(loss + 1 + expected)), "after the loss at {loss}");
+        }
+        presence.go(at(400));
+        presence.become_there(true, SETTLE, at(500));
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(502)), "what is long past is forgotten");
+        let patient = Duration::from_secs(300);
+        assert_eq!(presence.settled_at(patient, 3), Some(at(800)), "a longer time to settle is no shorter for losses");
+    }
+
+    #[test]
+    fn what_was_gone_appears_anew_and_what_was_hidden_does_not_unless_it_takes_too_long() {
+        let mut presence = Presence::default();
+        presence.become_there(true, SETTLE, at(1));
+        presence.hide(at(2));
+        presence.hide(at(3));
+        presence.become_there(true, SETTLE, at(4));
+        assert_eq!(presence.appearance(), 0);
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(6)));
+        presence.go(at(5));
+        presence.go(at(6));
+        presence.become_there(true, SETTLE, at(7));
+        assert_eq!((presence.appearance(), presence.losses.len()), (1, 1));
+        presence.hide(at(10));
+        presence.become_there(true, SETTLE, at(13));
+        assert_eq!((presence.appearance(), presence.losses.len()), (2, 1));
+    }
+
+    #[test]
+    fn failed_starts_back_off_from_five_seconds_to_ten_minutes_until_it_comes_up_or_comes_back() {
+        let mut presence = Presence::default();
+        presence.become_there(true, SETTLE, at(0));
+        let delays: Vec<u64> = (0..9).map(|_| presence.back_off(at(100)).as_secs()).collect();
+        assert_eq!(delays, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(700)));
+        assert!(presence.is_backing_off(at(699)) && !presence.is_backing_off(at(700)));
+        presence.go(at(101));
+        presence.become_there(true, SETTLE, at(102));
+        assert!(!presence.is_backing_off(at(102)));
+        assert_eq!(presence.back_off(at(103)), FIRST_BACK_OFF);
+        presence.end_back_off();
+        assert!(!presence.is_backing_off(at(103)));
+    }
+}
