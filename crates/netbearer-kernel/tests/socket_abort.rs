@@ -6,11 +6,13 @@ mod support;
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use netbearer_kernel::{abort_tcp_sockets, abort_tcp_sockets_without_address};
+use netbearer_kernel::{abort_sockets, abort_tcp_sockets, abort_tcp_sockets_without_address};
+use netbearer_types::SocketCookie;
 use socket2::{Domain, Socket, Type};
 use support::{Elsewhere, Veth, in_namespace, ip, wait_until, watcher};
 
@@ -120,5 +122,54 @@ fn who_began_to_connect_without_an_address_need_not_wait() {
             assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         }
         kept.write_all(b"on").expect("it lives");
+    });
+}
+
+fn cookie(socket: &impl AsFd) -> SocketCookie {
+    SocketCookie(rustix::net::sockopt::socket_cookie(socket).expect("the kernel knows cookies"))
+}
+
+#[test]
+fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        ip(&format!("addr add {KEPT}/24 dev ap0"));
+        let (_clock, mut watcher) = watcher().await;
+        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let mut streams = [Domain::IPV4, Domain::IPV6].map(|domain| connected(domain, KEPT));
+        let mut beside = connected(Domain::IPV4, KEPT);
+        let listening = TcpListener::bind((KEPT, 0)).expect("a listener");
+        let datagrams = [KEPT, KEPT].map(|address| UdpSocket::bind((address, 0)).expect("a socket"));
+        datagrams[0].connect((PEER, 7)).expect("a peer");
+        for socket in &datagrams {
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        }
+        let unused = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+
+        let doomed =
+            [cookie(&streams[0]), cookie(&streams[1]), cookie(&listening), cookie(&datagrams[0]), cookie(&unused)];
+        assert_eq!(abort_sockets(&doomed.into()).expect("aborted"), 4, "the unused one is nowhere to be found");
+        for stream in &mut streams {
+            let error = stream.read(&mut [0]).expect_err("it is over");
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+        }
+        let error = datagrams[0].recv(&mut [0]).expect_err("it is over");
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+        let error = listening.accept().expect_err("it is over");
+        assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ConnectionAborted), "{error}");
+        assert_eq!(abort_sockets(&doomed.into()).expect("nothing left"), 0);
+
+        for _ in 0..2 {
+            server.accept().expect("connected");
+        }
+        let (mut peer, _) = server.accept().expect("connected");
+        beside.write_all(b"on").expect("it lives");
+        let mut heard = [0; 2];
+        peer.read_exact(&mut heard).expect("it lives");
+        assert_eq!(&heard, b"on");
+        assert_eq!(datagrams[1].take_error().expect("a socket").map(|error| error.to_string()), None);
     });
 }
