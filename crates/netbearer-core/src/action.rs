@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netbearer_types::{
-    AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot,
+    AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot, SocketCookie,
 };
 
 use crate::{ChooserId, ClientId, HoldId, Question, QuestionNumber, SessionId};
@@ -29,6 +29,8 @@ pub enum Action {
     Forget(Identifier),
     /// A descriptor holds nothing any more, though there may be copies of it: its session was closed, stopped or aborted.
     Revoke(HoldId),
+    /// Have these sockets end at once, and no others: their session does not hold their link any more.
+    AbortSockets(BTreeSet<SocketCookie>),
     /// Deliver an event to a session's owner.
     Tell {
         /// Whose session it is.

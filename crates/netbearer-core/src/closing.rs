@@ -191,12 +191,14 @@ impl Core {
         let released = self.release(id, identifier, now);
         if released != Released::Nothing {
             self.want(id, Interest::Watching);
+            self.forget_sockets(id);
             self.tell(id, SessionEvent::Closed);
         }
         released
     }
 
     pub(crate) fn abort(&mut self, id: SessionId, failure: impl Into<Arc<Failure>>, now: Moment) {
+        self.abort_left_sockets(id);
         self.tell_failure(id, failure, now);
         self.tell(id, SessionEvent::Closed);
     }

@@ -267,6 +267,7 @@ impl Core {
             failure,
             properties: Properties::default(),
             holds: Holds::default(),
+            sockets: BTreeMap::new(),
         };
         self.sessions.insert(id, session);
         if let Some(attendance) = self.clients.get_mut(&client) {

@@ -112,6 +112,7 @@ impl Core {
             failure: None,
             properties: session.properties.clone(),
             holds: Holds { own: None, passed_on },
+            sockets: session.sockets.clone(),
         };
         let is_asked = self.is_asked(id);
         let heir_id = self.next_session_id();

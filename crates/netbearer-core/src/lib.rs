@@ -38,6 +38,7 @@ mod rights;
 mod roaming;
 mod saved;
 mod session;
+mod sockets;
 mod steering;
 mod timer;
 mod token;

@@ -63,6 +63,11 @@ pub enum Refusal {
         /// How far the newest offer is; none if there is none.
         phase: Option<OfferPhase>,
     },
+    /// The session has as many sockets as are kept an eye on.
+    #[error(
+        "the limit of {0} sockets of one session is reached; what more there is is not ended when the session leaves its link"
+    )]
+    TooManySockets(usize),
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),

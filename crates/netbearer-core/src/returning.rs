@@ -203,6 +203,7 @@ impl Core {
             failure: course.failure,
             properties: Properties::restored(course.properties),
             holds: course.holds,
+            sockets: course.sockets,
         };
         if let Some(token) = session.token {
             self.tokens.insert(token, id);

@@ -534,6 +534,7 @@ impl Core {
         } else if self.ledger.release(former, id) == Released::Last {
             self.vacated.insert(former.clone());
         }
+        self.abort_left_sockets(id);
         self.forget_if_absent(former, now);
     }
 
@@ -562,6 +563,7 @@ impl Core {
         if self.ledger.release_beside(identifier, id) {
             self.vacated.insert(identifier.clone());
         }
+        self.abort_left_sockets(id);
         self.mark_unsaved(id);
     }
 
@@ -590,6 +592,7 @@ impl Core {
             if lingered {
                 self.await_end_of_lingering(id);
             }
+            self.abort_left_sockets(id);
         }
         losing
     }
@@ -621,6 +624,7 @@ impl Core {
         self.deadlines.remove(id);
         let inputs = vec![Input::new("candidate", candidate), Input::new("cause", failure)];
         self.turn(id, RoamCause::CandidateFailed, inputs, now, |way| way.roam.course = Course::Settled);
+        self.abort_left_sockets(id);
         let has_link = self.has_link(id);
         if has_link && course.is_moving() {
             self.tell_state(id, SessionState::Connected);
@@ -696,6 +700,7 @@ impl Core {
         if let Some(access_point) = self.access_points.get_mut(link) {
             access_point.sessions.remove(&id);
         }
+        self.abort_left_sockets(id);
     }
 
     /// Those whose link was lost are told so, and go on.
@@ -801,7 +806,10 @@ impl Core {
         let roam = std::mem::take(&mut way.roam);
         self.deadlines.remove(id);
         for identifier in roam.lingering.keys().chain(roam.course.held_candidate()) {
-            self.release_beside(id, identifier);
+            // Who has closed the session decides about its sockets.
+            if self.ledger.release_beside(identifier, id) {
+                self.vacated.insert(identifier.clone());
+            }
         }
         self.mark_unsaved(id);
     }

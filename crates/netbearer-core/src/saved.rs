@@ -4,7 +4,8 @@ use std::{
 };
 
 use netbearer_types::{
-    BearerType, Configuration, Failure, Hardware, Identifier, LinkLevel, PropertyKey, PropertyValue, Target,
+    BearerType, Configuration, Failure, Hardware, Identifier, LinkLevel, PropertyKey, PropertyValue, SocketCookie,
+    Target,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,8 @@ pub struct SavedCourse {
     pub(crate) properties: BTreeMap<PropertyKey, PropertyValue>,
     #[serde(default, skip_serializing_if = "Holds::are_none")]
     pub(crate) holds: Holds,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sockets: BTreeMap<SocketCookie, Identifier>,
 }
 
 /// An access point as it is saved.
@@ -270,6 +273,7 @@ impl Core {
             failure: session.failure.clone(),
             properties: session.properties.written().clone(),
             holds: session.holds.clone(),
+            sockets: session.sockets.clone(),
         }
     }
 

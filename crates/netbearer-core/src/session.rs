@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState, StateFlags};
+use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState, SocketCookie, StateFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::{ClientId, Core, Program, SessionId, Token, UserId, course::Roam, hold::Holds, properties::Properties};
@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) properties: Properties,
     pub(crate) holds: Holds,
+    /// Those that are bound to an access point on its behalf.
+    pub(crate) sockets: BTreeMap<SocketCookie, Identifier>,
 }
 
 /// How a session on a service network or a user choice comes to an access point.
@@ -141,6 +143,9 @@ impl Core {
         if was_open && !matches!(interest, Interest::Open { .. }) {
             self.deadlines.remove(id);
             self.forget_course(id);
+            if interest == Interest::Waiting {
+                self.abort_left_sockets(id);
+            }
         }
         self.mark_unsaved(id);
     }

@@ -14,7 +14,7 @@ use netbearer_kernel::{
 use netbearer_managers::Places;
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Failure, FailureReason, Hardware, Identifier, Level,
-    Moment, Progress, SessionError, Stage, SteeringPlan, Target, Traffic,
+    Moment, Progress, SessionError, SocketCookie, Stage, SteeringPlan, Target, Traffic,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -823,6 +823,16 @@ impl Engine for NativeEngine {
 
     fn traffic(&mut self, identifier: &Identifier) -> Traffic {
         self.carried(identifier).unwrap_or_default()
+    }
+
+    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>) {
+        // On another thread: the kernel has to look at all its sockets.
+        tokio::task::spawn_blocking(move || match netbearer_kernel::abort_sockets(&sockets) {
+            Ok(aborted) => {
+                tracing::debug!(aborted, known = sockets.len(), "sockets on a link that was left were aborted")
+            }
+            Err(error) => tracing::warn!("sockets on a link that was left could not be aborted: {error}"),
+        });
     }
 
     fn forget(&mut self, identifier: &Identifier) {

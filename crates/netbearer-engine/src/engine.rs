@@ -1,6 +1,9 @@
-use std::{collections::BTreeMap, future::Future};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
 
-use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier, Traffic};
+use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier, SocketCookie, Traffic};
 
 /// What an engine tells the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,9 @@ pub trait Engine: Send {
     /// What an access point's interface has carried, whoever sent it, since counting began; nothing while it is not counted
     /// ([`AccessPointReport::counts_traffic`]), or is another interface than it was then.
     fn traffic(&mut self, identifier: &Identifier) -> Traffic;
+
+    /// Ends these sockets, which are bound to access points, soon, and no others. Those that are gone are passed over.
+    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
 
     /// The core has no interest any more in an access point that was reported absent. It may come back under the same
     /// identifier.

@@ -353,6 +353,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
                 Action::Count { identifier, counting: false } => uncounted.push(identifier),
                 Action::Names(links) => names = Some(links),
+                Action::AbortSockets(sockets) => self.engine.abort_sockets(sockets),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Revoke(hold) => revoked.push(hold),

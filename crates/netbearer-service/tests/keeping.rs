@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::{Future, pending},
     sync::{Arc, Mutex},
 };
@@ -15,7 +15,8 @@ use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
 use netbearer_service::{Audience, Holds, Keeper, Service, ServiceHandle};
 use netbearer_types::{
     AccessPointCommand, AccessPointReport, BearerType, BypassVpn, Families, Hardware, Identifier, Interface, Level,
-    LinkLevel, LinkNames, ManagerEvent, Moment, NamesReport, SessionEvent, SessionSnapshot, SteeringLevel, Traffic,
+    LinkLevel, LinkNames, ManagerEvent, Moment, NamesReport, SessionEvent, SessionSnapshot, SocketCookie,
+    SteeringLevel, Traffic,
 };
 use tokio::sync::Notify;
 
@@ -114,6 +115,8 @@ impl Engine for Found {
     fn traffic(&mut self, _: &Identifier) -> Traffic {
         Traffic::default()
     }
+
+    fn abort_sockets(&mut self, _: BTreeSet<SocketCookie>) {}
 
     fn forget(&mut self, _: &Identifier) {}
 

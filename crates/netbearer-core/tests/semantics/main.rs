@@ -18,3 +18,4 @@ mod returns;
 mod rights;
 mod scene;
 mod simulated;
+mod sockets;

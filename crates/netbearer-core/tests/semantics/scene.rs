@@ -8,7 +8,7 @@ use netbearer_core::{
 };
 use netbearer_types::{
     CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, OfferPhase, PropertyKey, PropertyValue,
-    SessionEvent, SessionSnapshot, SessionState, StateFlags, Target,
+    SessionEvent, SessionSnapshot, SessionState, SocketCookie, StateFlags, Target,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Scene {
     /// What users were asked so far, and what of it was withdrawn.
     pub(crate) questions: Vec<Question>,
     pub(crate) withdrawn: Vec<QuestionNumber>,
+    /// The sockets that were ended so far.
+    pub(crate) aborted: BTreeSet<SocketCookie>,
 }
 
 impl Scene {
@@ -64,6 +66,7 @@ impl Scene {
             shown: BTreeMap::new(),
             questions: Vec::new(),
             withdrawn: Vec::new(),
+            aborted: BTreeSet::new(),
         }
     }
 
@@ -317,6 +320,11 @@ impl Scene {
                     assert!(changed, "counting begins and ends once");
                 }
                 Action::Names(links) => self.named = links,
+                Action::AbortSockets(sockets) => {
+                    for socket in sockets {
+                        assert!(self.aborted.insert(socket), "socket {socket} is aborted twice");
+                    }
+                }
                 Action::Revoke(hold) => self.heard.revoke(hold),
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {

@@ -1,0 +1,171 @@
+//! Sockets of sessions: those that stay behind on a link that was left end at once, and no others (semantics §5).
+
+use std::time::Duration;
+
+use netbearer_core::{Profiles, SessionId, Settings};
+use netbearer_types::{ServiceNetworkProfile, SocketCookie};
+
+use crate::{
+    heard::Told,
+    scene::{AP0, Scene},
+    simulated::Simulated,
+};
+
+const NETWORK: &str = "service-uplink";
+
+impl Scene {
+    /// A socket is bound, as the library does it: by the candidate during a trial.
+    fn bind(&mut self, session: SessionId, socket: u64) {
+        let snapshot = self.core.session(session).expect("it exists");
+        let candidate = snapshot.roaming.filter(|roaming| roaming.candidate_interface.is_some());
+        let candidate = candidate.map(|roaming| roaming.offer.configuration);
+        let link = candidate.or(snapshot.active_configuration).expect("it has a link");
+        self.core.add_socket(session, SocketCookie(socket), link).expect("it has few");
+        self.listen();
+    }
+
+    /// The sockets that have been ended since it was asked last.
+    fn ended(&mut self) -> Vec<u64> {
+        self.listen();
+        std::mem::take(&mut self.aborted).into_iter().map(|socket| socket.0).collect()
+    }
+}
+
+/// A session on "b" with socket 1, whose application decides, and "a", which is preferred, without its cable.
+fn open_on_b() -> (Scene, SessionId) {
+    let members = ["a", "b"].map(str::to_owned).to_vec();
+    let network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
+    let profiles = Profiles { service_networks: [(NETWORK.into(), network)].into(), ..Profiles::default() };
+    let settings = Settings { profiles, ..Settings::default() };
+    let mut scene = Scene::with_access_points(settings, ["a", "b"], |[a, _]| {
+        a.is_up = true;
+        a.has_cable = false;
+    });
+    let session = scene.opening(1, NETWORK);
+    scene.settle_on("b");
+    scene.bind(session, 1);
+    (scene, session)
+}
+
+/// The same in a trial of "a", with socket 2 on that.
+fn in_a_trial() -> (Scene, SessionId) {
+    let (mut scene, session) = open_on_b();
+    scene.core.set_stakeholder(session, true, scene.now).expect("it can roam");
+    scene.change_of("a", Simulated::push_cable);
+    scene.pass(Duration::from_secs(2));
+    let Some(Told::Offered(offer)) = scene.told(session).pop() else { panic!("it should be offered \"a\"") };
+    scene.core.migrate(session, offer.number, scene.now).expect("it is offered");
+    scene.settle_on("a");
+    scene.bind(session, 2);
+    assert_eq!(scene.ended(), [0; 0], "both links carry traffic");
+    (scene, session)
+}
+
+fn answer(scene: &mut Scene, session: SessionId, accepts: bool) {
+    let roaming = scene.core.session(session).and_then(|snapshot| snapshot.roaming).expect("it is in a trial");
+    let number = roaming.offer.number;
+    let answered = match accepts {
+        true => scene.core.accept(session, number, scene.now),
+        false => scene.core.reject(session, number, scene.now),
+    };
+    answered.expect("it is in a trial");
+}
+
+#[test]
+fn accepting_ends_what_stayed_behind_and_rejecting_what_was_tried() {
+    for (accepts, ended) in [(true, 1), (false, 2)] {
+        let (mut scene, session) = in_a_trial();
+        answer(&mut scene, session, accepts);
+        assert_eq!(scene.ended(), [ended]);
+        scene.close(session);
+        assert_eq!(scene.ended(), [0; 0], "who closes a session decides about its sockets");
+    }
+}
+
+#[test]
+fn closing_in_a_trial_ends_what_was_tried() {
+    let (mut scene, session) = in_a_trial();
+    scene.close(session);
+    assert_eq!(scene.ended(), [2]);
+}
+
+#[test]
+fn what_is_on_a_lost_link_ends_whatever_comes_after() {
+    let (mut scene, _) = open_on_b();
+    scene.change_of("b", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [1], "the session is over");
+    let (mut scene, session) = in_a_trial();
+    scene.change_of("b", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [1], "the trial goes on");
+    scene.change_of("a", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [2]);
+    assert!(!scene.core.session(session).unwrap().is_open);
+    let (mut scene, session) = open_on_b();
+    scene.reconnect(session);
+    scene.change_of("b", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [1], "the session waits");
+}
+
+#[test]
+fn after_a_forced_move_old_sockets_have_time_to_finish() {
+    let (mut scene, session) = open_on_b();
+    scene.change_of("a", Simulated::push_cable);
+    scene.pass(Duration::from_secs(2));
+    scene.settle_on("a");
+    assert_eq!(scene.told(session).last(), Some(&Told::Moved("a".into())));
+    scene.bind(session, 2);
+    scene.pass(Duration::from_millis(29_999));
+    assert_eq!(scene.ended(), [0; 0]);
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(scene.ended(), [1]);
+}
+
+#[test]
+fn a_socket_that_is_bound_too_late_ends_at_once() {
+    let (mut scene, session) = in_a_trial();
+    answer(&mut scene, session, true);
+    assert_eq!(scene.ended(), [1]);
+    scene.core.add_socket(session, SocketCookie(3), "b".into()).unwrap();
+    assert_eq!(scene.ended(), [3]);
+    scene.core.handle_socket_gone(session, SocketCookie(2));
+    scene.change_of("a", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [0; 0], "it has ended by itself");
+}
+
+#[test]
+fn a_stop_ends_the_sockets_of_others_and_leaves_ones_own_to_oneself() {
+    let mut scene = Scene::with_one_access_point(Settings::default(), |_| {});
+    let (stopping, other) = (scene.open_session(1), scene.open_session(2));
+    for (session, socket) in [(stopping, 1), (other, 2)] {
+        scene.core.add_socket(session, SocketCookie(socket), AP0.into()).unwrap();
+    }
+    scene.stop(stopping);
+    assert_eq!(scene.ended(), [2]);
+}
+
+#[test]
+fn sockets_outlive_the_service() {
+    let settings = Settings { serves_all_processes: true, ..Settings::default() };
+    let mut scene = Scene::with_one_access_point(settings.clone(), |_| {});
+    let session = scene.held_session(1, 7);
+    scene.core.add_socket(session, SocketCookie(5), AP0.into()).unwrap();
+    scene.listen();
+    scene.restart(settings);
+    scene.look_around();
+    scene.settle();
+    assert_eq!(scene.ended(), [0; 0]);
+    scene.change(Simulated::pull_cable);
+    assert_eq!(scene.ended(), [5]);
+}
+
+#[test]
+fn there_is_a_limit_to_the_sockets_of_one_session() {
+    let (mut scene, session) = open_on_b();
+    for socket in 2..=4_096 {
+        scene.core.add_socket(session, SocketCookie(socket), "b".into()).unwrap();
+    }
+    let refused = scene.core.add_socket(session, SocketCookie(9_999), "b".into()).unwrap_err();
+    assert!(refused.to_string().contains("4096"), "{refused}");
+    scene.core.handle_socket_gone(session, SocketCookie(2));
+    scene.core.add_socket(session, SocketCookie(9_999), "b".into()).unwrap();
+}
