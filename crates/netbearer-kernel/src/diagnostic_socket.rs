@@ -1,9 +1,12 @@
 use std::io;
 
-use netbearer_types::SocketCookie;
+use netbearer_types::{SocketCookie, Traffic};
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::asking_socket::{ACKNOWLEDGE, AskingSocket, DONE, DUMP, ERROR, Messages, refusal};
+use crate::{
+    asking_socket::{ACKNOWLEDGE, AskingSocket, DONE, DUMP, ERROR, Messages, refusal},
+    attributes::attributes,
+};
 
 /// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` of `linux/sock_diag.h`.
 const LIST: u16 = 20;
@@ -23,8 +26,32 @@ pub(crate) const STATES_WITH_PEER: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 <
 /// All but `TIME_WAIT`, which is nobody's any more. A UDP socket without a peer is `CLOSE`.
 pub(crate) const STATES_OF_OWNERS: u32 = STATES_WITH_PEER | 1 << 7 | 1 << 10;
 
+/// `struct inet_diag_msg`: the identity, and behind it the time, both queues, the user and the inode.
+const MESSAGE_LENGTH: usize = BEFORE_IDENTITY + IDENTITY_LENGTH + 5 * 4;
+/// `INET_DIAG_INFO`, and the bit that asks for it.
+const INFORMATION: u16 = 2;
+const TCP_INFORMATION: u8 = 1 << (INFORMATION - 1);
+/// Where `struct tcp_info` of `linux/tcp.h` has `tcpi_bytes_received` and `tcpi_bytes_sent`, each of eight octets.
+const BYTES_RECEIVED: usize = 128;
+const BYTES_SENT: usize = 200;
+
 /// The families of the sockets that there may be.
 pub(crate) const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
+
+/// The socket that a `struct inet_diag_msg` is about, and what it has carried, if that is told.
+pub(crate) fn socket_in(message: &[u8]) -> Option<(SocketCookie, Option<Traffic>)> {
+    let identity = message.get(BEFORE_IDENTITY..)?.first_chunk().copied().map(SocketIdentity)?;
+    let attributes = attributes(message.get(MESSAGE_LENGTH..).unwrap_or_default(), |attribute| {
+        let number = |from: usize| attribute.value().get(from..).and_then(<[u8]>::first_chunk).copied();
+        let is_information = attribute.kind() == INFORMATION;
+        Ok(is_information.then(|| number(BYTES_RECEIVED).zip(number(BYTES_SENT))).flatten())
+    });
+    let carried = attributes.flatten().next().map(|(received, written)| Traffic {
+        received: u64::from_ne_bytes(received),
+        written: u64::from_ne_bytes(written),
+    });
+    Some((identity.cookie(), carried))
+}
 
 /// What the kernel finds a socket by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +109,24 @@ impl DiagnosticSocket {
         }
     }
 
+    /// The TCP sockets of this family, with what they have carried for their programs.
+    pub(crate) fn list_traffic(&mut self, family: u8, states: u32) -> io::Result<Vec<(SocketCookie, Traffic)>> {
+        self.send_asking(LIST, DUMP, family, libc::IPPROTO_TCP, TCP_INFORMATION, states, &SocketIdentity::ANY)?;
+        let mut all = Vec::new();
+        loop {
+            let part = self.0.receive()?;
+            for (kind, content) in Messages(part) {
+                match kind {
+                    DONE => return Ok(all),
+                    ERROR => refusal(content)?,
+                    // What the kernel keeps of a socket that has ended has nothing to tell.
+                    LIST => all.extend(socket_in(content).and_then(|(socket, carried)| Some((socket, carried?)))),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// False if the socket is gone.
     pub(crate) fn destroy(&mut self, family: u8, protocol: i32, identity: &SocketIdentity) -> io::Result<bool> {
         self.send(DESTROY, ACKNOWLEDGE, family, protocol, STATES_OF_OWNERS, identity)?;
@@ -104,7 +149,22 @@ impl DiagnosticSocket {
         states: u32,
         identity: &SocketIdentity,
     ) -> io::Result<()> {
-        let mut content = vec![family, protocol as u8, 0, 0];
+        self.send_asking(kind, flags, family, protocol, 0, states, identity)
+    }
+
+    /// The same, which asks for these attributes (`idiag_ext`), too.
+    #[allow(clippy::too_many_arguments)]
+    fn send_asking(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        protocol: i32,
+        attributes: u8,
+        states: u32,
+        identity: &SocketIdentity,
+    ) -> io::Result<()> {
+        let mut content = vec![family, protocol as u8, attributes, 0];
         content.extend(states.to_ne_bytes());
         content.extend(identity.0);
         self.0.send(kind, flags, &content)

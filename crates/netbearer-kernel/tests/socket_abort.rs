@@ -11,8 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_kernel::{abort_sockets, abort_tcp_sockets, abort_tcp_sockets_without_address};
-use netbearer_types::SocketCookie;
+use netbearer_kernel::{
+    SocketEnds, abort_sockets, abort_tcp_sockets, abort_tcp_sockets_without_address, socket_traffic,
+};
+use netbearer_types::{SocketCookie, Traffic};
 use socket2::{Domain, Socket, Type};
 use support::{Elsewhere, Veth, in_namespace, ip, wait_until, watcher};
 
@@ -171,5 +173,47 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
         peer.read_exact(&mut heard).expect("it lives");
         assert_eq!(&heard, b"on");
         assert_eq!(datagrams[1].take_error().expect("a socket").map(|error| error.to_string()), None);
+    });
+}
+
+#[test]
+fn what_a_socket_has_carried_is_told_while_it_lives_and_at_its_end() {
+    in_namespace(|| async {
+        let elsewhere = Elsewhere::new();
+        Veth::Ordinary.make(&elsewhere);
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        ip(&format!("addr add {KEPT}/24 dev ap0"));
+        let (_clock, mut watcher) = watcher().await;
+        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let mut ends = SocketEnds::open().expect("the kernel tells");
+        for (domain, server_ends_first) in [(Domain::IPV4, false), (Domain::IPV6, false), (Domain::IPV4, true)] {
+            let mut stream = connected(domain, KEPT);
+            let (mut peer, _) = server.accept().expect("connected");
+            stream.write_all(&[1; 3_000]).expect("it lives");
+            peer.read_exact(&mut [0; 3_000]).expect("it lives");
+            peer.write_all(&[1; 500]).expect("it lives");
+            stream.read_exact(&mut [0; 500]).expect("it lives");
+            let (socket, carried) = (cookie(&stream), Traffic { received: 500, written: 3_000 });
+            assert_eq!(socket_traffic().expect("the kernel lists").get(&socket), Some(&carried));
+            if server_ends_first {
+                drop(peer);
+                assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+            }
+            drop(stream);
+            let end = loop {
+                let heard = ends.next().await.expect("it is told").expect("none is missed");
+                if let Some(end) = heard.into_iter().find(|end| end.socket == socket) {
+                    break end;
+                }
+            };
+            let received = 500 + u64::from(server_ends_first);
+            assert_eq!(
+                end.carried,
+                Traffic { received, ..carried },
+                "{domain:?}, the server first: {server_ends_first}"
+            );
+            assert_eq!(socket_traffic().expect("the kernel lists").get(&socket), None);
+        }
     });
 }
