@@ -31,6 +31,10 @@ pub enum Action {
     Revoke(HoldId),
     /// Have these sockets end at once, and no others: their session does not hold their link any more.
     AbortSockets(BTreeSet<SocketCookie>),
+    /// Have an engine tell of sockets that end, or not any more.
+    WatchSockets(bool),
+    /// Have an engine tell which of these are gone.
+    CheckSockets(BTreeSet<SocketCookie>),
     /// Deliver an event to a session's owner.
     Tell {
         /// Whose session it is.

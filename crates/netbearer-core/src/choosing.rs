@@ -346,7 +346,7 @@ impl Core {
             return;
         }
         self.want(id, Interest::Watching);
-        self.forget_sockets(id);
+        self.leave_sockets(id);
         self.tell(id, SessionEvent::Closed);
         self.tell_own_watch(id);
         self.touch(id);

@@ -191,7 +191,7 @@ impl Core {
         let released = self.release(id, identifier, now);
         if released != Released::Nothing {
             self.want(id, Interest::Watching);
-            self.forget_sockets(id);
+            self.leave_sockets(id);
             self.tell(id, SessionEvent::Closed);
         }
         released

@@ -7,7 +7,7 @@ use std::{
 
 use netbearer_types::{
     BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
-    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, StateFlags,
+    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, SocketCookie, StateFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ use crate::{
     question::{Chooser, ChooserId, Pending, QuestionNumber},
     ranking,
     session::{Interest, Session, Way},
+    sockets::Sockets,
     timer::{Deadlines, Timer},
 };
 
@@ -109,6 +110,8 @@ pub struct Core {
     pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
     pub(crate) numbers: Numbers,
     pub(crate) ledger: Ledger,
+    /// Whose each socket is.
+    pub(crate) socket_owners: BTreeMap<SocketCookie, SessionId>,
     /// Whose each descriptor is.
     pub(crate) held_by: BTreeMap<HoldId, SessionId>,
     pub(crate) tokens: BTreeMap<Token, SessionId>,
@@ -168,6 +171,7 @@ impl Core {
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
             numbers: Numbers::default(),
+            socket_owners: BTreeMap::new(),
             held_by: BTreeMap::new(),
             tokens: BTreeMap::new(),
             awaited: BTreeSet::new(),
@@ -267,7 +271,7 @@ impl Core {
             failure,
             properties: Properties::default(),
             holds: Holds::default(),
-            sockets: BTreeMap::new(),
+            sockets: Sockets::default(),
         };
         self.sessions.insert(id, session);
         if let Some(attendance) = self.clients.get_mut(&client) {
@@ -291,6 +295,7 @@ impl Core {
         self.awaited.remove(&id);
         self.mark_unsaved(id);
         let Some(mut session) = self.sessions.remove(&id) else { return };
+        self.forget_sockets(&session);
         if let Some(token) = session.token {
             self.tokens.remove(&token);
         }

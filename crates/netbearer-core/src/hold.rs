@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use netbearer_types::Moment;
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Core, Input, Refusal, SessionId, Verdict, session::Session};
+use crate::{Action, Core, Input, Refusal, SessionId, Verdict, session::Session, sockets::Sockets};
 
 /// Names a hold that is a descriptor: it lasts as long as somebody has a copy of it. Chosen by the front end, and never used
 /// again.
@@ -112,7 +112,8 @@ impl Core {
             failure: None,
             properties: session.properties.clone(),
             holds: Holds { own: None, passed_on },
-            sockets: session.sockets.clone(),
+            // Programs that were passed a descriptor have none of them.
+            sockets: Sockets::default(),
         };
         let is_asked = self.is_asked(id);
         let heir_id = self.next_session_id();

@@ -110,6 +110,7 @@ impl Core {
         for identifier in core.composites.keys().cloned().collect::<Vec<_>>() {
             core.restore_watchers(&identifier);
         }
+        core.watch_restored_sockets();
         let unsettled = std::mem::take(&mut core.unsettled);
         core.end_on_removed_composites(&unsettled, now);
         for id in asked {
@@ -243,6 +244,7 @@ impl Core {
                 }
             }
         }
+        self.restore_sockets(id);
         self.restore_course(id, now);
         self.touch(id);
     }

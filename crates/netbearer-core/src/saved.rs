@@ -4,8 +4,7 @@ use std::{
 };
 
 use netbearer_types::{
-    BearerType, Configuration, Failure, Hardware, Identifier, LinkLevel, PropertyKey, PropertyValue, SocketCookie,
-    Target,
+    BearerType, Configuration, Failure, Hardware, Identifier, LinkLevel, PropertyKey, PropertyValue, Target,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,7 @@ use crate::{
     hold::Holds,
     phase::Phase,
     session::{Interest, Session, Way},
+    sockets::Sockets,
     timer::Timer,
 };
 
@@ -100,8 +100,8 @@ pub struct SavedCourse {
     pub(crate) properties: BTreeMap<PropertyKey, PropertyValue>,
     #[serde(default, skip_serializing_if = "Holds::are_none")]
     pub(crate) holds: Holds,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) sockets: BTreeMap<SocketCookie, Identifier>,
+    #[serde(default, skip_serializing_if = "Sockets::are_none")]
+    pub(crate) sockets: Sockets,
 }
 
 /// An access point as it is saved.

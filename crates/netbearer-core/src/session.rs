@@ -1,9 +1,12 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState, SocketCookie, StateFlags};
+use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionState, StateFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, Core, Program, SessionId, Token, UserId, course::Roam, hold::Holds, properties::Properties};
+use crate::{
+    ClientId, Core, Program, SessionId, Token, UserId, course::Roam, hold::Holds, properties::Properties,
+    sockets::Sockets,
+};
 
 /// One holder's interest in one configuration. There may be many, so what is the same for several is shared.
 #[derive(Debug)]
@@ -26,8 +29,7 @@ pub(crate) struct Session {
     pub(crate) failure: Option<Arc<Failure>>,
     pub(crate) properties: Properties,
     pub(crate) holds: Holds,
-    /// Those that are bound to an access point on its behalf.
-    pub(crate) sockets: BTreeMap<SocketCookie, Identifier>,
+    pub(crate) sockets: Sockets,
 }
 
 /// How a session on a service network or a user choice comes to an access point.

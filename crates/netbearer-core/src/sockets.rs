@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use netbearer_types::{Identifier, SocketCookie};
+use netbearer_types::{Identifier, SocketCookie, SocketEnd, Traffic};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, Core, Refusal, SessionId,
@@ -10,7 +11,25 @@ use crate::{
 /// How many sockets of one session are known. Who opens more may have to wait for the ends of some that stay behind.
 const MOST_SOCKETS: usize = 4_096;
 
-/// The sockets of sessions: what is left behind on a link that a session does not hold any more ends at once (§5).
+/// The sockets of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sockets {
+    /// Those that have not ended, with the access point that each is bound to; none for those that are being aborted, of which the end
+    /// is still to be told.
+    open: BTreeMap<SocketCookie, Option<Identifier>>,
+    /// What those have carried that have ended.
+    carried: Traffic,
+}
+
+impl Sockets {
+    pub(crate) fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The sockets of sessions: what is left behind on a link that a session does not hold any more ends at once (§5), and what all of
+/// them have carried is the session's own (§7).
 impl Core {
     /// A socket of the session's has been bound to this access point. If the session has left that meanwhile, it is aborted.
     ///
@@ -18,47 +37,105 @@ impl Core {
     /// [`Refusal::TooManySockets`], [`Refusal::UnknownSession`].
     pub fn add_socket(&mut self, id: SessionId, socket: SocketCookie, access_point: Identifier) -> Result<(), Refusal> {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::UnknownSession)?;
-        if session.sockets.len() >= MOST_SOCKETS {
+        if session.sockets.open.len() >= MOST_SOCKETS {
             return Err(Refusal::TooManySockets(MOST_SOCKETS));
         }
-        session.sockets.insert(socket, access_point);
+        // Whoever binds it again moves it.
+        session.sockets.open.insert(socket, Some(access_point));
+        if self.socket_owners.is_empty() {
+            self.actions.push_back(Action::WatchSockets(true));
+        }
+        if let Some(former) = self.socket_owners.insert(socket, id).filter(|former| *former != id)
+            && let Some(former) = self.sessions.get_mut(&former)
+        {
+            former.sockets.open.remove(&socket);
+        }
         self.mark_unsaved(id);
         self.abort_left_sockets(id);
         Ok(())
     }
 
-    /// A socket has ended by itself.
-    pub fn handle_socket_gone(&mut self, id: SessionId, socket: SocketCookie) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && session.sockets.remove(&socket).is_some()
-        {
+    /// Sockets have ended, some of sessions perhaps.
+    pub fn handle_sockets_ended(&mut self, ends: &[SocketEnd]) {
+        for end in ends {
+            let Some(id) = self.socket_owners.remove(&end.socket) else { continue };
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.sockets.open.remove(&end.socket);
+                session.sockets.carried = [session.sockets.carried, end.carried.unwrap_or_default()].into_iter().sum();
+            }
             self.mark_unsaved(id);
+            self.stop_watching_sockets();
         }
+    }
+
+    /// Ends may have been missed.
+    pub fn handle_socket_ends_missed(&mut self) {
+        if !self.socket_owners.is_empty() {
+            self.actions.push_back(Action::CheckSockets(self.socket_owners.keys().copied().collect()));
+        }
+    }
+
+    /// The sockets of a session that have not ended, and what the others have carried.
+    #[must_use]
+    pub fn session_sockets(&self, id: SessionId) -> Option<(BTreeSet<SocketCookie>, Traffic)> {
+        let sockets = &self.sessions.get(&id)?.sockets;
+        Some((sockets.open.keys().copied().collect(), sockets.carried))
     }
 
     /// Ends what is on links that the session does not hold any more.
     pub(crate) fn abort_left_sockets(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id).filter(|session| !session.sockets.is_empty()) else { return };
-        let sockets: BTreeSet<SocketCookie> = session
-            .sockets
-            .iter()
-            .filter(|(_, access_point)| !session.holds_link(access_point))
-            .map(|(socket, _)| *socket)
-            .collect();
-        if sockets.is_empty() {
+        let Some(session) = self.sessions.get(&id).filter(|session| !session.sockets.open.is_empty()) else { return };
+        let is_left = |access_point: &Option<Identifier>| {
+            access_point.as_ref().is_some_and(|access_point| !session.holds_link(access_point))
+        };
+        let left = session.sockets.open.iter().filter(|(_, access_point)| is_left(access_point));
+        let left: BTreeSet<SocketCookie> = left.map(|(socket, _)| *socket).collect();
+        if left.is_empty() {
             return;
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.sockets.retain(|socket, _| !sockets.contains(socket));
+            for socket in &left {
+                session.sockets.open.insert(*socket, None);
+            }
         }
         self.mark_unsaved(id);
-        self.actions.push_back(Action::AbortSockets(sockets));
+        self.actions.push_back(Action::AbortSockets(left));
     }
 
-    /// The session was closed by who has it, and what becomes of its sockets is left to them.
-    pub(crate) fn forget_sockets(&mut self, id: SessionId) {
+    /// The session was closed by who has it: what becomes of its sockets is left to them, and they are counted as before.
+    pub(crate) fn leave_sockets(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.sockets = BTreeMap::new();
+            session.sockets.open.values_mut().for_each(|access_point| *access_point = None);
+        }
+    }
+
+    /// The session is no more.
+    pub(crate) fn forget_sockets(&mut self, session: &Session) {
+        for socket in session.sockets.open.keys() {
+            self.socket_owners.remove(socket);
+        }
+        if !session.sockets.open.is_empty() {
+            self.stop_watching_sockets();
+        }
+    }
+
+    /// The sockets of a session from before the service was started anew. Some may have ended meanwhile.
+    pub(crate) fn restore_sockets(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        self.socket_owners.extend(session.sockets.open.keys().map(|socket| (*socket, id)));
+    }
+
+    /// Once all are known.
+    pub(crate) fn watch_restored_sockets(&mut self) {
+        if !self.socket_owners.is_empty() {
+            self.actions.push_back(Action::WatchSockets(true));
+            self.handle_socket_ends_missed();
+        }
+    }
+
+    fn stop_watching_sockets(&mut self) {
+        if self.socket_owners.is_empty() {
+            self.actions.push_back(Action::WatchSockets(false));
         }
     }
 }

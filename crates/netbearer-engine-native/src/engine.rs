@@ -41,6 +41,7 @@ use crate::{
 };
 
 use counters::CountingStart;
+use sockets::Sockets;
 use solicitations::Solicitations;
 
 pub(crate) use inheritance::Inherited;
@@ -48,6 +49,7 @@ pub(crate) use inheritance::Inherited;
 mod counters;
 mod inheritance;
 mod others;
+mod sockets;
 mod solicitations;
 
 /// How long what is to be told waits for the kernel's messages to be read, if others have it talk without end.
@@ -149,6 +151,7 @@ pub struct NativeEngine {
     /// Rules or routes have changed since they were compared with what is to stand.
     owes_comparison: bool,
     solicitations: Solicitations,
+    sockets: Sockets,
     news_sender: mpsc::UnboundedSender<News>,
     /// What a killed process had up, by the indexes of interfaces that have not been met yet.
     inheritance: BTreeMap<u32, Inherited>,
@@ -221,6 +224,7 @@ enum Wake {
     SolicitationsDue,
     Managers,
     Resumed,
+    Sockets(EngineEvent),
 }
 
 impl NativeEngine {
@@ -292,6 +296,7 @@ impl NativeEngine {
             unread_news: Vec::new(),
             owes_comparison: false,
             solicitations: Solicitations::default(),
+            sockets: Sockets::new(),
             news_sender,
             inheritance,
         };
@@ -688,6 +693,7 @@ impl NativeEngine {
             // What comes seldom is not kept waiting by what may come without end.
             () = self.managers.changed() => Wake::Managers,
             _ = self.resumptions.resumed() => Wake::Resumed,
+            event = self.sockets.changed() => Wake::Sockets(event),
             changes = self.watcher.changed() => Wake::Kernel(changes),
         };
         match wake {
@@ -698,6 +704,7 @@ impl NativeEngine {
             Wake::Impatience => self.take_in_with_news(Changes::default()),
             Wake::SolicitationsDue => self.ask_routers(),
             Wake::Managers => self.report_all(),
+            Wake::Sockets(event) => self.events.push_back(event),
             Wake::Resumed => self.look_anew().await?,
         }
         Ok(())
@@ -826,13 +833,15 @@ impl Engine for NativeEngine {
     }
 
     fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>) {
-        // On another thread: the kernel has to look at all its sockets.
-        tokio::task::spawn_blocking(move || match netbearer_kernel::abort_sockets(&sockets) {
-            Ok(aborted) => {
-                tracing::debug!(aborted, known = sockets.len(), "sockets on a link that was left were aborted")
-            }
-            Err(error) => tracing::warn!("sockets on a link that was left could not be aborted: {error}"),
-        });
+        Sockets::abort(sockets);
+    }
+
+    fn watch_sockets(&mut self, watching: bool) {
+        self.sockets.watch(watching);
+    }
+
+    fn check_sockets(&mut self, sockets: BTreeSet<SocketCookie>) {
+        self.sockets.check(sockets);
     }
 
     fn forget(&mut self, identifier: &Identifier) {

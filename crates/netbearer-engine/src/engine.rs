@@ -3,7 +3,7 @@ use std::{
     future::Future,
 };
 
-use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier, SocketCookie, Traffic};
+use netbearer_types::{AccessPointCommand, AccessPointReport, BypassVpn, Identifier, SocketCookie, SocketEnd, Traffic};
 
 /// What an engine tells the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum EngineEvent {
     Enumerated,
     /// A refresh asked for by [`Engine::refresh`] has ended.
     Refreshed,
+    /// Sockets have ended, whoever they belong to ([`Engine::watch_sockets`]), or were found to be gone
+    /// ([`Engine::check_sockets`]).
+    SocketsEnded(Vec<SocketEnd>),
+    /// Others may have, and nobody has told.
+    SocketEndsMissed,
 }
 
 /// The engine can do nothing more; its access points are lost.
@@ -61,6 +66,12 @@ pub trait Engine: Send {
 
     /// Ends these sockets, which are bound to access points, soon, and no others. Those that are gone are passed over.
     fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
+
+    /// Begins to tell of sockets that end, or ends that.
+    fn watch_sockets(&mut self, watching: bool);
+
+    /// Tells which of these sockets are gone, soon.
+    fn check_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
 
     /// The core has no interest any more in an access point that was reported absent. It may come back under the same
     /// identifier.

@@ -64,7 +64,7 @@ pub use router_option::{AnnouncedOption, RouterOption};
 pub use router_solicitation::solicit_routers;
 pub use rule::{Rule, RuleAction, RuleSpec};
 pub use socket_abort::{abort_sockets, abort_tcp_sockets, abort_tcp_sockets_without_address};
-pub use socket_ends::{SocketEnd, SocketEnds, socket_ends_in, socket_traffic};
+pub use socket_ends::{SocketEnds, living_sockets, socket_ends_in, socket_traffic};
 pub use sysctl::{Sysctl, SysctlError, Sysctls, effective_reverse_path_filter, read_sysctl, write_sysctl};
 pub use tag::OUR_PROTOCOL;
 pub use traffic_meter::{TrafficMeter, traffic_in};

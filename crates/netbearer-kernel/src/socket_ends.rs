@@ -1,6 +1,10 @@
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::RangeInclusive,
+};
 
-use netbearer_types::{SocketCookie, Traffic};
+use netbearer_types::{SocketCookie, SocketEnd, Traffic};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use rustix::net::sockopt;
 use tokio::io::unix::AsyncFd;
@@ -11,24 +15,14 @@ use crate::{
     registration::register,
 };
 
-/// `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of `linux/sock_diag.h`, as bits.
-const GROUPS: u32 = 1 << (1 - 1) | 1 << (3 - 1);
+/// `SKNLGRP_INET_TCP_DESTROY` and those for UDP and for IPv6 (`linux/sock_diag.h`).
+const GROUPS: RangeInclusive<u32> = 1..=4;
 /// Room for thousands of ends at once.
 const BUFFER_SIZE: usize = 1 << 20;
 /// Each end is a message of some hundred octets.
 const DATAGRAM_CAPACITY: usize = 8 * 1024;
 
-/// A TCP socket has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketEnd {
-    /// Which one.
-    pub socket: SocketCookie,
-    /// The octets of payload it has carried, those sent again included. The kernel counts the end of what the other side sends
-    /// as an octet, too, if it comes before the own end (`tcp_fin` of `net/ipv4/tcp_input.c`).
-    pub carried: Traffic,
-}
-
-/// Hears of every TCP socket of this network namespace that ends, whoever it belongs to (`sock_diag(7)`). As long as it is there,
+/// Hears of every TCP and UDP socket of this network namespace that ends, whoever it belongs to (`sock_diag(7)`). As long as it is there,
 /// the kernel composes a message for each, so it is opened only while some socket is of interest.
 #[derive(Debug)]
 pub struct SocketEnds {
@@ -50,12 +44,12 @@ impl SocketEnds {
         if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_SIZE).is_err() {
             sockopt::set_socket_recv_buffer_size(&socket, BUFFER_SIZE)?;
         }
-        socket.bind(&SocketAddr::new(0, GROUPS))?;
+        socket.bind(&SocketAddr::new(0, GROUPS.fold(0, |mask, group| mask | 1 << (group - 1))))?;
         Ok(Self { socket: register(socket)?, buffer: vec![0; DATAGRAM_CAPACITY].into_boxed_slice() })
     }
 
     /// Waits for the next ends. None if some were missed: then those that are still there are to be listed
-    /// ([`socket_traffic`]). Dropping the future loses nothing.
+    /// ([`living_sockets`]). Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the socket can no longer be read.
@@ -82,7 +76,7 @@ impl SocketEnds {
 pub fn socket_ends_in(datagram: &[u8]) -> Vec<SocketEnd> {
     Messages(datagram)
         .filter_map(|(_, content)| socket_in(content))
-        .map(|(socket, carried)| SocketEnd { socket, carried: carried.unwrap_or_default() })
+        .map(|(socket, carried)| SocketEnd { socket, carried })
         .collect()
 }
 
@@ -96,6 +90,23 @@ pub fn socket_traffic() -> io::Result<BTreeMap<SocketCookie, Traffic>> {
     let mut all = BTreeMap::new();
     for family in FAMILIES {
         all.extend(socket.list_traffic(family, STATES_OF_OWNERS)?);
+    }
+    Ok(all)
+}
+
+/// The TCP and UDP sockets of this network namespace that are there now, but for those that were never bound nor connected. Takes as
+/// long as the kernel needs to list its sockets.
+///
+/// # Errors
+/// When the kernel cannot list its sockets.
+pub fn living_sockets() -> io::Result<BTreeSet<SocketCookie>> {
+    let mut socket = DiagnosticSocket::open()?;
+    let mut all = BTreeSet::new();
+    for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
+        for family in FAMILIES {
+            let found = socket.list(family, protocol, STATES_OF_OWNERS)?;
+            all.extend(found.iter().map(|identity| identity.cookie()));
+        }
     }
     Ok(all)
 }

@@ -210,7 +210,7 @@ fn what_a_socket_has_carried_is_told_while_it_lives_and_at_its_end() {
             let received = 500 + u64::from(server_ends_first);
             assert_eq!(
                 end.carried,
-                Traffic { received, ..carried },
+                Some(Traffic { received, ..carried }),
                 "{domain:?}, the server first: {server_ends_first}"
             );
             assert_eq!(socket_traffic().expect("the kernel lists").get(&socket), None);

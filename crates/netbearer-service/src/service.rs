@@ -293,6 +293,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
             }
             Ok(EngineEvent::Refreshed) => self.core.handle_refreshed(now),
+            Ok(EngineEvent::SocketsEnded(ends)) => self.core.handle_sockets_ended(&ends),
+            Ok(EngineEvent::SocketEndsMissed) => self.core.handle_socket_ends_missed(),
             Err(error) => {
                 let message = chain(&error);
                 tracing::error!("{message}");
@@ -354,6 +356,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Action::Count { identifier, counting: false } => uncounted.push(identifier),
                 Action::Names(links) => names = Some(links),
                 Action::AbortSockets(sockets) => self.engine.abort_sockets(sockets),
+                Action::WatchSockets(watching) => self.engine.watch_sockets(watching),
+                Action::CheckSockets(sockets) => self.engine.check_sockets(sockets),
                 Action::Refresh => self.engine.refresh(),
                 Action::Forget(identifier) => self.engine.forget(&identifier),
                 Action::Revoke(hold) => revoked.push(hold),

@@ -118,6 +118,10 @@ impl Engine for Found {
 
     fn abort_sockets(&mut self, _: BTreeSet<SocketCookie>) {}
 
+    fn watch_sockets(&mut self, _: bool) {}
+
+    fn check_sockets(&mut self, _: BTreeSet<SocketCookie>) {}
+
     fn forget(&mut self, _: &Identifier) {}
 
     async fn settle(&mut self) -> Result<(), EngineError> {

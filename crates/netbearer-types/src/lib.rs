@@ -60,7 +60,7 @@ pub use property::{PropertyKey, PropertyValue};
 pub use roaming::{Offer, OfferNumber, OfferPhase, RoamingSnapshot};
 pub use session_snapshot::SessionSnapshot;
 pub use session_state::SessionState;
-pub use socket_cookie::SocketCookie;
+pub use socket_cookie::{SocketCookie, SocketEnd};
 pub use state_flags::StateFlags;
 pub use steering::{FullTunnel, Steering, SteeringLevel};
 pub use steering_plan::{MarkField, SteeringPlan, SteeringPlanError, TableBase};

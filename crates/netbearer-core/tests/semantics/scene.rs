@@ -46,6 +46,10 @@ pub(crate) struct Scene {
     pub(crate) withdrawn: Vec<QuestionNumber>,
     /// The sockets that were ended so far.
     pub(crate) aborted: BTreeSet<SocketCookie>,
+    /// Their ends are told.
+    pub(crate) watches_sockets: bool,
+    /// The sockets that are to be looked for.
+    pub(crate) checked: BTreeSet<SocketCookie>,
 }
 
 impl Scene {
@@ -67,6 +71,8 @@ impl Scene {
             questions: Vec::new(),
             withdrawn: Vec::new(),
             aborted: BTreeSet::new(),
+            watches_sockets: false,
+            checked: BTreeSet::new(),
         }
     }
 
@@ -325,6 +331,11 @@ impl Scene {
                         assert!(self.aborted.insert(socket), "socket {socket} is aborted twice");
                     }
                 }
+                Action::WatchSockets(watching) => {
+                    assert_ne!(self.watches_sockets, watching, "watching begins and ends once");
+                    self.watches_sockets = watching;
+                }
+                Action::CheckSockets(sockets) => self.checked = sockets,
                 Action::Revoke(hold) => self.heard.revoke(hold),
                 Action::Refresh => self.heard.refreshes += 1,
                 Action::Tell { session, event, snapshot, .. } => {
@@ -389,6 +400,7 @@ impl Scene {
         self.counted.clear();
         self.named.clear();
         self.is_returning = true;
+        self.watches_sockets = false;
         self.heard = Heard::default();
         self.saved.extend(self.core.take_unsaved());
         assert_eq!(self.saved, self.core.saved(), "what is kept goes on from what was kept");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netbearer_core::{Profiles, SessionId, Settings};
-use netbearer_types::{ServiceNetworkProfile, SocketCookie};
+use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, Traffic};
 
 use crate::{
     heard::Told,
@@ -22,6 +22,19 @@ impl Scene {
         let link = candidate.or(snapshot.active_configuration).expect("it has a link");
         self.core.add_socket(session, SocketCookie(socket), link).expect("it has few");
         self.listen();
+    }
+
+    /// A socket has ended, after it has carried that.
+    fn end_socket(&mut self, socket: u64, carried: Option<(u64, u64)>) {
+        let carried = carried.map(|(received, written)| Traffic { received, written });
+        self.core.handle_sockets_ended(&[SocketEnd { socket: SocketCookie(socket), carried }]);
+        self.listen();
+    }
+
+    /// The sockets of a session that have not ended, and what the others have carried.
+    fn sockets(&self, session: SessionId) -> (Vec<u64>, (u64, u64)) {
+        let (open, carried) = self.core.session_sockets(session).expect("it exists");
+        (open.into_iter().map(|socket| socket.0).collect(), (carried.received, carried.written))
     }
 
     /// The sockets that have been ended since it was asked last.
@@ -127,7 +140,7 @@ fn a_socket_that_is_bound_too_late_ends_at_once() {
     assert_eq!(scene.ended(), [1]);
     scene.core.add_socket(session, SocketCookie(3), "b".into()).unwrap();
     assert_eq!(scene.ended(), [3]);
-    scene.core.handle_socket_gone(session, SocketCookie(2));
+    scene.end_socket(2, None);
     scene.change_of("a", Simulated::pull_cable);
     assert_eq!(scene.ended(), [0; 0], "it has ended by itself");
 }
@@ -150,10 +163,15 @@ fn sockets_outlive_the_service() {
     let session = scene.held_session(1, 7);
     scene.core.add_socket(session, SocketCookie(5), AP0.into()).unwrap();
     scene.listen();
+    scene.core.add_socket(session, SocketCookie(6), AP0.into()).unwrap();
+    scene.end_socket(6, Some((10, 20)));
     scene.restart(settings);
     scene.look_around();
     scene.settle();
     assert_eq!(scene.ended(), [0; 0]);
+    assert!(scene.watches_sockets);
+    assert_eq!(scene.checked, [SocketCookie(5)].into(), "it may have ended meanwhile");
+    assert_eq!(scene.sockets(session), (vec![5], (10, 20)));
     scene.change(Simulated::pull_cable);
     assert_eq!(scene.ended(), [5]);
 }
@@ -166,6 +184,44 @@ fn there_is_a_limit_to_the_sockets_of_one_session() {
     }
     let refused = scene.core.add_socket(session, SocketCookie(9_999), "b".into()).unwrap_err();
     assert!(refused.to_string().contains("4096"), "{refused}");
-    scene.core.handle_socket_gone(session, SocketCookie(2));
+    scene.end_socket(2, None);
     scene.core.add_socket(session, SocketCookie(9_999), "b".into()).unwrap();
+}
+
+#[test]
+fn what_sockets_have_carried_is_their_sessions_also_if_they_are_aborted() {
+    let (mut scene, session) = in_a_trial();
+    answer(&mut scene, session, true);
+    assert_eq!(scene.ended(), [1]);
+    assert_eq!(scene.sockets(session), (vec![1, 2], (0, 0)), "the end of the first is still to be told");
+    scene.end_socket(1, Some((1_000, 20)));
+    scene.end_socket(7, Some((5, 5)));
+    assert_eq!(scene.sockets(session), (vec![2], (1_000, 20)), "and of no others");
+    scene.end_socket(2, Some((1, 2)));
+    assert_eq!(scene.sockets(session), (vec![], (1_001, 22)));
+}
+
+#[test]
+fn ends_are_told_only_while_there_are_sockets() {
+    let (mut scene, session) = open_on_b();
+    assert!(scene.watches_sockets);
+    scene.end_socket(1, None);
+    assert!(!scene.watches_sockets);
+    scene.core.handle_socket_ends_missed();
+    scene.bind(session, 2);
+    scene.core.handle_socket_ends_missed();
+    scene.listen();
+    assert_eq!(scene.checked, [SocketCookie(2)].into());
+    scene.core.drop_session(session, scene.now);
+    scene.listen();
+    assert!(!scene.watches_sockets);
+}
+
+#[test]
+fn a_socket_that_another_session_binds_is_that_ones() {
+    let (mut scene, first) = open_on_b();
+    let second = scene.opening(2, NETWORK);
+    scene.bind(second, 1);
+    scene.end_socket(1, Some((1, 1)));
+    assert_eq!((scene.sockets(first), scene.sockets(second)), ((vec![], (0, 0)), (vec![], (1, 1))));
 }
