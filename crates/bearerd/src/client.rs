@@ -6,10 +6,10 @@ use std::{
 };
 
 use netbearer_core::{ChooserId, ClientId, Question, QuestionNumber, SessionId};
-use netbearer_dbus::{InterfaceValue, SessionProperties, failure_to_wire, session_path};
+use netbearer_dbus::{InterfaceValue, OfferValue, SessionProperties, failure_to_wire, session_path};
 use netbearer_service::Audience;
 use netbearer_types::{
-    Failure, Identifier, Interface, ManagerEvent, Moment, SessionEvent, SessionSnapshot, SessionState,
+    Failure, Identifier, Interface, ManagerEvent, Moment, RoamingSnapshot, SessionEvent, SessionSnapshot, SessionState,
 };
 use zbus::{
     Message,
@@ -59,6 +59,7 @@ struct Told {
     active: Option<Identifier>,
     interface: Option<Arc<Interface>>,
     failure: Option<Box<Failure>>,
+    roaming: Option<Box<RoamingSnapshot>>,
 }
 
 /// What many sessions have in common, whoever has them.
@@ -87,16 +88,17 @@ impl Interfaces {
 }
 
 impl Told {
-    fn of(snapshot: &SessionSnapshot, interfaces: &Interfaces) -> Self {
+    fn of(snapshot: &SessionSnapshot, stakeholder: bool, interfaces: &Interfaces) -> Self {
         Self {
             state: snapshot.state,
             is_open: snapshot.is_open,
             is_opening: snapshot.is_opening,
-            stakeholder: false,
+            stakeholder,
             since: snapshot.active_since,
             active: snapshot.active_configuration.clone(),
             interface: snapshot.interface.as_ref().map(|interface| interfaces.share(interface)),
             failure: snapshot.failure.clone().map(Box::new),
+            roaming: snapshot.roaming.clone(),
         }
     }
 
@@ -131,6 +133,10 @@ impl Told {
             self.failure = snapshot.failure.clone().map(Box::new);
             changes.failure = Some(self.failure.as_deref().map(failure_to_wire).unwrap_or_default());
         }
+        if self.roaming != snapshot.roaming {
+            self.roaming.clone_from(&snapshot.roaming);
+            changes.offer = Some(offer_value(self.roaming.as_deref()));
+        }
         (changes != SessionProperties::default()).then_some(changes)
     }
 
@@ -145,8 +151,13 @@ impl Told {
             active_since: Some(since_value(self.since)),
             failure: Some(self.failure.as_deref().map(failure_to_wire).unwrap_or_default()),
             stakeholder: Some(self.stakeholder),
+            offer: Some(offer_value(self.roaming.as_deref())),
         }
     }
+}
+
+fn offer_value(roaming: Option<&RoamingSnapshot>) -> OfferValue {
+    roaming.map(OfferValue::from).unwrap_or_default()
 }
 
 fn since_value(since: Option<Moment>) -> u64 {
@@ -249,8 +260,13 @@ impl Client {
     }
 
     /// A session is this client's from now on. Returns its properties.
-    pub(crate) fn add_session(&self, session: SessionId, snapshot: &SessionSnapshot) -> SessionProperties {
-        let told = Told::of(snapshot, &self.common.interfaces);
+    pub(crate) fn add_session(
+        &self,
+        session: SessionId,
+        snapshot: &SessionSnapshot,
+        stakeholder: bool,
+    ) -> SessionProperties {
+        let told = Told::of(snapshot, stakeholder, &self.common.interfaces);
         let properties = told.properties();
         self.possessions().sessions.insert(session, told);
         properties

@@ -79,20 +79,23 @@ impl From<ServiceGone> for Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let sentence = refusal.to_string();
+        let failure = || refusal.failure().map_or(About::Nothing, |failure| About::Failure(failure_to_wire(&failure)));
         let (name, about) = match refusal {
             Refusal::UnknownToken => (ErrorName::UnknownToken, About::Nothing),
-            Refusal::Denied(failure) => (ErrorName::AccessDenied, About::Failure(failure_to_wire(&failure))),
+            Refusal::Denied(_) => (ErrorName::AccessDenied, failure()),
             Refusal::TooManyWatchers(_) | Refusal::TooManyDescriptors(_) | Refusal::TooManyUpdates(_) => {
                 (ErrorName::LimitsExceeded, About::Nothing)
             }
-            Refusal::TooManySessions(failure) => (ErrorName::LimitsExceeded, About::Failure(failure_to_wire(&failure))),
-            Refusal::NotSupported(failure) => (ErrorName::NotSupported, About::Failure(failure_to_wire(&failure))),
-            Refusal::Busy(failure) => (ErrorName::Busy, About::Failure(failure_to_wire(&failure))),
+            Refusal::TooManySessions(_) => (ErrorName::LimitsExceeded, failure()),
+            Refusal::NotSupported(_) | Refusal::CannotRoam(_) => (ErrorName::NotSupported, failure()),
+            Refusal::Busy(_) => (ErrorName::Busy, failure()),
             Refusal::NotOpen(identifier) => (ErrorName::NotOpen, About::Text(identifier.into())),
             Refusal::NotHeld(identifier) => (ErrorName::NotHeld, About::Text(identifier.into())),
             Refusal::UnknownQuestion(_) | Refusal::NoSuchChoice(_) => (ErrorName::NotAsked, About::Nothing),
             Refusal::ReadOnlyProperty(key) => (ErrorName::PropertyReadOnly, About::Text(key.to_string())),
             Refusal::UnfitPropertyValue { .. } => (ErrorName::UnfitValue, About::Nothing),
+            Refusal::SupersededOffer(number) => (ErrorName::SupersededOffer, About::Text(number.to_string())),
+            Refusal::OutOfTurn { .. } => (ErrorName::OutOfTurn, About::Nothing),
             // UnknownSession, and a client that has gone meanwhile.
             _ => (ErrorName::UnknownSession, About::Nothing),
         };

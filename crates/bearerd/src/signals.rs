@@ -6,7 +6,7 @@ use netbearer_core::{ChooserId, Question, QuestionNumber, SessionId};
 use netbearer_dbus::{
     CHOOSER_INTERFACE, CONFIGURATION_INTERFACE, ConfigurationProperties, InterfaceValue, MANAGER_INTERFACE,
     MANAGER_PATH, SESSION_INTERFACE, SessionProperties, chooser_path, configuration_path, failure_to_wire,
-    session_path,
+    offer_to_wire, session_path,
 };
 use netbearer_service::Steps;
 use netbearer_types::{ManagerEvent, SessionEvent};
@@ -53,6 +53,21 @@ pub(crate) fn session_event(to: Destination<'_>, session: SessionId, event: &Ses
         SessionEvent::Error(failure) => build(signal("Error"), to, &(failure_to_wire(failure),)),
         SessionEvent::InterfaceChanged { interface } => {
             build(signal("InterfaceChanged"), to, &InterfaceValue::from(interface))
+        }
+        SessionEvent::PreferredConfigurationChanged { offer } => {
+            build(signal("PreferredConfigurationChanged"), to, &offer_to_wire(offer))
+        }
+        SessionEvent::OfferWithdrawn { offer } => build(signal("OfferWithdrawn"), to, &offer.0),
+        SessionEvent::NewConfigurationActivated { offer, configuration, interface } => {
+            let body = (offer.0, configuration.as_str(), InterfaceValue::from(interface));
+            build(signal("NewConfigurationActivated"), to, &body)
+        }
+        SessionEvent::CurrentLinkLost { offer } => build(signal("CurrentLinkLost"), to, &offer.0),
+        SessionEvent::RoamingFailed { configuration, failure } => {
+            build(signal("RoamingFailed"), to, &(configuration.as_str(), failure_to_wire(failure)))
+        }
+        SessionEvent::ActiveConfigurationChanged { configuration } => {
+            build(signal("ActiveConfigurationChanged"), to, &configuration.as_str())
         }
         SessionEvent::Lagged => build(signal("Lagged"), to, &()),
         // Those of clients, and of later versions of the interface.

@@ -1,4 +1,4 @@
-use netbearer_types::{Failure, Identifier, OfferNumber, OfferPhase, PropertyKey};
+use netbearer_types::{Failure, FailureReason, Identifier, OfferNumber, OfferPhase, PropertyKey, SessionError};
 
 use crate::QuestionNumber;
 
@@ -79,6 +79,24 @@ pub enum Refusal {
         /// What it takes.
         expected: &'static str,
     },
+}
+
+impl Refusal {
+    /// The refusal as a failure, if it is of a kind that has one.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Denied(failure) | Self::TooManySessions(failure) | Self::NotSupported(failure) | Self::Busy(failure) => {
+                Some(failure.clone())
+            }
+            Self::CannotRoam(_) => Some(Failure {
+                error: SessionError::OperationNotSupported,
+                reason: FailureReason::CannotRoam,
+                message: self.to_string(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 fn out_of_turn(verb: &str, phase: Option<OfferPhase>) -> String {

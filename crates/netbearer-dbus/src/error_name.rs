@@ -29,6 +29,11 @@ pub enum ErrorName {
     UnknownSession,
     /// No session of the caller's user has this token.
     UnknownToken,
+    /// The offer is not the newest any more: it was superseded, withdrawn, or has been decided. With its number instead of a
+    /// failure.
+    SupersededOffer,
+    /// The answer does not fit how far the offer is.
+    OutOfTurn,
     /// The service is ending.
     ServiceGone,
 }
@@ -37,7 +42,7 @@ const PREFIX: &str = "org.netbearer.Error.";
 
 impl ErrorName {
     /// All names.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotSupported,
         Self::Busy,
         Self::AccessDenied,
@@ -50,6 +55,8 @@ impl ErrorName {
         Self::UnfitValue,
         Self::UnknownSession,
         Self::UnknownToken,
+        Self::SupersededOffer,
+        Self::OutOfTurn,
         Self::ServiceGone,
     ];
 }

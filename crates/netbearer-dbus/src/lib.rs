@@ -12,6 +12,7 @@ mod error_name;
 mod interface;
 mod path;
 mod property;
+mod roaming;
 mod session;
 mod words;
 
@@ -23,6 +24,7 @@ pub use error_name::ErrorName;
 pub use interface::{AddressValue, InterfaceValue};
 pub use path::{ObjectKind, chooser_path, configuration_path, object_kind, session_path};
 pub use property::{property_from_wire, property_to_wire};
+pub use roaming::{OfferSignal, OfferValue, offer_from_wire, offer_to_wire};
 pub use session::{FailureValue, SessionProperties, failure_from_wire, failure_to_wire, state_from_wire};
 pub use words::{from_word, to_word};
 

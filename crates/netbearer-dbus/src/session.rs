@@ -2,7 +2,7 @@ use netbearer_types::{Failure, FailureReason, Identifier, Moment, SessionError, 
 use serde_json::{Value, json};
 use zbus::{DeserializeDict, SerializeDict, Type};
 
-use crate::InterfaceValue;
+use crate::{InterfaceValue, OfferValue};
 
 /// A failure as it travels: the error's number, the reason, what the reason is about, and a sentence for people.
 pub type FailureValue = (u32, String, String, String);
@@ -21,6 +21,7 @@ pub struct SessionProperties {
     pub active_since: Option<u64>,
     pub failure: Option<FailureValue>,
     pub stakeholder: Option<bool>,
+    pub offer: Option<OfferValue>,
 }
 
 impl From<&SessionSnapshot> for SessionProperties {
@@ -37,6 +38,7 @@ impl From<&SessionSnapshot> for SessionProperties {
             active_since: Some(snapshot.active_since.map(Moment::nanoseconds).unwrap_or_default()),
             failure: Some(snapshot.failure.as_ref().map(failure_to_wire).unwrap_or_default()),
             stakeholder: None,
+            offer: Some(snapshot.roaming.as_deref().map(OfferValue::from).unwrap_or_default()),
         }
     }
 }
@@ -58,6 +60,7 @@ impl SessionProperties {
             active_since: changed(&self.active_since, &before.active_since),
             failure: changed(&self.failure, &before.failure),
             stakeholder: changed(&self.stakeholder, &before.stakeholder),
+            offer: changed(&self.offer, &before.offer),
         };
         (changes != Self::default()).then_some(changes)
     }
@@ -84,6 +87,9 @@ impl SessionProperties {
         }
         if let Some(failure) = self.failure {
             snapshot.failure = failure_from_wire(failure);
+        }
+        if let Some(offer) = self.offer {
+            snapshot.roaming = offer.into_roaming().map(Box::new);
         }
     }
 
@@ -133,7 +139,9 @@ pub fn failure_from_wire((error, reason, about, message): FailureValue) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use netbearer_types::{AddressScope, Interface, InterfaceAddress};
+    use netbearer_types::{
+        AddressScope, Interface, InterfaceAddress, Offer, OfferNumber, OfferPhase, RoamingSnapshot,
+    };
     use zbus::Message;
 
     use super::*;
@@ -166,12 +174,21 @@ mod tests {
             active_configuration: Some("ap0".into()),
             active_since: Some(Moment::from_nanoseconds(5)),
             failure: None,
+            roaming: None,
         }
+    }
+
+    fn on_trial() -> SessionSnapshot {
+        let offer =
+            Offer { number: OfferNumber(3), configuration: "ap1".into(), seamless: false, replacement: false };
+        let candidate_interface = open().interface;
+        let roaming = RoamingSnapshot { offer, phase: OfferPhase::Trial, candidate_interface };
+        SessionSnapshot { state: SessionState::Roaming, roaming: Some(Box::new(roaming)), ..open() }
     }
 
     #[test]
     fn a_session_arrives_as_it_was_sent() {
-        for snapshot in [open(), SessionSnapshot::invalid()] {
+        for snapshot in [open(), on_trial(), SessionSnapshot::invalid()] {
             assert_eq!(travelled(&SessionProperties::from(&snapshot)).into_snapshot(), snapshot);
         }
     }
@@ -185,6 +202,10 @@ mod tests {
         let mut snapshot = open();
         travelled(&changes).apply_to(&mut snapshot);
         assert_eq!(snapshot, lost);
+        let changes = before.changes_since(&SessionProperties::from(&on_trial())).unwrap();
+        let mut snapshot = on_trial();
+        travelled(&changes).apply_to(&mut snapshot);
+        assert_eq!(snapshot, open(), "an offer that is over is told as nothing");
         assert_eq!(before.changes_since(&before), None);
     }
 

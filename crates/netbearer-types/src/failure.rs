@@ -80,6 +80,8 @@ pub enum FailureReason {
     OnlyWithDaemon,
     /// The link was lost, and nothing that could have taken its place came up or was accepted.
     NothingToRoamTo,
+    /// The configuration has no members to roam among.
+    CannotRoam,
     /// The engine of the access point has failed or ended.
     EngineFailed,
     /// A reason that a newer service knows, by its name.

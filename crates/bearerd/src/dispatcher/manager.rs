@@ -188,7 +188,7 @@ impl Dispatcher {
             core.give_token(session, token);
             // Known to be this client's before anything can be told of it.
             let snapshot = core.session(session).unwrap_or(SessionSnapshot::invalid());
-            let properties = client.add_session(session, &snapshot);
+            let properties = client.add_session(session, &snapshot, core.is_stakeholder(session));
             let configuration = core.session_configuration(session);
             Ok::<_, netbearer_core::Refusal>((
                 session,
@@ -220,7 +220,7 @@ impl Dispatcher {
                 roster.take_session_from(former, session);
             }
             let snapshot = core.session(session).unwrap_or(SessionSnapshot::invalid());
-            let properties = client.add_session(session, &snapshot);
+            let properties = client.add_session(session, &snapshot, core.is_stakeholder(session));
             let configuration = core.session_configuration(session);
             let nothing = || Configuration::invalid(Identifier::new(""));
             Ok::<_, netbearer_core::Refusal>((session, configuration.unwrap_or_else(nothing), properties))

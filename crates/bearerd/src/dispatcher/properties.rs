@@ -145,8 +145,15 @@ impl Dispatcher {
         let Variant::Bool(stakeholder) = *value else {
             return Err(Fault::standard(StandardError::InvalidArgs, "the property Stakeholder is a boolean"));
         };
-        call.client().set_stakeholder(session(&object), stakeholder);
-        call.answer(&());
-        Ok(())
+        let ask = move |core: &mut Core, session, now| {
+            Ok(core.set_stakeholder(session, stakeholder, now).map(|()| (session, core.is_stakeholder(session))))
+        };
+        let tell = |call: &Call, outcome: Result<(SessionId, bool), Refusal>| {
+            let (session, stakeholder) = outcome?;
+            call.client().set_stakeholder(session, stakeholder);
+            call.answer(&());
+            Ok(())
+        };
+        self.ask_session(call, &object, ask, tell)
     }
 }

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_dbus::{ErrorName, ObjectKind, SESSION_INTERFACE, property_from_wire, property_to_wire, session_path};
-use netbearer_types::{Moment, PropertyKey, PropertyValue, SessionSnapshot, Traffic};
+use netbearer_types::{Moment, OfferNumber, PropertyKey, PropertyValue, SessionSnapshot, Traffic};
 use zbus::{Fd, OwnedVariant, Variant};
 
 use crate::{
@@ -156,6 +156,33 @@ impl Dispatcher {
             Ok(())
         };
         self.ask_session(call, &object, ask, tell)
+    }
+
+    pub(super) fn migrate(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        self.answer_offer(call, &object, Core::migrate)
+    }
+
+    pub(super) fn ignore(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        self.answer_offer(call, &object, Core::ignore)
+    }
+
+    pub(super) fn accept(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        self.answer_offer(call, &object, Core::accept)
+    }
+
+    pub(super) fn reject(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        self.answer_offer(call, &object, Core::reject)
+    }
+
+    fn answer_offer(
+        &self,
+        call: Call,
+        object: &ObjectKind,
+        answer: fn(&mut Core, SessionId, OfferNumber, Moment) -> Result<(), Refusal>,
+    ) -> Result<(), Fault> {
+        let offer = OfferNumber(call.arguments()?);
+        let ask = move |core: &mut Core, session, now| Ok(answer(core, session, offer, now));
+        self.ask_session(call, object, ask, nothing_to_tell)
     }
 
     pub(super) fn get_traffic(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
