@@ -75,11 +75,19 @@ impl Core {
         }
     }
 
-    /// The sockets of a session that have not ended, and what the others have carried.
+    /// What the sockets of a session have carried (§7): those that have ended, and those that have not, as they were `read`
+    /// just now. UDP is not counted.
     #[must_use]
-    pub fn session_sockets(&self, id: SessionId) -> Option<(BTreeSet<SocketCookie>, Traffic)> {
-        let sockets = &self.sessions.get(&id)?.sockets;
-        Some((sockets.open.keys().copied().collect(), sockets.carried))
+    pub fn session_traffic(&self, id: SessionId, read: &BTreeMap<SocketCookie, Traffic>) -> Traffic {
+        let Some(Session { sockets, .. }) = self.sessions.get(&id) else { return Traffic::default() };
+        let open = sockets.open.keys().filter_map(|socket| read.get(socket));
+        open.copied().chain([sockets.carried]).sum()
+    }
+
+    /// True if some socket of the session may carry something still.
+    #[must_use]
+    pub fn has_sockets(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| !session.sockets.open.is_empty())
     }
 
     /// Ends what is on links that the session does not hold any more.

@@ -844,6 +844,10 @@ impl Engine for NativeEngine {
         self.sockets.check(sockets);
     }
 
+    fn socket_traffic(&mut self) -> impl Future<Output = BTreeMap<SocketCookie, Traffic>> + Send + 'static {
+        Sockets::traffic()
+    }
+
     fn forget(&mut self, identifier: &Identifier) {
         if let Some(entry) = self.access_points.get_mut(identifier) {
             entry.forgotten = entry.index.is_none();

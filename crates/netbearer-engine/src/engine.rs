@@ -73,6 +73,9 @@ pub trait Engine: Send {
     /// Tells which of these sockets are gone, soon.
     fn check_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
 
+    /// What the TCP sockets that are there now have carried, in octets of payload; nothing if that cannot be told.
+    fn socket_traffic(&mut self) -> impl Future<Output = BTreeMap<SocketCookie, Traffic>> + Send + 'static;
+
     /// The core has no interest any more in an access point that was reported absent. It may come back under the same
     /// identifier.
     fn forget(&mut self, identifier: &Identifier);

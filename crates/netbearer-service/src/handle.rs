@@ -31,6 +31,10 @@ pub(crate) enum Request {
         session: SessionId,
         told: Told<Traffic>,
     },
+    SessionTraffic {
+        session: SessionId,
+        told: Told<Traffic>,
+    },
     Describe {
         told: Told<Vec<(SessionDescription, Traffic)>>,
     },
@@ -124,6 +128,31 @@ impl ServiceHandle {
         told: impl FnOnce(Traffic) + Send + 'static,
     ) -> Result<(), ServiceGone> {
         self.send(Request::Traffic { session, told: Box::new(told) })
+    }
+
+    /// What the TCP sockets of a session have carried for their programs, for `told`.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub fn session_traffic_then(
+        &self,
+        session: SessionId,
+        told: impl FnOnce(Traffic) + Send + 'static,
+    ) -> Result<(), ServiceGone> {
+        self.send(Request::SessionTraffic { session, told: Box::new(told) })
+    }
+
+    /// The same, waited for.
+    ///
+    /// # Errors
+    /// [`ServiceGone`].
+    pub async fn session_traffic(&self, session: SessionId) -> Result<Traffic, ServiceGone> {
+        let (answer, answered) = oneshot::channel();
+        self.session_traffic_then(session, move |traffic| {
+            // A caller that has stopped waiting does not want the answer.
+            let _ = answer.send(traffic);
+        })?;
+        answered.await.map_err(|_| ServiceGone)
     }
 
     /// All sessions, and what the access points that count for each have carried, for `told`, which is run on the service's own

@@ -3,15 +3,15 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use netbearer_core::{Action, ClientId, Core, HoldId, SessionId, Settings};
 use netbearer_engine::{Clock, Engine, EngineError, EngineEvent, NameServers};
 use netbearer_profiles::{ProfileStore, ProfileWatch, Reading};
-use netbearer_types::{Identifier, Moment, NamesReport, SessionEvent, Step, Traffic};
+use netbearer_types::{Identifier, Moment, NamesReport, SessionEvent, SocketCookie, Step, Traffic};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::yield_now,
+    task::{JoinSet, yield_now},
 };
 
 use crate::{
     Audience, Holds, Keeper, ServiceHandle,
-    handle::{Request, Steps},
+    handle::{Request, Steps, Told},
 };
 
 /// How long a shutdown waits for links to go down before it leaves them to the next start.
@@ -42,7 +42,12 @@ pub struct Service<E, N, C> {
     keeper: Option<Box<dyn Keeper>>,
     holds: Option<Box<dyn Holds>>,
     ends_with_engine: bool,
+    /// What sockets carry is being read for somebody.
+    readings: JoinSet<SocketReading>,
 }
+
+/// For which session, and for whom, what sockets carry was read.
+type SocketReading = (SessionId, Told<Traffic>, BTreeMap<SocketCookie, Traffic>);
 
 /// What woke the service.
 enum Wake {
@@ -50,6 +55,7 @@ enum Wake {
     Engine(Result<EngineEvent, EngineError>),
     Profiles(io::Result<Box<Reading>>),
     Names(NamesReport),
+    Sockets(SocketReading),
     Timeout,
 }
 
@@ -84,6 +90,7 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
             keeper: None,
             holds: None,
             ends_with_engine: false,
+            readings: JoinSet::new(),
         };
         (service, ServiceHandle { requests: sender, steps: told_steps, news: told_news }, has_enumerated)
     }
@@ -133,9 +140,10 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 event = self.engine.event(), if engine_works => Wake::Engine(event),
                 reading = changed(&mut self.profiles) => Wake::Profiles(reading.map(Box::new)),
                 report = self.names.report() => Wake::Names(report),
+                Some(Ok(reading)) = self.readings.join_next() => Wake::Sockets(reading),
                 () = at(&self.clock, timeout) => Wake::Timeout,
             };
-            let is_news = !matches!(wake, Wake::Request(_));
+            let is_news = !matches!(wake, Wake::Request(_) | Wake::Sockets(_));
             match wake {
                 Wake::Request(Some(Request::Shutdown { wanted, ended })) => {
                     if wanted(&mut self.core, self.clock.now()) {
@@ -150,6 +158,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 Wake::Engine(event) => engine_works = self.heed(event).await,
                 Wake::Profiles(reading) => self.take_over(reading),
                 Wake::Names(report) => self.core.handle_names(&report, self.clock.now()),
+                // Sockets that have ended since they were read were told of, or count as they were then.
+                Wake::Sockets((session, told, read)) => told(self.core.session_traffic(session, &read)),
                 Wake::Timeout => self.core.handle_timeout(self.clock.now()),
             }
             self.carry_out_urgent().await;
@@ -225,6 +235,14 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 answer();
             }
             Request::Traffic { session, told } => told(self.traffic(session, &mut BTreeMap::new())),
+            Request::SessionTraffic { session, told } => {
+                if self.core.has_sockets(session) {
+                    let read = self.engine.socket_traffic();
+                    self.readings.spawn(async move { (session, told, read.await) });
+                } else {
+                    told(self.core.session_traffic(session, &BTreeMap::new()));
+                }
+            }
             Request::Describe { told } => {
                 let (mut described, mut read) = (Vec::new(), BTreeMap::new());
                 for description in self.core.session_descriptions() {

@@ -4,12 +4,15 @@ use std::{io, os::fd::OwnedFd};
 
 use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_dbus::{ErrorName, ObjectKind, SESSION_INTERFACE, property_from_wire, property_to_wire, session_path};
-use netbearer_types::{Moment, OfferNumber, PropertyKey, PropertyValue, SessionSnapshot, Traffic};
-use zbus::{Fd, OwnedVariant, Variant};
+use netbearer_types::{
+    Identifier, Moment, OfferNumber, PropertyKey, PropertyValue, SessionSnapshot, SocketCookie, Traffic,
+};
+use rustix::net::sockopt;
+use zbus::{Fd, OwnedFd as PassedFd, OwnedVariant, Variant};
 
 use crate::{
     Mail,
-    call::Call,
+    call::{Call, fitting},
     dispatcher::Dispatcher,
     fault::{Fault, StandardError},
     signals,
@@ -188,6 +191,23 @@ impl Dispatcher {
     pub(super) fn get_traffic(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
         let told = move |traffic: Traffic| call.answer(&(traffic.received, traffic.written));
         Ok(self.service().traffic_then(session(&object), told)?)
+    }
+
+    pub(super) fn add_socket(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        let (socket, configuration): (PassedFd, String) = call.arguments()?;
+        let configuration = Identifier::new(fitting(configuration)?);
+        // Whoever has the descriptor may say so of it.
+        let cookie = sockopt::socket_cookie(&socket).map_err(|error| {
+            let sentence = format!("a socket of the session's is wanted, and the descriptor is none: {error}");
+            Fault::standard(StandardError::InvalidArgs, sentence)
+        })?;
+        let ask = move |core: &mut Core, session, _| Ok(core.add_socket(session, SocketCookie(cookie), configuration));
+        self.ask_session(call, &object, ask, nothing_to_tell)
+    }
+
+    pub(super) fn get_session_traffic(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
+        let told = move |traffic: Traffic| call.answer(&(traffic.received, traffic.written));
+        Ok(self.service().session_traffic_then(session(&object), told)?)
     }
 
     pub(super) fn get_session_property(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {

@@ -1,8 +1,12 @@
-use std::{collections::BTreeSet, future::pending};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    io,
+};
 
 use netbearer_engine::EngineEvent;
 use netbearer_kernel::SocketEnds;
-use netbearer_types::{SocketCookie, SocketEnd};
+use netbearer_types::{SocketCookie, SocketEnd, Traffic};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 /// Sockets of sessions: hears of their ends, and brings them about.
@@ -41,6 +45,14 @@ impl Sockets {
             }
             Err(error) => tracing::warn!("sockets could not be listed: {error}"),
         });
+    }
+
+    pub(super) async fn traffic() -> BTreeMap<SocketCookie, Traffic> {
+        let listed = spawn_blocking(netbearer_kernel::socket_traffic).await;
+        listed.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
+            tracing::warn!("what sockets carry could not be read: {error}");
+            BTreeMap::new()
+        })
     }
 
     pub(super) fn abort(sockets: BTreeSet<SocketCookie>) {
