@@ -81,9 +81,10 @@ impl Refusal {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         match self {
-            Self::Denied(failure) | Self::TooManySessions(failure) | Self::NotSupported(failure) | Self::Busy(failure) => {
-                Some(failure.clone())
-            }
+            Self::Denied(failure)
+            | Self::TooManySessions(failure)
+            | Self::NotSupported(failure)
+            | Self::Busy(failure) => Some(failure.clone()),
             Self::CannotRoam(_) => Some(Failure {
                 error: SessionError::OperationNotSupported,
                 reason: FailureReason::CannotRoam,

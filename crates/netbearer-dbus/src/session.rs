@@ -139,9 +139,7 @@ pub fn failure_from_wire((error, reason, about, message): FailureValue) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use netbearer_types::{
-        AddressScope, Interface, InterfaceAddress, Offer, OfferNumber, OfferPhase, RoamingSnapshot,
-    };
+    use netbearer_types::{AddressScope, Interface, InterfaceAddress, Offer, OfferNumber, OfferPhase, RoamingSnapshot};
     use zbus::Message;
 
     use super::*;
@@ -179,8 +177,7 @@ mod tests {
     }
 
     fn on_trial() -> SessionSnapshot {
-        let offer =
-            Offer { number: OfferNumber(3), configuration: "ap1".into(), seamless: false, replacement: false };
+        let offer = Offer { number: OfferNumber(3), configuration: "ap1".into(), seamless: false, replacement: false };
         let candidate_interface = open().interface;
         let roaming = RoamingSnapshot { offer, phase: OfferPhase::Trial, candidate_interface };
         SessionSnapshot { state: SessionState::Roaming, roaming: Some(Box::new(roaming)), ..open() }
