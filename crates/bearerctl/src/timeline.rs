@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anstyle::Style;
-use netbearer::{Identifier, Interface, SessionEvent, SessionState};
+use netbearer::{Failure, Identifier, Interface, OfferNumber, SessionEvent, SessionState};
 use serde::Serialize;
 
 use crate::{
@@ -38,6 +38,44 @@ pub(crate) struct EventObject<'a, E> {
     #[serde(flatten)]
     pub(crate) in_use: Option<&'a InUse>,
     pub(crate) time: String,
+}
+
+/// An event of a session as programs read it: what it says of an access point is not taken for the session's configuration.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum SessionEventObject<'a> {
+    /// As it is.
+    Same(&'a SessionEvent),
+    /// One about an access point.
+    OfAccessPoint {
+        /// The event's name.
+        event: &'static str,
+        access_point: &'a Identifier,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offer: Option<OfferNumber>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        interface: Option<&'a Interface>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure: Option<&'a Failure>,
+    },
+}
+
+impl<'a> From<&'a SessionEvent> for SessionEventObject<'a> {
+    fn from(told: &'a SessionEvent) -> Self {
+        let (event, access_point, offer, interface, failure) = match told {
+            SessionEvent::NewConfigurationActivated { offer, configuration, interface } => {
+                ("NewConfigurationActivated", configuration, Some(*offer), Some(interface), None)
+            }
+            SessionEvent::RoamingFailed { configuration, failure } => {
+                ("RoamingFailed", configuration, None, None, Some(failure))
+            }
+            SessionEvent::ActiveConfigurationChanged { configuration } => {
+                ("ActiveConfigurationChanged", configuration, None, None, None)
+            }
+            other => return Self::Same(other),
+        };
+        Self::OfAccessPoint { event, access_point, offer, interface, failure }
+    }
 }
 
 /// What an open session on a service network or user choice uses.
@@ -82,7 +120,8 @@ impl Timeline {
         interface: Option<&Interface>,
         in_use: Option<&InUse>,
     ) -> Result<(), Error> {
-        let object = EventObject { in_use, ..EventObject::new(event, Some(&self.configuration)) };
+        let told = SessionEventObject::from(event);
+        let object = EventObject { in_use, ..EventObject::new(&told, Some(&self.configuration)) };
         match (self.place, self.output.json) {
             (Place::StandardOutput, true) => self.output.object(&object),
             (Place::StandardOutput, false) => {
@@ -125,6 +164,24 @@ pub(crate) fn describe(event: &SessionEvent, interface: Option<&Interface>) -> (
         // The message is told on standard error.
         SessionEvent::Error(failure) => ("Error".to_owned(), failure.error.to_string()),
         SessionEvent::InterfaceChanged { interface } => ("InterfaceChanged".to_owned(), addresses(interface)),
+        SessionEvent::PreferredConfigurationChanged { offer } => {
+            let why = if offer.replacement { "instead of the lost link" } else { "preferred to the link in use" };
+            let how = if offer.seamless { "; the address survives" } else { "" };
+            ("Offered".to_owned(), format!("{}, {why}{how} (offer {})", offer.configuration, offer.number))
+        }
+        SessionEvent::OfferWithdrawn { offer } => ("OfferWithdrawn".to_owned(), format!("offer {offer}")),
+        SessionEvent::NewConfigurationActivated { configuration, interface, .. } => {
+            ("OnTrial".to_owned(), format!("{configuration}, {}", addresses(interface)))
+        }
+        SessionEvent::CurrentLinkLost { .. } => {
+            ("CurrentLinkLost".to_owned(), "only the access point that was offered is left".to_owned())
+        }
+        SessionEvent::RoamingFailed { configuration, failure } => {
+            ("RoamingFailed".to_owned(), format!("{configuration}: {failure}"))
+        }
+        SessionEvent::ActiveConfigurationChanged { configuration } => {
+            ("Roamed".to_owned(), format!("to {configuration}"))
+        }
         SessionEvent::Lagged => ("Lagged".to_owned(), "events were dropped; what follows holds now".to_owned()),
         SessionEvent::ServiceLost => {
             ("ServiceLost".to_owned(), "the bearer service is away; the network stays as it is".to_owned())
@@ -136,12 +193,86 @@ pub(crate) fn describe(event: &SessionEvent, interface: Option<&Interface>) -> (
 
 pub(crate) const fn style(event: &SessionEvent) -> Style {
     match event {
-        SessionEvent::Opened | SessionEvent::StateChanged { state: SessionState::Connected } => GOOD,
+        SessionEvent::Opened
+        | SessionEvent::ActiveConfigurationChanged { .. }
+        | SessionEvent::StateChanged { state: SessionState::Connected } => GOOD,
         SessionEvent::StateChanged {
             state: SessionState::Connecting | SessionState::Closing | SessionState::Roaming,
         }
+        | SessionEvent::PreferredConfigurationChanged { .. }
+        | SessionEvent::NewConfigurationActivated { .. }
+        | SessionEvent::CurrentLinkLost { .. }
         | SessionEvent::ServiceLost => BUSY,
-        SessionEvent::Error(_) | SessionEvent::StateChanged { state: SessionState::Invalid } => BAD,
+        SessionEvent::Error(_)
+        | SessionEvent::RoamingFailed { .. }
+        | SessionEvent::StateChanged { state: SessionState::Invalid } => BAD,
         _ => Style::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netbearer::{FailureReason, OfferDescription, SessionError};
+    use serde_json::json;
+
+    use super::*;
+
+    fn interface() -> Interface {
+        Interface {
+            name: "ap1".to_owned(),
+            index: 2,
+            hardware_address: "02:00:00:00:00:01".to_owned(),
+            mtu: 1_500,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+        }
+    }
+
+    fn failure() -> Failure {
+        Failure { error: SessionError::Unknown, reason: FailureReason::NoLease, message: "no lease".to_owned() }
+    }
+
+    fn roaming_events() -> [SessionEvent; 6] {
+        let (number, configuration) = (OfferNumber(3), Identifier::new("native-ap1"));
+        let offer = OfferDescription { number, configuration, seamless: false, replacement: true };
+        let configuration = || Identifier::new("native-ap1");
+        [
+            SessionEvent::PreferredConfigurationChanged { offer },
+            SessionEvent::OfferWithdrawn { offer: number },
+            SessionEvent::NewConfigurationActivated {
+                offer: number,
+                configuration: configuration(),
+                interface: interface(),
+            },
+            SessionEvent::CurrentLinkLost { offer: number },
+            SessionEvent::RoamingFailed { configuration: configuration(), failure: failure() },
+            SessionEvent::ActiveConfigurationChanged { configuration: configuration() },
+        ]
+    }
+
+    #[test]
+    fn roaming_is_told_in_a_line_each() {
+        for event in roaming_events() {
+            let line = line(Duration::from_secs(1), &event, None, None);
+            assert!(!line.contains('\n') && !line.contains('{'), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_access_point_that_an_event_is_about_is_not_taken_for_the_sessions_configuration() {
+        let session = Identifier::new("service-uplink");
+        for event in roaming_events() {
+            let told = SessionEventObject::from(&event);
+            let text = serde_json::to_string(&EventObject::new(&told, Some(&session))).unwrap();
+            let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(object["configuration"], json!("service-uplink"), "{text}");
+            let name = format!("{event:?}");
+            assert_eq!(object["event"], json!(name.split(' ').next().unwrap()), "{text}");
+            if !object["access_point"].is_null() {
+                assert_eq!(object["access_point"], json!("native-ap1"));
+            }
+        }
     }
 }

@@ -25,6 +25,18 @@ pub struct SessionSnapshot {
 }
 
 impl SessionSnapshot {
+    /// The interface of the candidate, during a trial.
+    #[must_use]
+    pub fn candidate_interface(&self) -> Option<&Interface> {
+        self.roaming.as_deref()?.candidate_interface.as_ref()
+    }
+
+    /// By which interface new sockets of an open session leave the machine: the candidate's during a trial, else that in use.
+    #[must_use]
+    pub fn interface_for_sockets(&self) -> Option<&Interface> {
+        self.candidate_interface().or(self.interface.as_ref()).filter(|_| self.is_open)
+    }
+
     /// What is known of a session before anything is known.
     #[must_use]
     pub const fn invalid() -> Self {

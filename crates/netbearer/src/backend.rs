@@ -4,8 +4,8 @@ use netbearer_clock::BootClock;
 use netbearer_core::{Decision, QuestionNumber};
 use netbearer_lookup::NamePlaces;
 use netbearer_types::{
-    Capabilities, Configuration, Identifier, Interface, ManagerEvent, PropertyKey, PropertyValue, StateFlags, Steering,
-    Traffic,
+    Capabilities, Configuration, Identifier, Interface, ManagerEvent, OfferNumber, PropertyKey, PropertyValue,
+    StateFlags, Steering, Traffic,
 };
 
 use crate::{CallError, ChooserEvent, Events, News, ServiceDescription, SessionListing, Steps, shared::Shared};
@@ -86,6 +86,23 @@ pub(crate) trait SessionBackend: fmt::Debug + Send + Sync {
     fn is_stakeholder(&self) -> bool;
 
     fn set_stakeholder(&self, stakeholder: bool) -> Answer<'_, ()>;
+
+    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()>;
+
+    /// The same without waiting for what comes of it. If the service is away, it is told when it is back.
+    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber);
+
+    /// The session's program decides no more about its roaming; told as [`Self::answer_unheard`] tells.
+    fn leave_decisions(&self);
+}
+
+/// What an application says to an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfferAnswer {
+    Migrate,
+    Ignore,
+    Accept,
+    Reject,
 }
 
 /// One chooser of a service; dropping it ends that.

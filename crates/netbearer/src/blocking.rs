@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io,
     net::{IpAddr, SocketAddr, TcpStream},
     ops::Deref,
     os::fd::OwnedFd,
@@ -16,7 +17,9 @@ use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, S
 
 #[cfg(feature = "embedded")]
 use crate::Embedded;
-use crate::{CallError, Daemon, FindError, LookupError, ManagerError, SocketError};
+use crate::{
+    CallError, Daemon, FindError, LookupError, ManagerError, MigrateError, OfferDescription, SocketError, TestError,
+};
 
 /// A [`crate::Manager`] whose calls block. Its getters that do not wait are reached through [`Deref`].
 #[derive(Clone, Debug)]
@@ -25,6 +28,20 @@ pub struct Manager(crate::Manager);
 /// A [`crate::Session`] whose calls block. Its getters that do not wait are reached through [`Deref`].
 #[derive(Debug)]
 pub struct Session(crate::Session);
+
+/// A [`crate::Roaming`] whose calls block.
+#[derive(Debug)]
+pub struct Roaming(crate::Roaming);
+
+/// A [`crate::Offer`] whose calls block.
+#[derive(Debug)]
+#[must_use = "an offer that is dropped is ignored"]
+pub struct Offer(crate::Offer);
+
+/// A [`crate::Trial`] whose calls block. Its getters are reached through [`Deref`].
+#[derive(Debug)]
+#[must_use = "a trial that is dropped is rejected"]
+pub struct Trial(crate::Trial);
 
 /// A [`crate::Events`] whose calls block.
 #[derive(Debug)]
@@ -159,12 +176,12 @@ impl Session {
         block_on(self.0.hold_fd())
     }
 
-    /// See [`crate::Session::set_stakeholder`].
+    /// See [`crate::Session::roaming`].
     ///
     /// # Errors
     /// As there.
-    pub fn set_stakeholder(&self, stakeholder: bool) -> Result<(), CallError> {
-        block_on(self.0.set_stakeholder(stakeholder))
+    pub fn roaming(&self) -> Result<Roaming, CallError> {
+        block_on(self.0.roaming()).map(Roaming)
     }
 
     /// See [`crate::Session::wait_for_opened`].
@@ -218,18 +235,7 @@ impl Session {
     /// # Errors
     /// As there.
     pub fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-        let ask = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build_local(tokio::runtime::LocalOptions::default());
-            runtime.map_err(LookupError::Runtime)?.block_on(self.0.lookup(host))
-        };
-        // In a thread of its own: the caller's may have a runtime already, which cannot be waited in.
-        thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, ask) {
-            Ok(asking) => asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => Err(LookupError::Runtime(error)),
-        })
+        on_runtime(async || self.0.lookup(host).await, LookupError::Runtime)
     }
 
     /// A TCP connection through this session's access point; see [`crate::Session::connect_tcp`].
@@ -237,9 +243,112 @@ impl Session {
     /// # Errors
     /// As there.
     pub fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
-        let socket = self.0.tcp_socket(address)?;
-        socket.connect(&address.into()).map_err(|source| self.0.socket_failure("connecting through", source))?;
-        Ok(socket.into())
+        self.0.outlet()?.connect_tcp_blocking(address)
+    }
+}
+
+impl Roaming {
+    /// Waits for the next offer, but not longer than `timeout`; none if there was none in time, or will be none.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Offer> {
+        block_on_until(self.0.next(), Instant::now() + timeout).flatten().map(Offer)
+    }
+}
+
+impl Iterator for Roaming {
+    type Item = Offer;
+
+    /// See [`crate::Roaming::next`].
+    fn next(&mut self) -> Option<Offer> {
+        block_on(self.0.next()).map(Offer)
+    }
+}
+
+impl Offer {
+    /// See [`crate::Offer::migrate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn migrate(self) -> Result<Trial, MigrateError> {
+        block_on(self.0.migrate()).map(Trial)
+    }
+
+    /// See [`crate::Offer::ignore`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ignore(self) -> Result<(), MigrateError> {
+        block_on(self.0.ignore())
+    }
+}
+
+impl Deref for Offer {
+    type Target = OfferDescription;
+
+    fn deref(&self) -> &OfferDescription {
+        &self.0
+    }
+}
+
+impl Trial {
+    /// See [`crate::Trial::accept`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accept(self) -> Result<(), MigrateError> {
+        block_on(self.0.accept())
+    }
+
+    /// See [`crate::Trial::reject`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reject(self) -> Result<(), MigrateError> {
+        block_on(self.0.reject())
+    }
+
+    /// Waits until the trial has ended by itself, and tells why, but not longer than `timeout`; see [`crate::Trial::ended`].
+    pub fn ended_within(&mut self, timeout: Duration) -> Option<MigrateError> {
+        block_on_until(self.0.ended(), Instant::now() + timeout)
+    }
+
+    /// A TCP connection through the candidate; see [`crate::Trial::connect_tcp`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
+        self.0.outlet_for_sockets()?.connect_tcp_blocking(address)
+    }
+
+    /// See [`crate::Trial::lookup`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        on_runtime(async || self.0.lookup(host).await, LookupError::Runtime)
+    }
+
+    /// See [`crate::Trial::test_tcp`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn test_tcp(&self, address: SocketAddr, deadline: Duration) -> Result<(), TestError> {
+        on_runtime(async || self.0.test_tcp(address, deadline).await, TestError::Runtime)
+    }
+
+    /// See [`crate::Trial::test_http`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn test_http(&self, url: &str, deadline: Duration) -> Result<(), TestError> {
+        on_runtime(async || self.0.test_http(url, deadline).await, TestError::Runtime)
+    }
+}
+
+impl Deref for Trial {
+    type Target = crate::Trial;
+
+    fn deref(&self) -> &crate::Trial {
+        &self.0
     }
 }
 
@@ -338,6 +447,24 @@ fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> 
         }
         thread::park_timeout(left);
     }
+}
+
+/// Runs what needs a tokio runtime, in a thread of its own: the caller's may have a runtime already, which cannot be waited in.
+fn on_runtime<T: Send, E: Send>(
+    call: impl AsyncFnOnce() -> Result<T, E> + Send,
+    no_runtime: impl Fn(io::Error) -> E + Send + Copy,
+) -> Result<T, E> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(tokio::runtime::LocalOptions::default());
+        runtime.map_err(no_runtime)?.block_on(call())
+    };
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, run) {
+        Ok(running) => running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        Err(error) => Err(no_runtime(error)),
+    })
 }
 
 fn thread_waker() -> Waker {

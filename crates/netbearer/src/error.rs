@@ -1,7 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use netbearer_core::Refusal;
-use netbearer_types::{Failure, Family, Identifier, PropertyKey};
+use netbearer_types::{Failure, Family, Identifier, OfferNumber, PropertyKey};
 
 /// Why a manager could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,15 @@ pub enum CallError {
     /// There is no such question to answer, or no such choice in it.
     #[error("{0}")]
     NotAsked(String),
+    /// The decisions about the roaming of the session on this configuration are taken already.
+    #[error("the roaming of the session on {0} is decided elsewhere in this program already; drop that first")]
+    RoamingTaken(Identifier),
+    /// This offer is not the newest any more: it was superseded, withdrawn, or has been decided.
+    #[error("{}", Refusal::SupersededOffer(*.0))]
+    SupersededOffer(OfferNumber),
+    /// The answer does not fit how far the offer is.
+    #[error("{0}")]
+    OutOfTurn(String),
     /// Only NetBearer writes this property.
     #[error("the property {0} is read-only")]
     ReadOnlyProperty(PropertyKey),
@@ -90,6 +99,11 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotSupported(failure) => Self::NotSupported(failure),
+            Refusal::CannotRoam(_) => {
+                refusal.failure().map_or_else(|| Self::Refused(refusal.to_string()), Self::NotSupported)
+            }
+            Refusal::SupersededOffer(offer) => Self::SupersededOffer(offer),
+            Refusal::OutOfTurn { .. } => Self::OutOfTurn(refusal.to_string()),
             Refusal::Busy(failure) => Self::Busy(failure),
             Refusal::Denied(failure) => Self::Denied(failure),
             Refusal::NotOpen(identifier) => Self::NotOpen(identifier),
@@ -179,6 +193,62 @@ fn list(identifiers: &[Identifier]) -> String {
     identifiers.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ")
 }
 
+/// Why a migration has not come to its trial, or through it. The session goes on with its old link, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// The offer is not to be had any more: it was superseded or withdrawn, or somebody else has decided about it.
+    #[error("offer {0} is over: it was superseded, withdrawn or decided; wait for the next one")]
+    Over(OfferNumber),
+    /// The candidate could not be brought up, or was lost.
+    #[error("the session could not roam to {configuration}: {failure}")]
+    Failed {
+        /// The candidate.
+        configuration: Identifier,
+        /// What was wrong with it.
+        failure: Failure,
+    },
+    /// The session is not open any more.
+    #[error("the session has ended{}", .0.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default())]
+    SessionEnded(Option<Failure>),
+    /// The service could not be asked.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Why a candidate did not pass a test.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestError {
+    /// It took too long.
+    #[error("the test took longer than {} ms", .0.as_millis())]
+    Deadline(Duration),
+    /// The trial has ended meanwhile.
+    #[error("the trial of {0} is over")]
+    TrialOver(Identifier),
+    /// No connection could be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The host's name could not be looked up.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The host has no address.
+    #[error("{0} has no address")]
+    NoHost(String),
+    /// Only plain HTTP can be tried.
+    #[error("\"{0}\" is no URL that can be tried; write http://HOST[:PORT][/PATH]")]
+    Url(String),
+    /// The server has not answered, or not with HTTP.
+    #[error("the server was reached, but did not answer")]
+    Exchange(#[source] io::Error),
+    /// The answer was no success; a portal perhaps.
+    #[error("the server answered with status {0} instead of success")]
+    Status(u16),
+    /// The calling thread could not get a runtime to wait in.
+    #[error("the test could not be started")]
+    Runtime(#[source] io::Error),
+}
+
 /// Why a socket could not be opened through a session.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -186,6 +256,9 @@ pub enum SocketError {
     /// The session is not open, or its link is not up.
     #[error("the session on {0} is not ready for sockets; open it, and wait until it is open")]
     NotConnected(Identifier),
+    /// The candidate is not tried any more.
+    #[error("the trial of {0} is over; use the session's own sockets")]
+    TrialOver(Identifier),
     /// The link is up by the other family only. The kernel would look for the destination on the link, and wait for minutes.
     #[error(
         "the session on {session} has no {family} address now; use its other family, or try again when InterfaceChanged tells of one"
@@ -215,6 +288,9 @@ pub enum LookupError {
     /// The session is not open, or its link is not up.
     #[error("the session on {0} is not ready for lookups; open it, and wait until it is open")]
     NotConnected(Identifier),
+    /// The candidate is not tried any more.
+    #[error("the trial of {0} is over; look the name up through the session")]
+    TrialOver(Identifier),
     /// The name servers have no answer.
     #[error(transparent)]
     Name(#[from] netbearer_lookup::LookupError),

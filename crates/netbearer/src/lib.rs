@@ -32,6 +32,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod backend;
+mod ballot;
+mod carrier_test;
 mod chooser;
 mod daemon;
 #[cfg(feature = "embedded")]
@@ -40,6 +42,8 @@ mod error;
 mod feed;
 mod manager;
 mod news;
+mod outlet;
+mod roaming;
 mod service_description;
 mod service_thread;
 mod session;
@@ -54,7 +58,7 @@ pub use chooser::{Chooser, ChooserEvent};
 pub use daemon::Daemon;
 #[cfg(feature = "embedded")]
 pub use embedded::Embedded;
-pub use error::{CallError, FindError, LookupError, ManagerError, SocketError};
+pub use error::{CallError, FindError, LookupError, ManagerError, MigrateError, SocketError, TestError};
 pub use feed::Events;
 pub use manager::Manager;
 #[cfg(feature = "embedded")]
@@ -72,11 +76,12 @@ pub use netbearer_types::{
     AddressScope, Addressing, AnnouncedRoutes, BearerFamily, BearerType, BypassVpn, Capabilities, ClientIdentifier,
     ClientIdentifierError, Configuration, Directories, Failure, FailureReason, Families, Family, FullTunnel, HostName,
     HostNameError, Identifier, Interface, InterfaceAddress, Kind, Lifetime, ManagerEvent, Moment, NetworkAddress,
-    NetworkAddressError, Profile, PropertyKey, PropertyValue, Proxy, Purpose, ServiceNetworkProfile, SessionError,
-    SessionEvent, SessionSnapshot, SessionState, StateFlags, Steering, SteeringPlan, Step, Traffic, UserChoiceProfile,
-    VendorClass, VendorClassError,
+    NetworkAddressError, Offer as OfferDescription, OfferNumber, OfferPhase, Profile, PropertyKey, PropertyValue,
+    Proxy, Purpose, RoamingSnapshot, ServiceNetworkProfile, SessionError, SessionEvent, SessionSnapshot, SessionState,
+    StateFlags, Steering, SteeringPlan, Step, Traffic, UserChoiceProfile, VendorClass, VendorClassError,
 };
 pub use news::News;
+pub use roaming::{Offer, Roaming, Trial};
 pub use service_description::{ServiceDescription, ServiceKind};
 pub use session::Session;
 pub use session_listing::SessionListing;

@@ -1,5 +1,5 @@
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -7,20 +7,17 @@ use std::{
 
 use netbearer_engine::Clock;
 use netbearer_types::{
-    Configuration, Failure, Family, Interface, InterfaceAddress, PropertyKey, PropertyValue, SessionEvent,
-    SessionSnapshot, SessionState,
+    Configuration, Failure, Interface, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
 };
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
-    CallError, Events, LookupError, SocketError,
+    CallError, Events, LookupError, Roaming, SocketError,
     backend::{Backend, NewSession, SessionBackend},
+    ballot::Ballot,
+    outlet::Outlet,
     shared::Shared,
 };
-
-/// Anywhere behind a gateway; nothing is ever sent there (RFC 5737).
-const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// One interest in one configuration: open it to have the network, close it to give it back.
 ///
@@ -29,14 +26,14 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2,
 #[derive(Debug)]
 pub struct Session {
     // Declared first, so dropped first: by the time the service may end, it has heard of that.
-    interest: Box<dyn SessionBackend>,
+    interest: Arc<dyn SessionBackend>,
     shared: Arc<Shared>,
     backend: Arc<dyn Backend>,
 }
 
 impl Session {
     pub(crate) fn new(backend: Arc<dyn Backend>, (interest, shared): NewSession) -> Self {
-        Self { interest, shared, backend }
+        Self { interest: Arc::from(interest), shared, backend }
     }
 
     /// Asks for the network. What comes of it is told by events: Opened, or Error. Opening a session that is open or
@@ -85,12 +82,15 @@ impl Session {
         self.interest.is_stakeholder()
     }
 
-    /// Says whether the application decides when this session roams.
+    /// Takes the decisions about this session's roaming, until what is returned is dropped (semantics §5). What is offered is in
+    /// [`Session::events`] all the same.
     ///
     /// # Errors
-    /// [`CallError::NotSupported`] by an embedded service.
-    pub async fn set_stakeholder(&self, stakeholder: bool) -> Result<(), CallError> {
-        self.interest.set_stakeholder(stakeholder).await
+    /// [`CallError::NotSupported`] unless the session is on a service network or a user choice; [`CallError::RoamingTaken`] while
+    /// there is another [`Roaming`] of this session.
+    pub async fn roaming(&self) -> Result<Roaming, CallError> {
+        let ballot = Ballot::new(&self.interest, &self.shared, &self.backend);
+        Roaming::begin(ballot, self.interest.set_stakeholder(true)).await
     }
 
     /// Waits until the session is open: true at once if it is, false at once if it is not opening, false as soon as
@@ -163,16 +163,22 @@ impl Session {
         self.shared.read(|snapshot| snapshot.state)
     }
 
-    /// True if this session holds and its link is up.
+    /// True if this session holds, and its link is up or it is roaming.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.shared.read(|snapshot| snapshot.is_open)
     }
 
-    /// The interface in use; there exactly while the state is Connected.
+    /// The interface in use: there while the state is Connected, and while it is Roaming as long as the old link lives.
     #[must_use]
     pub fn interface(&self) -> Option<Interface> {
         self.snapshot().interface
+    }
+
+    /// The interface of the candidate that is tried; there during a trial.
+    #[must_use]
+    pub fn candidate_interface(&self) -> Option<Interface> {
+        self.shared.read(|snapshot| snapshot.candidate_interface().cloned())
     }
 
     /// The last failure; an accepted open clears it.
@@ -222,50 +228,25 @@ impl Session {
         self.interest.set_property(key, value).await
     }
 
-    /// Makes a socket use this session's access point, whatever the default route is. Before it is connected; needs no
+    /// Makes a socket use this session's access point, during a trial the candidate, whatever the default route is. Before it is connected; needs no
     /// privilege on a socket that is not bound to an interface yet. Such a socket cannot reach loopback
     /// (`SO_BINDTODEVICE`, `socket(7)`).
     ///
     /// # Errors
-    /// When the session is not open and connected, it is a socket for IPv4 and the link has no IPv4 address, or the kernel
+    /// When the session is not open or has no link, it is a socket for IPv4 and the link has no IPv4 address, or the kernel
     /// refuses.
     pub fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
-        let interface = self.interface_for_sockets()?;
-        let socket = SockRef::from(socket);
-        // One for IPv6 may speak IPv4, too.
-        if socket.domain().is_ok_and(|domain| domain == Domain::IPV4) {
-            self.require_address(&interface, ANYWHERE)?;
-        }
-        self.bind_to(&interface, &socket)
+        self.outlet()?.bind(socket)
     }
 
-    fn interface_for_sockets(&self) -> Result<Interface, SocketError> {
-        let snapshot = self.snapshot();
-        let interface = snapshot.interface.filter(|_| snapshot.is_open);
-        interface.ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))
+    /// Where its sockets leave the machine: by the candidate while one is tried, else by the link in use.
+    pub(crate) fn outlet(&self) -> Result<Outlet<'_>, SocketError> {
+        self.find_outlet().ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))
     }
 
-    fn bind_to(&self, interface: &Interface, socket: &Socket) -> Result<(), SocketError> {
-        socket.bind_device(Some(interface.name.as_bytes())).map_err(|source| SocketError::Kernel {
-            action: "binding a socket to",
-            interface: interface.name.clone(),
-            source,
-        })
-    }
-
-    /// From where the destination could be spoken to, there must be an address. What an event has told of is enough; the
-    /// kernel may know of more.
-    fn require_address(&self, interface: &Interface, destination: SocketAddr) -> Result<(), SocketError> {
-        let host = destination.ip().to_canonical();
-        let family = Family::of(host);
-        let is_of_family = |address: &InterfaceAddress| address.is_usable() && Family::of(address.address) == family;
-        if stays_on_the_link(host)
-            || interface.addresses.iter().any(is_of_family)
-            || kernel_has_source(&interface.name, destination)
-        {
-            return Ok(());
-        }
-        Err(SocketError::NoAddress { session: self.configuration().identifier, family })
+    fn find_outlet(&self) -> Option<Outlet<'_>> {
+        let interface = self.shared.read(|snapshot| snapshot.interface_for_sockets().cloned());
+        Some(Outlet::new(interface?, &self.shared, self.backend.names()))
     }
 
     /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this
@@ -273,63 +254,20 @@ impl Session {
     /// point. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// When the session is not open and connected, or the name servers have no answer.
+    /// When the session is not open or has no link, or the name servers have no answer.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-        let snapshot = self.snapshot();
-        let interface = snapshot.interface.filter(|_| snapshot.is_open);
-        let interface = interface.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?;
-        Ok(netbearer_lookup::lookup(self.backend.names(), host, &interface).await?)
+        let outlet = self.find_outlet();
+        outlet.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?.lookup(host).await
     }
 
     /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// When the session is not open and connected, its link has no address of the destination's family, or the connection
+    /// When the session is not open or has no link, that has no address of the destination's family, or the connection
     /// cannot be made.
     pub async fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
-        let socket = self.tcp_socket(address)?;
-        let failed = |source| self.socket_failure("connecting through", source);
-        socket.set_nonblocking(true).map_err(failed)?;
-        TcpSocket::from_std_stream(socket.into()).connect(address).await.map_err(failed)
+        self.outlet()?.connect_tcp(address).await
     }
-
-    /// A TCP socket bound to this session's access point, not connected yet.
-    pub(crate) fn tcp_socket(&self, address: SocketAddr) -> Result<Socket, SocketError> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-            .map_err(|source| self.socket_failure("opening a socket for", source))?;
-        let interface = self.interface_for_sockets()?;
-        self.require_address(&interface, address)?;
-        self.bind_to(&interface, &socket)?;
-        Ok(socket)
-    }
-
-    pub(crate) fn socket_failure(&self, action: &'static str, source: std::io::Error) -> SocketError {
-        SocketError::Kernel { action, interface: self.configuration().name, source }
-    }
-}
-
-/// Link-local addresses, which every link with IPv6 has one to speak from with, and groups.
-const fn stays_on_the_link(host: IpAddr) -> bool {
-    match host {
-        IpAddr::V4(host) => host.is_multicast() || host.is_broadcast(),
-        IpAddr::V6(host) => host.is_multicast() || host.is_unicast_link_local(),
-    }
-}
-
-/// True if the kernel has an address on the interface from which to speak to the destination. Connecting a datagram socket
-/// sends nothing.
-fn kernel_has_source(interface: &str, destination: SocketAddr) -> bool {
-    let source = || {
-        let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        socket.connect(&destination.into())?;
-        socket.local_addr()
-    };
-    let source = source().ok().and_then(|source| source.as_socket());
-    source.is_some_and(|source| {
-        let source = source.ip().to_canonical();
-        !source.is_unspecified() && !stays_on_the_link(source)
-    })
 }
 
 impl Drop for Session {

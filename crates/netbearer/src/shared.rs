@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use netbearer_types::{Configuration, SessionEvent, SessionSnapshot, SessionState};
+use netbearer_types::{Configuration, OfferPhase, SessionEvent, SessionSnapshot, SessionState};
 
 use crate::{
     Events,
@@ -18,11 +18,13 @@ struct Inner {
     configuration: Configuration,
     snapshot: SessionSnapshot,
     feed: Feed<SessionEvent>,
+    /// Somebody takes the decisions about its roaming.
+    has_roaming: bool,
 }
 
 impl Shared {
     pub(crate) fn new(configuration: Configuration, snapshot: SessionSnapshot) -> Self {
-        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default() }) }
+        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default(), has_roaming: false }) }
     }
 
     /// The session was told something, and is so right after it.
@@ -55,6 +57,20 @@ impl Shared {
     pub(crate) fn end(&self) {
         let wakers = lock(&self.inner).feed.end();
         wakers.wake();
+    }
+
+    /// Takes the decisions about its roaming; false if somebody has them already.
+    pub(crate) fn take_roaming(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.inner).has_roaming, true)
+    }
+
+    #[cfg(feature = "embedded")]
+    pub(crate) fn has_roaming(&self) -> bool {
+        lock(&self.inner).has_roaming
+    }
+
+    pub(crate) fn give_back_roaming(&self) {
+        lock(&self.inner).has_roaming = false;
     }
 
     pub(crate) fn configuration(&self) -> Configuration {
@@ -90,5 +106,14 @@ fn what_holds(snapshot: &SessionSnapshot) -> Vec<SessionEvent> {
     } else {
         (!snapshot.is_opening).then_some(SessionEvent::Closed)
     };
-    [SessionEvent::Lagged, state].into_iter().chain(interest).collect()
+    let roaming = snapshot.roaming.as_deref().and_then(|roaming| match (roaming.phase, &roaming.candidate_interface) {
+        (OfferPhase::Offered, _) => Some(SessionEvent::PreferredConfigurationChanged { offer: roaming.offer.clone() }),
+        (OfferPhase::Trial, Some(interface)) => Some(SessionEvent::NewConfigurationActivated {
+            offer: roaming.offer.number,
+            configuration: roaming.offer.configuration.clone(),
+            interface: interface.clone(),
+        }),
+        _ => None,
+    });
+    [SessionEvent::Lagged, state].into_iter().chain(interest).chain(roaming).collect()
 }

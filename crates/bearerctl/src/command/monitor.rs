@@ -13,7 +13,7 @@ use crate::{
     output::{DIM, Output},
     reader::Reader,
     signals::Signals,
-    timeline::{self, EventObject},
+    timeline::{self, EventObject, SessionEventObject},
 };
 
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
@@ -105,7 +105,7 @@ impl Watch {
             return Ok(());
         }
         if self.output.json {
-            return self.output.object(&EventObject::new(event, Some(identifier)));
+            return self.output.object(&EventObject::new(&SessionEventObject::from(event), Some(identifier)));
         }
         let session = self.sessions.get(identifier);
         let name = session.map_or_else(|| identifier.to_string(), |session| session.configuration().name);

@@ -50,8 +50,9 @@ fn what_is_not_there_or_does_not_fit_is_told_as_d_bus_has_it() {
     assert_eq!(set("State", Variant::from(3_u32)).unwrap_err(), "PropertyReadOnly");
     assert_eq!(set("Colour", Variant::from(3_u32)).unwrap_err(), "UnknownProperty");
     assert_eq!(set("Stakeholder", Variant::from(3_u32)).unwrap_err(), "InvalidArgs");
-    set("Stakeholder", Variant::from(true)).unwrap();
-    assert_eq!(client.properties(session).unwrap().stakeholder, Some(true));
+    assert_eq!(set("Stakeholder", Variant::from(true)).unwrap_err(), "NotSupported", "it has nowhere to roam to");
+    set("Stakeholder", Variant::from(false)).unwrap();
+    assert_eq!(client.properties(session).unwrap().stakeholder, Some(false));
     daemon.end();
 }
 

@@ -28,6 +28,8 @@ use crate::stage::{AP0, DEADLINE, Stage};
 
 /// What the access point is called by people.
 const NAME: &str = "ap0";
+/// The service network that files make.
+const NETWORK: &str = "service-uplink";
 
 /// Sockets of sessions are those of the machine.
 fn on_the_machine(stage: Stage) -> Stage {
@@ -191,7 +193,7 @@ fn while_the_daemon_is_away_nothing_is_changed_and_close_works_at_once() {
         open.session.set_property(PropertyKey::Reconnect, Some(PropertyValue::Boolean(true))),
         open.session.bytes_received().map(|_| ()),
         open.session.hold_fd().map(|_| ()),
-        open.session.set_stakeholder(true),
+        open.session.roaming().map(drop),
         manager.wait_for(async |manager| manager.configurations(None).await).map(|_| ()),
     ] {
         assert_eq!(refused, Err(CallError::ServiceLost));
@@ -217,13 +219,15 @@ fn while_the_daemon_is_away_nothing_is_changed_and_close_works_at_once() {
 #[test]
 fn a_daemon_that_has_forgotten_everything_is_told_it_again_and_open_sessions_are_aborted() {
     let stage = stage();
+    stage.write_service_network(&[NAME]);
     let running = stage.start();
     let manager = connect(&stage);
     let mut events = manager.events();
     let mut session = Watched::opened(&manager);
     let yes = Some(PropertyValue::Boolean(true));
     session.session.set_property(PropertyKey::ConnectInBackground, yes.clone()).unwrap();
-    session.session.set_stakeholder(true).unwrap();
+    let deciding = Watched::on(&manager, NETWORK);
+    let _roaming = deciding.session.roaming().unwrap();
     let mut watcher = Watched::new(&manager);
     running.kill();
     forget_the_ledger(&stage);
@@ -236,8 +240,8 @@ fn a_daemon_that_has_forgotten_everything_is_told_it_again_and_open_sessions_are
     assert!(!session.session.is_open());
     assert_eq!(session.session.error().unwrap().error, SessionError::SessionAborted);
     assert_eq!(session.session.property(PropertyKey::ConnectInBackground).unwrap(), yes);
-    assert!(session.session.is_stakeholder());
-    assert_eq!(sessions(&manager), 2);
+    assert!(deciding.session.is_stakeholder());
+    assert_eq!(sessions(&manager), 3);
     // It is a session like any other.
     session.session.open().unwrap();
     session.read_until("Opened");
@@ -250,15 +254,21 @@ fn a_daemon_that_has_forgotten_everything_is_told_it_again_and_open_sessions_are
 #[test]
 fn the_next_daemon_knows_that_the_application_decides_when_to_roam() {
     let stage = stage();
+    stage.write_service_network(&[NAME]);
     let running = stage.start();
     let manager = connect(&stage);
-    let mut session = Watched::new(&manager);
-    session.session.set_stakeholder(true).unwrap();
+    let (mut kept, mut left) = (Watched::on(&manager, NETWORK), Watched::on(&manager, NETWORK));
+    let _roaming = kept.session.roaming().unwrap();
+    let given_up = left.session.roaming().unwrap();
     running.kill();
-    session.expect(&["ServiceLost"]);
+    kept.expect(&["ServiceLost"]);
+    left.expect(&["ServiceLost"]);
+    drop(given_up);
     let _running = stage.start();
-    session.expect(&["ServiceBack"]);
-    assert!(session.session.is_stakeholder());
+    kept.expect(&["ServiceBack"]);
+    left.expect(&["ServiceBack"]);
+    assert!(kept.session.is_stakeholder());
+    assert!(!left.session.is_stakeholder(), "what was left while it was away is left");
 }
 
 #[test]

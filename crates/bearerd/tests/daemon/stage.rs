@@ -56,6 +56,13 @@ impl Stage {
         Self { lab, directory, before }
     }
 
+    /// Has files make a service network of these interfaces' access points, `service-uplink`.
+    pub(crate) fn write_service_network(&self, members: &[&str]) {
+        let profiles = self.directory.path().join("configuration").join("profiles.d");
+        fs::create_dir_all(&profiles).unwrap();
+        fs::write(profiles.join("uplink.toml"), format!("[service_network]\nmembers = {members:?}\n")).unwrap();
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -9,8 +9,8 @@ use netbearer_dbus::{
     session_path,
 };
 use netbearer_types::{
-    Configuration, Failure, FailureReason, Identifier, PropertyKey, PropertyValue, SessionError, SessionEvent,
-    SessionSnapshot, differences,
+    Configuration, Failure, FailureReason, Identifier, OfferNumber, PropertyKey, PropertyValue, SessionError,
+    SessionEvent, SessionSnapshot, differences,
 };
 use tokio::sync::mpsc;
 use zbus::{Message, OwnedObjectPath, Variant};
@@ -50,6 +50,8 @@ struct Inner {
     /// What the application has written.
     properties: BTreeMap<PropertyKey, PropertyValue>,
     stakeholder: bool,
+    /// Answers to offers that the daemon was away for, in their order.
+    owed: Vec<(&'static str, OfferNumber)>,
     /// The holder knows that the daemon is away.
     is_told_away: bool,
     /// The daemon may have more for this session than its holder knows: it was closed while that was away, or is not known
@@ -122,6 +124,13 @@ impl Seat {
         let method = Method { path: &path, interface: PROPERTIES, name: "Set" };
         self.line.ask(method, &(SESSION_INTERFACE, "Stakeholder", Variant::from(stakeholder)), read).await
     }
+
+    /// See [`Line::call`].
+    fn say_stakeholder(&self, stakeholder: bool, heed: impl FnOnce(Result<Message, CallError>) + Send + 'static) {
+        let path = session_path(self.number);
+        let method = Method { path: &path, interface: PROPERTIES, name: "Set" };
+        self.line.call(method, &(SESSION_INTERFACE, "Stakeholder", Variant::from(stakeholder)), heed);
+    }
 }
 
 impl Found {
@@ -168,6 +177,7 @@ impl Entry {
             ahead: snapshot.clone(),
             properties: BTreeMap::new(),
             stakeholder,
+            owed: Vec::new(),
             is_told_away: false,
             is_over: false,
         };
@@ -376,9 +386,10 @@ impl Entry {
         inner.seat = Some(seat.clone());
         let (over, wakers) = entry.catch_up(&mut inner, found.snapshot);
         let properties = if is_new { inner.properties.clone() } else { BTreeMap::new() };
-        // The next daemon does not know what the application has set.
-        let is_owed = inner.stakeholder && !found.stakeholder;
+        // The next daemon does not know what the application has set, or said meanwhile.
+        let owed_stake = Some(inner.stakeholder).filter(|stakeholder| *stakeholder != found.stakeholder);
         inner.stakeholder = found.stakeholder;
+        let owed_answers = std::mem::take(&mut inner.owed);
         drop(inner);
         entry.desk.seat(&entry, found.number);
         drop(over);
@@ -392,19 +403,48 @@ impl Entry {
                 drop(done);
             });
         }
-        if is_owed {
-            let path = session_path(seat.number);
-            let method = Method { path: &path, interface: PROPERTIES, name: "Set" };
-            let stakeholder = (SESSION_INTERFACE, "Stakeholder", Variant::from(true));
-            seat.line.call(method, &stakeholder, move |answer| {
+        for (answer, offer) in owed_answers {
+            entry.answer_unheard(answer, offer);
+        }
+        if let Some(stakeholder) = owed_stake {
+            seat.say_stakeholder(stakeholder, move |answer| {
                 match answer {
                     // If the daemon is away again, it is for the one after that.
-                    Ok(_) | Err(CallError::ServiceLost) => entry.note_stakeholder(true),
+                    Ok(_) | Err(CallError::ServiceLost) => entry.note_stakeholder(stakeholder),
                     Err(error) => tracing::warn!("the application does not decide when to roam any more: {error}"),
                 }
                 drop(done);
             });
         }
+    }
+
+    /// Answers an offer, also if the daemon is away: it is told when it is back.
+    pub(super) fn answer_unheard(self: &Arc<Self>, answer: &'static str, offer: OfferNumber) {
+        let mut inner = lock(&self.inner);
+        let Some(seat) = inner.seat.clone() else { return inner.owed.push((answer, offer)) };
+        drop(inner);
+        let entry = Arc::downgrade(self);
+        // That it is over already is no matter to anybody.
+        seat.call(answer, &offer.0, move |answered| {
+            if let (Err(CallError::ServiceLost), Some(entry)) = (answered, entry.upgrade()) {
+                lock(&entry.inner).owed.push((answer, offer));
+            }
+        });
+    }
+
+    /// The application does not decide when to roam any more, also if the daemon is away.
+    pub(super) fn leave_decisions(self: &Arc<Self>) {
+        let mut inner = lock(&self.inner);
+        inner.stakeholder = false;
+        let seat = inner.seat.clone();
+        drop(inner);
+        let Some(seat) = seat else { return };
+        let entry = Arc::downgrade(self);
+        seat.say_stakeholder(false, move |_| {
+            if let Some(entry) = entry.upgrade() {
+                entry.note_stakeholder(false);
+            }
+        });
     }
 
     /// The holder is told what has become different.

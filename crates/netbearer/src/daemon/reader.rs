@@ -6,9 +6,10 @@ use std::{
 use futures_util::StreamExt;
 use netbearer_dbus::{
     CONFIGURATION_INTERFACE, ConfigurationProperties, FailureValue, InterfaceValue, MANAGER_INTERFACE, ObjectKind,
-    SESSION_INTERFACE, SessionProperties, failure_from_wire, object_kind, state_from_wire,
+    OfferSignal, SESSION_INTERFACE, SessionProperties, failure_from_wire, object_kind, offer_from_wire,
+    state_from_wire,
 };
-use netbearer_types::{Identifier, ManagerEvent, SessionEvent};
+use netbearer_types::{Identifier, ManagerEvent, OfferNumber, SessionEvent};
 use zbus::{DeserializeDict, Message, MessageStream, OwnedObjectPath, Type, message};
 
 use super::{
@@ -208,6 +209,29 @@ fn session_event(member: &str, message: &Message) -> Option<SessionEvent> {
         "InterfaceChanged" => {
             SessionEvent::InterfaceChanged { interface: contents::<InterfaceValue>(message).ok()?.into_interface()? }
         }
+        "PreferredConfigurationChanged" => SessionEvent::PreferredConfigurationChanged {
+            offer: offer_from_wire(contents::<OfferSignal>(message).ok()?),
+        },
+        "OfferWithdrawn" => SessionEvent::OfferWithdrawn { offer: OfferNumber(contents(message).ok()?) },
+        "NewConfigurationActivated" => {
+            let (offer, configuration, interface): (u64, String, InterfaceValue) = contents(message).ok()?;
+            SessionEvent::NewConfigurationActivated {
+                offer: OfferNumber(offer),
+                configuration: Identifier::new(configuration),
+                interface: interface.into_interface()?,
+            }
+        }
+        "CurrentLinkLost" => SessionEvent::CurrentLinkLost { offer: OfferNumber(contents(message).ok()?) },
+        "RoamingFailed" => {
+            let (configuration, failure): (String, FailureValue) = contents(message).ok()?;
+            SessionEvent::RoamingFailed {
+                configuration: Identifier::new(configuration),
+                failure: failure_from_wire(failure)?,
+            }
+        }
+        "ActiveConfigurationChanged" => SessionEvent::ActiveConfigurationChanged {
+            configuration: Identifier::new(contents::<String>(message).ok()?),
+        },
         "Lagged" => SessionEvent::Lagged,
         _ => return None,
     })

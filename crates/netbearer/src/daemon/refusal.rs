@@ -1,5 +1,5 @@
 use netbearer_dbus::{ErrorName, FailureValue, failure_from_wire};
-use netbearer_types::{Failure, FailureReason, Identifier, SessionError};
+use netbearer_types::{Failure, FailureReason, Identifier, OfferNumber, SessionError};
 use zbus::Message;
 
 use crate::CallError;
@@ -51,6 +51,10 @@ pub(super) fn refusal(answer: &Message) -> CallError {
         (ErrorName::PropertyReadOnly, _, Some(key)) => {
             key.parse().map_or(CallError::Refused(sentence), CallError::ReadOnlyProperty)
         }
+        (ErrorName::SupersededOffer, _, Some(offer)) => {
+            offer.parse().map_or(CallError::Refused(sentence), |offer| CallError::SupersededOffer(OfferNumber(offer)))
+        }
+        (ErrorName::OutOfTurn, ..) => CallError::OutOfTurn(sentence),
         (ErrorName::UnfitValue, ..) => CallError::UnfitPropertyValue(sentence),
         // It is going to be restarted, or has been ended for good; to its clients that is the same.
         (ErrorName::ServiceGone, ..) => CallError::ServiceLost,
@@ -94,6 +98,11 @@ mod tests {
             answered(&ours(ErrorName::PropertyReadOnly), &("no", "ActiveConfiguration")),
             CallError::ReadOnlyProperty(PropertyKey::ActiveConfiguration)
         );
+        assert_eq!(
+            answered(&ours(ErrorName::SupersededOffer), &("no", "7")),
+            CallError::SupersededOffer(OfferNumber(7))
+        );
+        assert_eq!(answered(&ours(ErrorName::OutOfTurn), &"not yet"), CallError::OutOfTurn("not yet".to_owned()));
         assert_eq!(answered(&ours(ErrorName::ServiceGone), &"bye"), CallError::ServiceLost);
     }
 

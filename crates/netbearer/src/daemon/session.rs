@@ -1,13 +1,13 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use netbearer_dbus::{property_from_wire, property_to_wire};
-use netbearer_types::{PropertyKey, PropertyValue, Traffic};
+use netbearer_types::{OfferNumber, PropertyKey, PropertyValue, Traffic};
 use zbus::{Message, OwnedVariant};
 
 use super::{backend::DaemonBackend, entry::Entry, line::contents};
 use crate::{
     CallError,
-    backend::{Answer, SessionBackend},
+    backend::{Answer, OfferAnswer, SessionBackend},
 };
 
 /// A session that the application has.
@@ -26,6 +26,15 @@ impl DaemonSession {
 
 fn nothing(answer: Result<Message, CallError>) -> Result<(), CallError> {
     answer.map(|_| ())
+}
+
+const fn method_of(answer: OfferAnswer) -> &'static str {
+    match answer {
+        OfferAnswer::Migrate => "Migrate",
+        OfferAnswer::Ignore => "Ignore",
+        OfferAnswer::Accept => "Accept",
+        OfferAnswer::Reject => "Reject",
+    }
 }
 
 impl SessionBackend for DaemonSession {
@@ -126,5 +135,20 @@ impl SessionBackend for DaemonSession {
             let outcome = seat.set_stakeholder(stakeholder, read).await;
             self.entry.or_absence(outcome)
         })
+    }
+
+    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let answered = self.entry.seat()?.ask(method_of(answer), &offer.0, nothing).await;
+            self.entry.or_absence(answered)
+        })
+    }
+
+    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber) {
+        self.entry.answer_unheard(method_of(answer), offer);
+    }
+
+    fn leave_decisions(&self) {
+        self.entry.leave_decisions();
     }
 }

@@ -1,14 +1,19 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use netbearer_core::{Core, Refusal, SessionId};
-use netbearer_types::{Failure, FailureReason, Moment, PropertyKey, PropertyValue, SessionError, Traffic};
+use netbearer_types::{
+    Failure, FailureReason, Moment, OfferNumber, PropertyKey, PropertyValue, SessionError, SessionSnapshot, Traffic,
+};
 
 use super::backend::EmbeddedBackend;
 use crate::{
     CallError,
-    backend::{Answer, SessionBackend},
+    backend::{Answer, OfferAnswer, SessionBackend},
     shared::Shared,
 };
+
+/// What a call has come to, and what the session is like then.
+type Called = (Result<(), Refusal>, Option<SessionSnapshot>);
 
 /// A session of a service in this process.
 #[derive(Debug)]
@@ -28,18 +33,37 @@ impl EmbeddedSession {
         &self,
         call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static,
     ) -> Answer<'_, ()> {
+        let (call, told) = self.followed(call);
+        Box::pin(async move { Ok(self.backend.service.call_then(call, told).await??) })
+    }
+
+    /// The same, and nobody waits for what comes of it.
+    fn tell(&self, call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static) {
+        let (call, told) = self.followed(call);
+        // If the service is gone, so is the session.
+        let _ = self.backend.service.cast_then(call, move |called| drop(told(called)));
+    }
+
+    /// A call, and what makes known what the session is like after it.
+    fn followed(
+        &self,
+        call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static,
+    ) -> (
+        impl FnOnce(&mut Core, Moment) -> Called + Send + 'static,
+        impl FnOnce(Called) -> Result<(), Refusal> + Send + 'static,
+    ) {
         let (id, shared) = (self.id, Arc::clone(&self.shared));
         let call = move |core: &mut Core, now| {
             let result = call(core, id, now);
             (result, core.session(id))
         };
-        let told = move |(result, snapshot)| {
+        let told = move |(result, snapshot): Called| {
             if let Some(snapshot) = snapshot {
                 shared.refresh(snapshot);
             }
             result
         };
-        Box::pin(async move { Ok(self.backend.service.call_then(call, told).await??) })
+        (call, told)
     }
 
     fn only_with_daemon(&self, what: &str) -> CallError {
@@ -51,6 +75,21 @@ impl EmbeddedSession {
                 self.shared.configuration().identifier
             ),
         })
+    }
+}
+
+fn carry_out(
+    core: &mut Core,
+    id: SessionId,
+    answer: OfferAnswer,
+    offer: OfferNumber,
+    now: Moment,
+) -> Result<(), Refusal> {
+    match answer {
+        OfferAnswer::Migrate => core.migrate(id, offer, now),
+        OfferAnswer::Ignore => core.ignore(id, offer, now),
+        OfferAnswer::Accept => core.accept(id, offer, now),
+        OfferAnswer::Reject => core.reject(id, offer, now),
     }
 }
 
@@ -86,11 +125,23 @@ impl SessionBackend for EmbeddedSession {
     }
 
     fn is_stakeholder(&self) -> bool {
-        false
+        self.shared.has_roaming()
     }
 
-    fn set_stakeholder(&self, _: bool) -> Answer<'_, ()> {
-        Box::pin(async { Err(self.only_with_daemon("the application cannot decide about roaming")) })
+    fn set_stakeholder(&self, stakeholder: bool) -> Answer<'_, ()> {
+        self.ask(move |core, id, now| core.set_stakeholder(id, stakeholder, now))
+    }
+
+    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()> {
+        self.ask(move |core, id, now| carry_out(core, id, answer, offer, now))
+    }
+
+    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber) {
+        self.tell(move |core, id, now| carry_out(core, id, answer, offer, now));
+    }
+
+    fn leave_decisions(&self) {
+        self.tell(|core, id, now| core.set_stakeholder(id, false, now));
     }
 }
 

@@ -1,0 +1,115 @@
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsFd,
+};
+
+use netbearer_lookup::NamePlaces;
+use netbearer_types::{Family, Interface, InterfaceAddress};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::{LookupError, SocketError, shared::Shared};
+
+/// Anywhere behind a gateway; nothing is ever sent there (RFC 5737).
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// Where the sockets of a session leave the machine.
+#[derive(Debug)]
+pub(crate) struct Outlet<'a> {
+    interface: Interface,
+    shared: &'a Shared,
+    names: Option<&'a NamePlaces>,
+}
+
+impl<'a> Outlet<'a> {
+    pub(crate) const fn new(interface: Interface, shared: &'a Shared, names: Option<&'a NamePlaces>) -> Self {
+        Self { interface, shared, names }
+    }
+
+    pub(crate) fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
+        let socket = SockRef::from(socket);
+        // One for IPv6 may speak IPv4, too.
+        if socket.domain().is_ok_and(|domain| domain == Domain::IPV4) {
+            self.require_address(ANYWHERE)?;
+        }
+        self.bind_device(&socket)
+    }
+
+    pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        Ok(netbearer_lookup::lookup(self.names, host, &self.interface).await?)
+    }
+
+    pub(crate) async fn connect_tcp(&self, address: SocketAddr) -> Result<TcpStream, SocketError> {
+        let socket = self.tcp_socket(address)?;
+        let failed = |source| self.failure("connecting through", source);
+        socket.set_nonblocking(true).map_err(failed)?;
+        TcpSocket::from_std_stream(socket.into()).connect(address).await.map_err(failed)
+    }
+
+    /// A TCP connection, for which the calling thread is blocked.
+    pub(crate) fn connect_tcp_blocking(&self, address: SocketAddr) -> Result<std::net::TcpStream, SocketError> {
+        let socket = self.tcp_socket(address)?;
+        socket.connect(&address.into()).map_err(|source| self.failure("connecting through", source))?;
+        Ok(socket.into())
+    }
+
+    fn tcp_socket(&self, address: SocketAddr) -> Result<Socket, SocketError> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+            .map_err(|source| self.failure("opening a socket for", source))?;
+        self.require_address(address)?;
+        self.bind_device(&socket)?;
+        Ok(socket)
+    }
+
+    fn bind_device(&self, socket: &Socket) -> Result<(), SocketError> {
+        let name = &self.interface.name;
+        socket.bind_device(Some(name.as_bytes())).map_err(|source| SocketError::Kernel {
+            action: "binding a socket to",
+            interface: name.clone(),
+            source,
+        })
+    }
+
+    /// From where the destination could be spoken to, there must be an address. What an event has told of is enough; the
+    /// kernel may know of more.
+    fn require_address(&self, destination: SocketAddr) -> Result<(), SocketError> {
+        let host = destination.ip().to_canonical();
+        let family = Family::of(host);
+        let is_of_family = |address: &InterfaceAddress| address.is_usable() && Family::of(address.address) == family;
+        if stays_on_the_link(host)
+            || self.interface.addresses.iter().any(is_of_family)
+            || kernel_has_source(&self.interface.name, destination)
+        {
+            return Ok(());
+        }
+        Err(SocketError::NoAddress { session: self.shared.configuration().identifier, family })
+    }
+
+    fn failure(&self, action: &'static str, source: std::io::Error) -> SocketError {
+        SocketError::Kernel { action, interface: self.shared.configuration().name, source }
+    }
+}
+
+/// Link-local addresses, which every link with IPv6 has one to speak from with, and groups.
+const fn stays_on_the_link(host: IpAddr) -> bool {
+    match host {
+        IpAddr::V4(host) => host.is_multicast() || host.is_broadcast(),
+        IpAddr::V6(host) => host.is_multicast() || host.is_unicast_link_local(),
+    }
+}
+
+/// True if the kernel has an address on the interface from which to speak to the destination. Connecting a datagram socket
+/// sends nothing.
+fn kernel_has_source(interface: &str, destination: SocketAddr) -> bool {
+    let source = || {
+        let socket = Socket::new(Domain::for_address(destination), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.bind_device(Some(interface.as_bytes()))?;
+        socket.connect(&destination.into())?;
+        socket.local_addr()
+    };
+    let source = source().ok().and_then(|source| source.as_socket());
+    source.is_some_and(|source| {
+        let source = source.ip().to_canonical();
+        !source.is_unspecified() && !stays_on_the_link(source)
+    })
+}
