@@ -85,7 +85,7 @@ const METHODS: &[Method] = &[
     method(SESSION_INTERFACE, "Ignore", "t", Dispatcher::ignore),
     method(SESSION_INTERFACE, "Accept", "t", Dispatcher::accept),
     method(SESSION_INTERFACE, "Reject", "t", Dispatcher::reject),
-    method(SESSION_INTERFACE, "AddSocket", "hs", Dispatcher::add_socket),
+    method(SESSION_INTERFACE, "AddSocket", "ts", Dispatcher::add_socket),
     method(SESSION_INTERFACE, "GetTraffic", "", Dispatcher::get_traffic),
     method(SESSION_INTERFACE, "GetSessionTraffic", "", Dispatcher::get_session_traffic),
     method(SESSION_INTERFACE, "GetProperty", "s", Dispatcher::get_session_property),

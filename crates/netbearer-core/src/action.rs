@@ -4,7 +4,7 @@ use netbearer_types::{
     AccessPointCommand, BypassVpn, Identifier, LinkNames, ManagerEvent, SessionEvent, SessionSnapshot, SocketCookie,
 };
 
-use crate::{ChooserId, ClientId, HoldId, Question, QuestionNumber, SessionId};
+use crate::{ChooserId, ClientId, HoldId, Question, QuestionNumber, SessionId, UserId};
 
 /// What the core wants done. To be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,12 @@ pub enum Action {
     /// A descriptor holds nothing any more, though there may be copies of it: its session was closed, stopped or aborted.
     Revoke(HoldId),
     /// Have these sockets end at once, and no others: their session does not hold their link any more.
-    AbortSockets(BTreeSet<SocketCookie>),
+    AbortSockets {
+        /// Which ones.
+        sockets: BTreeSet<SocketCookie>,
+        /// Whose they have to be; none for anybody's, as root has said so.
+        owner: Option<UserId>,
+    },
     /// Have an engine tell of sockets that end, or not any more.
     WatchSockets(bool),
     /// Have an engine tell which of these are gone.

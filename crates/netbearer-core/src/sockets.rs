@@ -4,12 +4,13 @@ use netbearer_types::{Identifier, SocketCookie, SocketEnd, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, Core, Refusal, SessionId,
+    Action, Core, Refusal, SessionId, UserId,
     session::{Interest, Session},
 };
 
 /// How many sockets of one session are known. Who opens more may have to wait for the ends of some that stay behind.
 const MOST_SOCKETS: usize = 4_096;
+const ROOT: UserId = UserId(0);
 
 /// The sockets of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,8 @@ impl Sockets {
 /// The sockets of sessions: what is left behind on a link that a session does not hold any more ends at once (§5), and what all of
 /// them have carried is the session's own (§7).
 impl Core {
-    /// A socket of the session's has been bound to this access point. If the session has left that meanwhile, it is aborted.
+    /// A socket of the session's has been bound to this access point. If the session has left that meanwhile, it is aborted. One
+    /// of another user's is never.
     ///
     /// # Errors
     /// [`Refusal::TooManySockets`], [`Refusal::UnknownSession`].
@@ -101,13 +103,15 @@ impl Core {
         if left.is_empty() {
             return;
         }
+        // A number is easily made up.
+        let owner = Some(session.user).filter(|user| *user != ROOT);
         if let Some(session) = self.sessions.get_mut(&id) {
             for socket in &left {
                 session.sockets.open.insert(*socket, None);
             }
         }
         self.mark_unsaved(id);
-        self.actions.push_back(Action::AbortSockets(left));
+        self.actions.push_back(Action::AbortSockets { sockets: left, owner });
     }
 
     /// The session was closed by who has it: what becomes of its sockets is left to them, and they are counted as before.

@@ -832,8 +832,8 @@ impl Engine for NativeEngine {
         self.carried(identifier).unwrap_or_default()
     }
 
-    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>) {
-        Sockets::abort(sockets);
+    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
+        Sockets::abort(sockets, owner);
     }
 
     fn watch_sockets(&mut self, watching: bool) {

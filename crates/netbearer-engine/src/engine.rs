@@ -64,8 +64,9 @@ pub trait Engine: Send {
     /// ([`AccessPointReport::counts_traffic`]), or is another interface than it was then.
     fn traffic(&mut self, identifier: &Identifier) -> Traffic;
 
-    /// Ends these sockets, which are bound to access points, soon, and no others. Those that are gone are passed over.
-    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
+    /// Ends these sockets, which are bound to access points, soon, and no others. Those that are gone, or belong to another user
+    /// than `owner` (by its number; none for anybody's), are passed over.
+    fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>);
 
     /// Begins to tell of sockets that end, or ends that.
     fn watch_sockets(&mut self, watching: bool);

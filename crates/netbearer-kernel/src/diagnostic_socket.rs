@@ -28,6 +28,8 @@ pub(crate) const STATES_OF_OWNERS: u32 = STATES_WITH_PEER | 1 << 7 | 1 << 10;
 
 /// `struct inet_diag_msg`: the identity, and behind it the time, both queues, the user and the inode.
 const MESSAGE_LENGTH: usize = BEFORE_IDENTITY + IDENTITY_LENGTH + 5 * 4;
+/// Where it has the user, of four octets.
+const OWNER: usize = BEFORE_IDENTITY + IDENTITY_LENGTH + 3 * 4;
 /// `INET_DIAG_INFO`, and the bit that asks for it.
 const INFORMATION: u16 = 2;
 const TCP_INFORMATION: u8 = 1 << (INFORMATION - 1);
@@ -91,6 +93,17 @@ impl DiagnosticSocket {
 
     /// The sockets of this family and protocol (`IPPROTO_TCP`, `IPPROTO_UDP`) that are in one of these states.
     pub(crate) fn list(&mut self, family: u8, protocol: i32, states: u32) -> io::Result<Vec<SocketIdentity>> {
+        let all = self.list_with_owners(family, protocol, states)?;
+        Ok(all.into_iter().map(|(identity, _)| identity).collect())
+    }
+
+    /// The same with the number of the user that each belongs to.
+    pub(crate) fn list_with_owners(
+        &mut self,
+        family: u8,
+        protocol: i32,
+        states: u32,
+    ) -> io::Result<Vec<(SocketIdentity, u32)>> {
         self.send(LIST, DUMP, family, protocol, states, &SocketIdentity::ANY)?;
         let mut identities = Vec::new();
         loop {
@@ -101,7 +114,12 @@ impl DiagnosticSocket {
                     ERROR => refusal(content)?,
                     LIST => {
                         let identity = content.get(BEFORE_IDENTITY..).and_then(|rest| rest.first_chunk());
-                        identities.extend(identity.copied().map(SocketIdentity));
+                        let owner = content.get(OWNER..).and_then(|rest| rest.first_chunk());
+                        identities.extend(
+                            identity
+                                .zip(owner)
+                                .map(|(identity, owner)| (SocketIdentity(*identity), u32::from_ne_bytes(*owner))),
+                        );
                     }
                     _ => {}
                 }

@@ -35,14 +35,14 @@ pub fn abort_tcp_sockets_without_address(interface: u32) -> io::Result<usize> {
 }
 
 /// Aborts these sockets, TCP and UDP, whatever they are bound to, and no others: a cookie is never another socket's, and the
-/// kernel compares it again. What waits in them returns `ECONNABORTED`. Sockets that are gone, or were never connected
-/// nor bound to a port, are passed over.
+/// kernel compares it again. What waits in them returns `ECONNABORTED`. Sockets that are gone, were never connected nor bound
+/// to a port, or belong to another user than `owner` (by its number; none for anybody's), are passed over.
 ///
 /// The number of sockets that were aborted. Takes as long as the kernel needs to list its sockets. Needs `CAP_NET_ADMIN`.
 ///
 /// # Errors
 /// As [`abort_tcp_sockets`].
-pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>) -> io::Result<usize> {
+pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>, owner: Option<u32>) -> io::Result<usize> {
     let mut socket = DiagnosticSocket::open()?;
     let mut aborted = 0;
     // TCP first: there somebody waits.
@@ -51,8 +51,8 @@ pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>) -> io::Result<usize> {
             if aborted == cookies.len() {
                 return Ok(aborted);
             }
-            for identity in socket.list(family, protocol, STATES_OF_OWNERS)? {
-                if cookies.contains(&identity.cookie()) {
+            for (identity, user) in socket.list_with_owners(family, protocol, STATES_OF_OWNERS)? {
+                if cookies.contains(&identity.cookie()) && owner.is_none_or(|owner| owner == user) {
                     aborted += usize::from(socket.destroy(family, protocol, &identity)?);
                 }
             }

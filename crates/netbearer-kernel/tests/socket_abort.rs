@@ -153,7 +153,9 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
 
         let doomed =
             [cookie(&streams[0]), cookie(&streams[1]), cookie(&listening), cookie(&datagrams[0]), cookie(&unused)];
-        assert_eq!(abort_sockets(&doomed.into()).expect("aborted"), 4, "the unused one is nowhere to be found");
+        assert_eq!(abort_sockets(&doomed.into(), Some(4_711)).expect("nothing to do"), 0, "they are another user's");
+        let ours = Some(rustix::process::getuid().as_raw());
+        assert_eq!(abort_sockets(&doomed.into(), ours).expect("aborted"), 4, "the unused one is nowhere to be found");
         for stream in &mut streams {
             let error = stream.read(&mut [0]).expect_err("it is over");
             assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
@@ -162,7 +164,7 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         let error = listening.accept().expect_err("it is over");
         assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ConnectionAborted), "{error}");
-        assert_eq!(abort_sockets(&doomed.into()).expect("nothing left"), 0);
+        assert_eq!(abort_sockets(&doomed.into(), None).expect("nothing left"), 0);
 
         for _ in 0..2 {
             server.accept().expect("connected");

@@ -373,7 +373,9 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
                 Action::Count { identifier, counting: false } => uncounted.push(identifier),
                 Action::Names(links) => names = Some(links),
-                Action::AbortSockets(sockets) => self.engine.abort_sockets(sockets),
+                Action::AbortSockets { sockets, owner } => {
+                    self.engine.abort_sockets(sockets, owner.map(|owner| owner.0));
+                }
                 Action::WatchSockets(watching) => self.engine.watch_sockets(watching),
                 Action::CheckSockets(sockets) => self.engine.check_sockets(sockets),
                 Action::Refresh => self.engine.refresh(),

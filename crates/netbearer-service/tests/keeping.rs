@@ -116,7 +116,7 @@ impl Engine for Found {
         Traffic::default()
     }
 
-    fn abort_sockets(&mut self, _: BTreeSet<SocketCookie>) {}
+    fn abort_sockets(&mut self, _: BTreeSet<SocketCookie>, _: Option<u32>) {}
 
     fn watch_sockets(&mut self, _: bool) {}
 

@@ -37,6 +37,13 @@ impl SessionSnapshot {
         self.candidate_interface().or(self.interface.as_ref()).filter(|_| self.is_open)
     }
 
+    /// The access point that this interface is of.
+    #[must_use]
+    pub fn access_point_for_sockets(&self) -> Option<&Identifier> {
+        let candidate = self.roaming.as_deref().filter(|roaming| roaming.candidate_interface.is_some());
+        candidate.map(|roaming| &roaming.offer.configuration).or(self.active_configuration.as_ref())
+    }
+
     /// What is known of a session before anything is known.
     #[must_use]
     pub const fn invalid() -> Self {

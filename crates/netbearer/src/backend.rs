@@ -5,7 +5,7 @@ use netbearer_core::{Decision, QuestionNumber};
 use netbearer_lookup::NamePlaces;
 use netbearer_types::{
     Capabilities, Configuration, Identifier, Interface, ManagerEvent, OfferNumber, PropertyKey, PropertyValue,
-    StateFlags, Steering, Traffic,
+    SocketCookie, StateFlags, Steering, Traffic,
 };
 
 use crate::{CallError, ChooserEvent, Events, News, ServiceDescription, SessionListing, Steps, shared::Shared};
@@ -94,6 +94,12 @@ pub(crate) trait SessionBackend: fmt::Debug + Send + Sync {
 
     /// The session's program decides no more about its roaming; told as [`Self::answer_unheard`] tells.
     fn leave_decisions(&self);
+
+    /// A socket was bound to this access point for the session; told as [`Self::answer_unheard`] tells.
+    fn add_socket(&self, socket: SocketCookie, access_point: Identifier);
+
+    /// What the session's own sockets have carried.
+    fn own_traffic(&self) -> Answer<'_, Traffic>;
 }
 
 /// What an application says to an offer.

@@ -68,7 +68,10 @@ impl Ballot {
     /// Where sockets that try the candidate of this offer leave the machine; none unless its trial is on.
     pub(crate) fn outlet(&self, offer: OfferNumber) -> Option<Outlet<'_>> {
         self.phase(offer).filter(|phase| *phase == OfferPhase::Trial)?;
-        let interface = self.shared.read(|snapshot| snapshot.candidate_interface().cloned())?;
-        Some(Outlet::new(interface, &self.shared, self.backend.names()))
+        let interest = self.interest.upgrade()?;
+        let (interface, access_point) = self.shared.read(|snapshot| {
+            Some((snapshot.candidate_interface().cloned()?, snapshot.access_point_for_sockets().cloned()))
+        })?;
+        Some(Outlet::new(interface, access_point, &self.shared, self.backend.names(), interest))
     }
 }

@@ -1,14 +1,15 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::AsFd,
+    sync::Arc,
 };
 
 use netbearer_lookup::NamePlaces;
-use netbearer_types::{Family, Interface, InterfaceAddress};
+use netbearer_types::{Family, Identifier, Interface, InterfaceAddress, SocketCookie};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::{LookupError, SocketError, shared::Shared};
+use crate::{LookupError, SocketError, backend::SessionBackend, shared::Shared};
 
 /// Anywhere behind a gateway; nothing is ever sent there (RFC 5737).
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
@@ -19,11 +20,20 @@ pub(crate) struct Outlet<'a> {
     interface: Interface,
     shared: &'a Shared,
     names: Option<&'a NamePlaces>,
+    interest: Arc<dyn SessionBackend>,
+    access_point: Option<Identifier>,
 }
 
 impl<'a> Outlet<'a> {
-    pub(crate) const fn new(interface: Interface, shared: &'a Shared, names: Option<&'a NamePlaces>) -> Self {
-        Self { interface, shared, names }
+    /// By this interface of this access point.
+    pub(crate) const fn new(
+        interface: Interface,
+        access_point: Option<Identifier>,
+        shared: &'a Shared,
+        names: Option<&'a NamePlaces>,
+        interest: Arc<dyn SessionBackend>,
+    ) -> Self {
+        Self { interface, shared, names, interest, access_point }
     }
 
     pub(crate) fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
@@ -67,7 +77,19 @@ impl<'a> Outlet<'a> {
             action: "binding a socket to",
             interface: name.clone(),
             source,
-        })
+        })?;
+        self.register(socket);
+        Ok(())
+    }
+
+    /// Has it end with the link, should the session leave that.
+    fn register(&self, socket: &Socket) {
+        let Some(access_point) = self.access_point.clone() else { return };
+        match socket.cookie() {
+            Ok(cookie) => self.interest.add_socket(SocketCookie(cookie), access_point),
+            // Linux has them since 4.6.
+            Err(error) => tracing::debug!("the kernel does not number its sockets: {error}"),
+        }
     }
 
     /// From where the destination could be spoken to, there must be an address. What an event has told of is enough; the

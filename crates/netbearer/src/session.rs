@@ -7,7 +7,7 @@ use std::{
 
 use netbearer_engine::Clock;
 use netbearer_types::{
-    Configuration, Failure, Interface, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState,
+    Configuration, Failure, Interface, PropertyKey, PropertyValue, SessionEvent, SessionSnapshot, SessionState, Traffic,
 };
 use tokio::net::TcpStream;
 
@@ -212,6 +212,15 @@ impl Session {
         Ok(self.interest.traffic().await?.written)
     }
 
+    /// What this session's own TCP sockets have carried, in octets of payload, whatever links they went by: those that were opened
+    /// or bound through it. Payload that was sent again counts again. UDP is not counted.
+    ///
+    /// # Errors
+    /// [`CallError::ServiceLost`], [`CallError::ServiceGone`].
+    pub async fn own_traffic(&self) -> Result<Traffic, CallError> {
+        self.interest.own_traffic().await
+    }
+
     /// Reads a property; none if it is unset.
     ///
     /// # Errors
@@ -245,8 +254,10 @@ impl Session {
     }
 
     fn find_outlet(&self) -> Option<Outlet<'_>> {
-        let interface = self.shared.read(|snapshot| snapshot.interface_for_sockets().cloned());
-        Some(Outlet::new(interface?, &self.shared, self.backend.names()))
+        let (interface, access_point) = self.shared.read(|snapshot| {
+            Some((snapshot.interface_for_sockets().cloned()?, snapshot.access_point_for_sockets().cloned()))
+        })?;
+        Some(Outlet::new(interface, access_point, &self.shared, self.backend.names(), Arc::clone(&self.interest)))
     }
 
     /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this

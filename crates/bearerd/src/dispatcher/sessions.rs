@@ -7,8 +7,7 @@ use netbearer_dbus::{ErrorName, ObjectKind, SESSION_INTERFACE, property_from_wir
 use netbearer_types::{
     Identifier, Moment, OfferNumber, PropertyKey, PropertyValue, SessionSnapshot, SocketCookie, Traffic,
 };
-use rustix::net::sockopt;
-use zbus::{Fd, OwnedFd as PassedFd, OwnedVariant, Variant};
+use zbus::{Fd, OwnedVariant, Variant};
 
 use crate::{
     Mail,
@@ -194,14 +193,9 @@ impl Dispatcher {
     }
 
     pub(super) fn add_socket(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
-        let (socket, configuration): (PassedFd, String) = call.arguments()?;
+        let (socket, configuration): (u64, String) = call.arguments()?;
         let configuration = Identifier::new(fitting(configuration)?);
-        // Whoever has the descriptor may say so of it.
-        let cookie = sockopt::socket_cookie(&socket).map_err(|error| {
-            let sentence = format!("a socket of the session's is wanted, and the descriptor is none: {error}");
-            Fault::standard(StandardError::InvalidArgs, sentence)
-        })?;
-        let ask = move |core: &mut Core, session, _| Ok(core.add_socket(session, SocketCookie(cookie), configuration));
+        let ask = move |core: &mut Core, session, _| Ok(core.add_socket(session, SocketCookie(socket), configuration));
         self.ask_session(call, &object, ask, nothing_to_tell)
     }
 

@@ -326,7 +326,8 @@ impl Scene {
                     assert!(changed, "counting begins and ends once");
                 }
                 Action::Names(links) => self.named = links,
-                Action::AbortSockets(sockets) => {
+                Action::AbortSockets { sockets, owner } => {
+                    assert_eq!(owner, Some(UserId(1000)), "nobody else's are touched");
                     for socket in sockets {
                         assert!(self.aborted.insert(socket), "socket {socket} is aborted twice");
                     }

@@ -55,8 +55,8 @@ impl Sockets {
         })
     }
 
-    pub(super) fn abort(sockets: BTreeSet<SocketCookie>) {
-        spawn_blocking(move || match netbearer_kernel::abort_sockets(&sockets) {
+    pub(super) fn abort(sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
+        spawn_blocking(move || match netbearer_kernel::abort_sockets(&sockets, owner) {
             Ok(aborted) => {
                 tracing::debug!(aborted, known = sockets.len(), "sockets on a link that was left were aborted");
             }

@@ -10,7 +10,7 @@ use netbearer_dbus::{
 };
 use netbearer_types::{
     Configuration, Failure, FailureReason, Identifier, OfferNumber, PropertyKey, PropertyValue, SessionError,
-    SessionEvent, SessionSnapshot, differences,
+    SessionEvent, SessionSnapshot, SocketCookie, differences,
 };
 use tokio::sync::mpsc;
 use zbus::{Message, OwnedObjectPath, Variant};
@@ -52,6 +52,8 @@ struct Inner {
     stakeholder: bool,
     /// Answers to offers that the daemon was away for, in their order.
     owed: Vec<(&'static str, OfferNumber)>,
+    /// Sockets that were bound meanwhile.
+    owed_sockets: Vec<(SocketCookie, Identifier)>,
     /// The holder knows that the daemon is away.
     is_told_away: bool,
     /// The daemon may have more for this session than its holder knows: it was closed while that was away, or is not known
@@ -178,6 +180,7 @@ impl Entry {
             properties: BTreeMap::new(),
             stakeholder,
             owed: Vec::new(),
+            owed_sockets: Vec::new(),
             is_told_away: false,
             is_over: false,
         };
@@ -390,6 +393,7 @@ impl Entry {
         let owed_stake = Some(inner.stakeholder).filter(|stakeholder| *stakeholder != found.stakeholder);
         inner.stakeholder = found.stakeholder;
         let owed_answers = std::mem::take(&mut inner.owed);
+        let owed_sockets = std::mem::take(&mut inner.owed_sockets);
         drop(inner);
         entry.desk.seat(&entry, found.number);
         drop(over);
@@ -402,6 +406,9 @@ impl Entry {
                 }
                 drop(done);
             });
+        }
+        for (socket, access_point) in owed_sockets {
+            entry.add_socket(socket, access_point);
         }
         for (answer, offer) in owed_answers {
             entry.answer_unheard(answer, offer);
@@ -428,6 +435,23 @@ impl Entry {
         seat.call(answer, &offer.0, move |answered| {
             if let (Err(CallError::ServiceLost), Some(entry)) = (answered, entry.upgrade()) {
                 lock(&entry.inner).owed.push((answer, offer));
+            }
+        });
+    }
+
+    /// A socket was bound to this access point, also if the daemon is away: it is told when it is back.
+    pub(super) fn add_socket(self: &Arc<Self>, socket: SocketCookie, access_point: Identifier) {
+        let mut inner = lock(&self.inner);
+        let Some(seat) = inner.seat.clone() else { return inner.owed_sockets.push((socket, access_point)) };
+        drop(inner);
+        let entry = Arc::downgrade(self);
+        seat.call("AddSocket", &(socket.0, access_point.clone().as_str()), move |answer| {
+            match (answer, entry.upgrade()) {
+                (Err(CallError::ServiceLost), Some(entry)) => {
+                    lock(&entry.inner).owed_sockets.push((socket, access_point));
+                }
+                (Err(error), _) => tracing::warn!("a socket will not end with the link that it is bound to: {error}"),
+                (Ok(_), _) => {}
             }
         });
     }

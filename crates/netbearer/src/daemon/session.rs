@@ -1,7 +1,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use netbearer_dbus::{property_from_wire, property_to_wire};
-use netbearer_types::{OfferNumber, PropertyKey, PropertyValue, Traffic};
+use netbearer_types::{Identifier, OfferNumber, PropertyKey, PropertyValue, SocketCookie, Traffic};
 use zbus::{Message, OwnedVariant};
 
 use super::{backend::DaemonBackend, entry::Entry, line::contents};
@@ -21,6 +21,13 @@ pub(super) struct DaemonSession {
 impl DaemonSession {
     pub(super) const fn new(entry: Arc<Entry>, backend: Arc<DaemonBackend>) -> Self {
         Self { entry, _backend: backend }
+    }
+
+    async fn traffic_by(&self, method: &str) -> Result<Traffic, CallError> {
+        let read = |answer: Result<Message, CallError>| contents::<(u64, u64)>(&answer?);
+        let counted = self.entry.seat()?.ask(method, &(), read).await;
+        let (received, written) = self.entry.or_absence(counted)?;
+        Ok(Traffic { received, written })
     }
 }
 
@@ -86,12 +93,7 @@ impl SessionBackend for DaemonSession {
     }
 
     fn traffic(&self) -> Answer<'_, Traffic> {
-        Box::pin(async {
-            let read = |answer: Result<Message, CallError>| contents::<(u64, u64)>(&answer?);
-            let counted = self.entry.seat()?.ask("GetTraffic", &(), read).await;
-            let (received, written) = self.entry.or_absence(counted)?;
-            Ok(Traffic { received, written })
-        })
+        Box::pin(self.traffic_by("GetTraffic"))
     }
 
     fn property(&self, key: PropertyKey) -> Answer<'_, Option<PropertyValue>> {
@@ -150,5 +152,13 @@ impl SessionBackend for DaemonSession {
 
     fn leave_decisions(&self) {
         self.entry.leave_decisions();
+    }
+
+    fn add_socket(&self, socket: SocketCookie, access_point: Identifier) {
+        self.entry.add_socket(socket, access_point);
+    }
+
+    fn own_traffic(&self) -> Answer<'_, Traffic> {
+        Box::pin(self.traffic_by("GetSessionTraffic"))
     }
 }

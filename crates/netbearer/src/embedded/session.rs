@@ -2,7 +2,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use netbearer_core::{Core, Refusal, SessionId};
 use netbearer_types::{
-    Failure, FailureReason, Moment, OfferNumber, PropertyKey, PropertyValue, SessionError, SessionSnapshot, Traffic,
+    Failure, FailureReason, Identifier, Moment, OfferNumber, PropertyKey, PropertyValue, SessionError, SessionSnapshot,
+    SocketCookie, Traffic,
 };
 
 use super::backend::EmbeddedBackend;
@@ -142,6 +143,19 @@ impl SessionBackend for EmbeddedSession {
 
     fn leave_decisions(&self) {
         self.tell(|core, id, now| core.set_stakeholder(id, false, now));
+    }
+
+    fn add_socket(&self, socket: SocketCookie, access_point: Identifier) {
+        let id = self.id;
+        self.backend.service.cast(move |core, _| {
+            if let Err(refusal) = core.add_socket(id, socket, access_point) {
+                tracing::warn!("{refusal}");
+            }
+        });
+    }
+
+    fn own_traffic(&self) -> Answer<'_, Traffic> {
+        Box::pin(async { Ok(self.backend.service.session_traffic(self.id).await?) })
     }
 }
 
