@@ -7,6 +7,7 @@ mod asking;
 mod child;
 mod command;
 mod deciding;
+mod decision;
 mod error;
 mod exit_code;
 mod holder;

@@ -65,7 +65,8 @@ pub use manager::Manager;
 #[doc(hidden)]
 pub use netbearer_clock::InjectedSuspends;
 pub use netbearer_core::{
-    Decision, Input, Limits, Program, Question, QuestionNumber, SessionDescription, SessionId, Subject, UserId, Verdict,
+    Decision, Input, Limits, Program, Question, QuestionNumber, RoamCause, SessionDescription, SessionId, Subject,
+    UserId, Verdict,
 };
 #[cfg(feature = "embedded")]
 pub use netbearer_engine_native::{Cleared, OwnershipError, Places, ResetError, namespace_lock};

@@ -1,13 +1,7 @@
 use netbearer::{BearerType, Decision, FindError, Identifier, Kind, Manager, SessionState, StateFlags, Subject};
 use serde::Serialize;
 
-use crate::{
-    command::Context,
-    error::Error,
-    ledger::Ledger,
-    listing::Listing,
-    output::{BOLD, DIM},
-};
+use crate::{command::Context, decision, error::Error, ledger::Ledger, listing::Listing, output::BOLD};
 
 /// What a configuration is, and what follows from that.
 #[derive(Serialize)]
@@ -121,10 +115,7 @@ fn tell(explanation: &Explanation) -> Vec<String> {
             }
             Subject::Interface(interface) => interface.clone(),
         };
-        let inputs: Vec<String> =
-            decision.inputs.iter().map(|input| format!("{}: {}", input.name, input.value)).collect();
-        let inputs = if inputs.is_empty() { String::new() } else { format!("  {DIM}({}){DIM:#}", inputs.join(", ")) };
-        lines.push(format!("{subject} {}{inputs}", decision.verdict));
+        lines.push(format!("{subject} {}", decision::words(decision, name)));
     }
     lines
 }

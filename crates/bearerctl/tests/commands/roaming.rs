@@ -6,6 +6,7 @@ use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, ECHO_PORT, INTERNET, Sig
 use serde_json::Value;
 
 use crate::{
+    daemon::end,
     stage::{DEADLINE, Ended, Running, Stage},
     terminal::{CTRL_C, CTRL_D, at_terminal, type_in},
 };
@@ -204,6 +205,31 @@ fn a_session_that_ignores_everything_ends_with_its_link() {
     let ended = roam.end();
     ended.assert_failed(7, "its application ignored the offer of another");
     stage.assert_as_before();
+}
+
+#[test]
+fn why_tells_what_was_considered_and_what_became_of_it() {
+    let stage = stage();
+    let service = stage.start_service();
+    let roam = decided(&stage, &["--test", &reachable()]);
+    roam.wait_for("accept");
+    stage.lab.access_point("ap0").unwrap().cut().unwrap();
+    roam.wait_for("instead of the lost link");
+    roam.output.wait_for_text("(offer 2)", DEADLINE).unwrap();
+    assert_eq!(roam.end_by(Signal::INT).code, 0);
+    let told = stage.run(&["why", "Uplink"]).output.join("\n");
+    for said in [
+        "does not go to ap0 yet, which is better  (state: Discovered, in use: ap1, cause: it has not been there long enough",
+        "is offered ap0, which is better than ap1  (state: Discovered, offer: 1)",
+        "migrates to ap0, and keeps its link meanwhile  (offer: 1)",
+        "tries ap0, which is up",
+        "accepts ap0, and leaves ap1",
+        "has lost ap0, and roams",
+        "is offered ap1, as its link is lost",
+    ] {
+        assert!(told.contains(said), "no \"{said}\":\n{told}");
+    }
+    end(service);
 }
 
 #[test]
