@@ -130,7 +130,10 @@ impl<'a> Roamer<'a> {
                 stale: ended.saturating_duration_since(told),
             })
         })?;
+        // Before the kernel says so, it sends nothing by a link that has its carrier back.
+        let mut listener = CarrierListener::open()?;
         access_point.restore()?;
+        listener.wait_for_carrier(index, true)?;
         Ok(outcome)
     }
 }

@@ -11,12 +11,13 @@ use crate::{
     cut::cut_under,
     error::BenchError,
     figure::{Figure, FigureName},
-    our_machine::DEADLINE,
     samples::Samples,
 };
 
 /// An ordinary program tries to connect as often, which is how exactly the change is seen.
 const TRY: Duration = Duration::from_millis(2);
+/// The server greets at once.
+const GREETING: Duration = Duration::from_millis(50);
 /// For a program to have both links up, and to be done with it. Not part of any figure.
 const REST: Duration = Duration::from_secs(2);
 /// Longer than any of them takes.
@@ -96,8 +97,11 @@ fn connect(within: Duration) -> Result<Conversation, BenchError> {
     let deadline = Instant::now() + within;
     loop {
         let begin = Instant::now();
-        match TcpStream::connect_timeout(&server(), TRY) {
-            Ok(stream) => return Ok(Conversation::over(stream, DEADLINE)?),
+        // One that was made just before the cut never greets.
+        let greeted =
+            TcpStream::connect_timeout(&server(), TRY).and_then(|stream| Conversation::over(stream, GREETING));
+        match greeted {
+            Ok(conversation) => return Ok(conversation),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
             // Some failures come at once.
             Err(_) => thread::sleep(TRY.saturating_sub(begin.elapsed())),
