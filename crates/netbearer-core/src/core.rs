@@ -614,11 +614,10 @@ impl Core {
     /// What can be done with some configuration at least (§1).
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        let mut capabilities = self
-            .access_points
-            .values()
-            .map(|access_point| access_point.configuration(self.settings.session_support()).capabilities)
-            .fold(self.settings.session_support(), Capabilities::union);
+        let support = self.settings.session_support();
+        let of_access_points = self.access_points.values().map(|found| found.configuration(support).capabilities);
+        let of_composites = self.composites.values().map(|found| self.composite_configuration(found).capabilities);
+        let mut capabilities = of_access_points.chain(of_composites).fold(support, Capabilities::union);
         let without_us = |access_point: &AccessPoint| access_point.is_adopted() && access_point.has_default_route();
         capabilities.set(Capabilities::NetworkSessionRequired, !self.access_points.values().any(without_us));
         capabilities
