@@ -339,7 +339,7 @@ impl Core {
     }
 
     /// A composite's session that uses no member ends.
-    pub(crate) fn close_without_member(&mut self, id: SessionId) {
+    pub(crate) fn close_without_member(&mut self, id: SessionId, now: Moment) {
         self.withdraw_question(id);
         self.deadlines.remove(id);
         if !self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
@@ -347,6 +347,8 @@ impl Core {
         }
         self.want(id, Interest::Watching);
         self.tell(id, SessionEvent::Closed);
+        // It watches what is left when nothing is held for it any more.
+        self.leave_vacated(now);
         self.tell_own_watch(id);
         self.touch(id);
     }
@@ -389,7 +391,8 @@ impl Core {
             }
             (Interest::Watching, None) => {
                 // What it came to is of the past.
-                if let Some(way) = self.way_mut(id) {
+                let is_resolved = session.way.as_ref().is_some_and(|way| way.resolved.is_some());
+                if is_resolved && let Some(way) = self.way_mut(id) {
                     way.resolved = None;
                 }
             }
@@ -518,12 +521,14 @@ impl Core {
             Interest::Opening => session.properties.reconnect(),
             _ => false,
         };
-        let network = self.network_of(id).filter(|_| wants).map(|network| network.identifier.clone());
-        let Some(way) = self.way_mut(id) else { return };
-        let former = std::mem::replace(&mut way.sighted, network.clone());
-        if former == network {
+        let network = self.network_of(id).filter(|_| wants).map(|network| &network.identifier);
+        // Most often it is as before, for thousands of sessions at once.
+        if session.way.as_ref().is_none_or(|way| way.sighted.as_ref() == network) {
             return;
         }
+        let network = network.cloned();
+        let Some(way) = self.sessions.get_mut(&id).and_then(|session| session.way.as_mut()) else { return };
+        let former = std::mem::replace(&mut way.sighted, network.clone());
         if let Some(former) = former {
             self.lose_sight(id, &former);
         }

@@ -466,7 +466,8 @@ impl Core {
             if let Some(found) = self.devices.get_mut(device) {
                 found.access_points.insert(identifier.clone());
             }
-            self.access_points.insert(identifier.clone(), access_point);
+            let presence = self.recall_presence(&identifier, now);
+            self.access_points.insert(identifier.clone(), AccessPoint { presence, ..access_point });
             self.unsettled.extend(self.composites.keys().cloned());
             if let Some(seen) = self.seen_by(&identifier) {
                 self.take_in(seen, now);

@@ -139,7 +139,9 @@ impl Core {
                     return self.share(report, now);
                 }
                 let profile = self.settings.profiles.profile(&report).clone();
-                self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
+                let presence = self.recall_presence(&identifier, now);
+                let access_point = AccessPoint { presence, ..AccessPoint::new(report, profile) };
+                self.access_points.insert(identifier.clone(), access_point);
                 self.unsettled.extend(self.composites.keys().cloned());
                 false
             }
@@ -265,7 +267,8 @@ impl Core {
                 && access_point.sessions.is_empty()
                 && access_point.phase == Phase::Observed
         });
-        if forgettable && let Some(access_point) = self.access_points.remove(identifier) {
+        if forgettable && let Some(mut access_point) = self.access_points.remove(identifier) {
+            self.remember_presence(identifier.clone(), std::mem::take(&mut access_point.presence), now);
             self.announce_removal(&access_point, "unplugged, and no session is about it", now);
         }
     }

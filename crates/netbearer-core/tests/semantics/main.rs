@@ -16,5 +16,7 @@ mod operation;
 mod promises;
 mod returns;
 mod rights;
+mod roaming;
 mod scene;
 mod simulated;
+mod verb;

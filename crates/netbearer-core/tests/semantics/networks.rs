@@ -27,6 +27,7 @@ use crate::{
     histories::histories_and_seed,
     scene::{Scene, device_of},
     simulated::{Foreign, Simulated},
+    verb::Verb,
 };
 
 /// What histories are about.
@@ -149,14 +150,6 @@ enum Step {
 /// How a session's course changed, and why.
 type Turn = (String, RoamCause, String);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Migrate,
-    Ignore,
-    Accept,
-    Reject,
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Change {
     PullCable,
@@ -192,9 +185,10 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 /// What happens while sessions roam, more often than it does among everything else.
 fn any_roaming_step() -> impl Strategy<Value = Step> {
-    let answer = (session_to_roam(), 0_usize..4, 0_u8..8).prop_map(|(pick, verb, lot)| {
-        let verb = [Verb::Migrate, Verb::Ignore, Verb::Accept, Verb::Reject][verb];
-        Step::Roam { pick, verb, is_stale: lot == 0 }
+    let answer = (session_to_roam(), 0_usize..4, 0_u8..8).prop_map(|(pick, verb, lot)| Step::Roam {
+        pick,
+        verb: Verb::ALL[verb],
+        is_stale: lot == 0,
     });
     let cable = (0_usize..3, 0_u8..8).prop_map(|(member, lot)| {
         let change = match lot {
@@ -250,8 +244,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (session_to_roam(), any::<bool>()).prop_map(|(id, on)| Step::Decide(id, on)),
         2 => (session_to_roam(), any::<bool>()).prop_map(|(id, on)| Step::SetOnTimeout(id, on)),
         40 => (session_to_roam(), 0_usize..4, 0_u8..8).prop_map(|(pick, verb, lot)| {
-            let verb = [Verb::Migrate, Verb::Ignore, Verb::Accept, Verb::Reject][verb];
-            Step::Roam { pick, verb, is_stale: lot == 0 }
+            Step::Roam { pick, verb: Verb::ALL[verb], is_stale: lot == 0 }
         }),
         3 => (0_usize..6).prop_map(Step::Edit),
         8 => (10_u64..4_000).prop_map(Step::Pass),
@@ -590,14 +583,9 @@ impl History {
         let number = if is_stale { OfferNumber(newest.0.saturating_sub(1)) } else { newest };
         let before = self.getters();
         let former = self.scene.core.session(id).expect("it exists");
-        let (core, now) = (&mut self.scene.core, self.scene.now);
-        let (outcome, phases): (_, &[OfferPhase]) = match verb {
-            Verb::Migrate => (core.migrate(id, number, now), &[OfferPhase::Offered]),
-            Verb::Ignore => (core.ignore(id, number, now), &[OfferPhase::Offered]),
-            Verb::Accept => (core.accept(id, number, now), &[OfferPhase::Trial]),
-            Verb::Reject => (core.reject(id, number, now), &[OfferPhase::Migrating, OfferPhase::Trial]),
-        };
-        let is_in_turn = roaming.as_ref().is_some_and(|roaming| number == newest && phases.contains(&roaming.phase));
+        let outcome = verb.say(&mut self.scene.core, id, number, self.scene.now);
+        let is_in_turn =
+            roaming.as_ref().is_some_and(|roaming| number == newest && verb.phases().contains(&roaming.phase));
         assert_eq!(outcome.is_ok(), is_in_turn, "session {id}: {verb:?} {number} of {roaming:?}: {outcome:?}");
         self.has_decided = Some(id);
         let Some(roaming) = roaming.filter(|_| is_in_turn) else {
@@ -1020,7 +1008,10 @@ impl History {
             }
         };
         let opening = opening + described.iter().filter(roams).map(beside).sum::<usize>();
-        assert!(spare <= opening, "{spare} holds more than the {opening} sessions that are opening could have");
+        assert!(
+            spare <= opening,
+            "{spare} holds more than the {opening} sessions that are opening could have: {described:?}"
+        );
     }
 
     /// Once nothing is on its way down, a watcher sees its service network as its members are (semantics §2).
