@@ -91,7 +91,7 @@ pub enum RoamCause {
     Offer,
     /// A better one is offered instead.
     Supersede,
-    /// What was offered has gone.
+    /// What was offered, or is prepared for, has gone or is no better any more.
     Withdraw,
     /// A member is brought up without asking.
     Prepare,
@@ -123,6 +123,7 @@ pub const TRANSITIONS: &[(CourseKind, RoamCause, CourseKind)] = {
     &[
         (At::Settled, By::Offer, At::Offered),
         (At::Settled, By::Prepare, At::Preparing),
+        (At::Settled, By::Prepare, At::Replacing),
         (At::Settled, By::LinkLost, At::Stranded),
         (At::Preparing, By::CandidateUp, At::Settled),
         (At::Preparing, By::CandidateFailed, At::Settled),

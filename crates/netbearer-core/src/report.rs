@@ -29,9 +29,11 @@ impl Core {
     }
 
     /// An access point has another truth, as far as its device is its own.
-    pub(crate) fn take_in(&mut self, report: AccessPointReport, now: Moment) {
+    pub(crate) fn take_in(&mut self, mut report: AccessPointReport, now: Moment) {
         if let Some(between) = self.flap_between(&report) {
             self.apply(between, now);
+            // Those who lost it may have brought up another one of its device.
+            report = self.seen_by(&report.identifier).unwrap_or(report);
         }
         self.apply(report, now);
     }

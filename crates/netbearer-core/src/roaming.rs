@@ -179,6 +179,9 @@ impl Core {
             Course::Settled | Course::Preparing { .. } | Course::Replacing { .. } => {}
         }
         self.touch(id);
+        if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
+            self.touch_holders_of_shared(&member);
+        }
     }
 
     fn begin_migration(&mut self, id: SessionId, now: Moment) {
@@ -338,7 +341,9 @@ impl Core {
         let Some(current_rank) = rank else { return (None, None) };
         for (_, member) in members.into_iter().take_while(|(rank, _)| *rank < current_rank) {
             let Some(access_point) = self.access_points.get(&member) else { continue };
-            if way.roam.ignores(&member, access_point) || !self.is_candidate(access_point, current) {
+            if way.roam.ignores(&member, access_point)
+                || !(self.is_candidate(access_point, current) || self.can_break_for(access_point, current))
+            {
                 continue;
             }
             let rejections = way.roam.rejected.get(&member).into_iter().flatten();
@@ -393,6 +398,54 @@ impl Core {
         self.is_at_hand(access_point) || self.is_free(access_point) && has_own_device()
     }
 
+    /// It has the device of the link in use, which all who hold that would leave for it: they are moved without asking, and find
+    /// it better (§3, "Exclusive").
+    fn can_break_for(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
+        let is_of_same_device = self.access_points.get(current).is_some_and(|found| {
+            found.device == access_point.device && found.commanded.is_some() && found.phase == Phase::Up
+        });
+        let candidate = access_point.identifier();
+        is_of_same_device
+            && access_point.flags() >= StateFlags::Discovered
+            && access_point.presence.is_there()
+            && is_startable(access_point)
+            && self.ledger.guests(current).is_empty()
+            && self.ledger.iter(current).all(|id| self.would_leave_for(id, current, candidate))
+    }
+
+    fn would_leave_for(&self, id: SessionId, current: &Identifier, candidate: &Identifier) -> bool {
+        !self.is_stakeholder(id)
+            && self.course(id) == Some(&Course::Settled)
+            && self.is_preferred(id, candidate, current)
+    }
+
+    /// Break before make: all who hold a link leave it together for another one of its device.
+    fn break_for(&mut self, candidate: &Identifier, current: &Identifier, now: Moment) {
+        let leaving = self.ledger.holders(current);
+        for id in &leaving {
+            self.deadlines.remove(*id);
+            let inputs = self.candidate_inputs(*id, candidate);
+            let taken = candidate.clone();
+            self.turn(*id, RoamCause::Prepare, inputs, now, |way| {
+                way.member = None;
+                way.roam.course = Course::Replacing { candidate: taken };
+            });
+            self.ledger.take_beside(candidate, *id);
+            self.ledger.release(current, *id);
+            if let Some(access_point) = self.access_points.get_mut(current) {
+                access_point.sessions.remove(id);
+            }
+            self.tell_state(*id, SessionState::Roaming);
+        }
+        self.last_hold_gone(current, now);
+        for id in leaving {
+            // The first one's failure is that of all.
+            if self.course(id).is_some_and(|course| course.held_candidate() == Some(candidate)) {
+                self.reach_for(id, candidate, now);
+            }
+        }
+    }
+
     fn is_preferred(&self, id: SessionId, one: &Identifier, other: &Identifier) -> bool {
         let members = self.network_of(id).map(|network| self.ranked_members(network)).unwrap_or_default();
         let rank = |member: &Identifier| {
@@ -405,6 +458,12 @@ impl Core {
     fn take_to(&mut self, id: SessionId, candidate: Identifier, now: Moment) {
         if self.is_stakeholder(id) {
             return self.offer(id, candidate, RoamCause::Offer, now);
+        }
+        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+        if let Some(current) = way.and_then(|way| way.member.clone())
+            && self.access_points.get(&candidate).is_some_and(|found| !self.is_within_reach(found, &current))
+        {
+            return self.break_for(&candidate, &current, now);
         }
         self.deadlines.remove(id);
         let inputs = self.candidate_inputs(id, &candidate);
@@ -615,6 +674,7 @@ impl Core {
         } else if self.ledger.release(former, id) == Released::Last {
             self.vacated.insert(former.clone());
         }
+        self.touch_holders_of_shared(former);
         self.forget_if_absent(former, now);
     }
 
@@ -643,6 +703,7 @@ impl Core {
         if self.ledger.release_beside(identifier, id) {
             self.vacated.insert(identifier.clone());
         }
+        self.touch_holders_of_shared(identifier);
         self.mark_unsaved(id);
     }
 

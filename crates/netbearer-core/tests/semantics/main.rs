@@ -4,6 +4,7 @@
 mod composites;
 mod coverage;
 mod descriptors;
+mod diagram;
 mod event_table;
 mod exclusive;
 mod heard;

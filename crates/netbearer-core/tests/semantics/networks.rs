@@ -79,6 +79,24 @@ const ROAMING: World = World {
         Step::World { member: 0, change: Change::PushCable },
     ],
 };
+/// Access points that share a device, in service networks on which nobody is asked.
+const LEAVING_TOGETHER: World = World {
+    devices: &["a", "b"],
+    access_points: &["a", "a/home", "a/office", "b"],
+    opened: [NETWORKS[0], NETWORKS[0], CHOICE, NETWORKS[0], "a/office", NETWORKS[0]],
+    edition: |number| in_a_hurry(edition_with_exclusive_ones(number), number),
+    prelude: &[
+        Step::Create { on: 0, client: 1 },
+        Step::Create { on: 0, client: 2 },
+        Step::World { member: 0, change: Change::SetUp(true) },
+        Step::World { member: 1, change: Change::SetUp(true) },
+        Step::Enumerate,
+        Step::Open(0),
+        Step::Open(1),
+        Step::Fail(0),
+        Step::Engine { member: 0, all: true },
+    ],
+};
 const NETWORKS: [&str; 2] = ["service-all", "service-some"];
 const CHOICE: &str = "choice";
 /// As many histories of single access points for each of these, which take longer.
@@ -276,7 +294,10 @@ fn edition(number: usize) -> Profiles {
 
 /// The same, and those who roam are not kept waiting.
 fn edition_in_a_hurry(number: usize) -> Profiles {
-    let mut profiles = edition(number);
+    in_a_hurry(edition(number), number)
+}
+
+fn in_a_hurry(mut profiles: Profiles, number: usize) -> Profiles {
     for network in profiles.service_networks.values_mut() {
         network.settle = Duration::from_millis(5);
         network.roam_linger = Duration::from_millis(if number.is_multiple_of(2) { 700 } else { 0 });
@@ -1164,7 +1185,12 @@ fn random_histories_on_access_points_that_share_a_device_keep_what_is_promised()
 #[test]
 fn random_histories_of_sessions_that_roam_keep_what_is_promised_and_take_every_turn() {
     let failures = "tests/semantics/roaming.proptest-regressions";
-    let turns = play_many(&ROAMING, any_roaming_step(), HISTORIES_FOR_EACH, failures);
+    let mut turns = play_many(&ROAMING, any_roaming_step(), HISTORIES_FOR_EACH, failures);
+    let failures = "tests/semantics/leaving.proptest-regressions";
+    let together = play_many(&LEAVING_TOGETHER, any_roaming_step(), HISTORIES_FOR_EACH_THAT_SHARES, failures);
+    for (turn, count) in together {
+        *turns.entry(turn).or_default() += count;
+    }
     let taken = |(from, cause, to): &(CourseKind, RoamCause, CourseKind)| {
         turns.get(&(from.to_string(), *cause, to.to_string())).copied().unwrap_or_default()
     };

@@ -10,7 +10,7 @@ use netbearer_types::{
 
 use crate::{
     heard::{Heard, Told},
-    scene::{NETWORK, Scene},
+    scene::{AP0, NETWORK, Scene},
     simulated::{Foreign, Simulated},
     verb::Verb,
 };
@@ -1342,6 +1342,132 @@ fn descriptors_passed_on_while_a_session_roams_hold_what_it_would_have_held() {
             assert_eq!(scene.held(), "", "{at:?}");
         }
     }
+}
+
+// Access points that share a device.
+
+const HOME: &str = "ap0/home";
+const OFFICE: &str = "ap0/office";
+
+/// Home and office on one device, with home in front, and b beside them if it has a cable.
+fn shared_device(b_has_cable: bool) -> Scene {
+    let file = || MatchedProfile {
+        matching: Matching { interface: Some(AP0.to_owned()), ..Matching::default() },
+        profile: Profile { exclusive: true, ..Profile::default() },
+    };
+    let by_file = ["home", "office"].map(|name| (name.to_owned(), file()));
+    let profiles = Profiles { by_file: by_file.into(), ..edition(&["home", "office", "b"]) };
+    Scene::with_access_points(Settings { profiles, ..settings() }, [AP0, "b"], |[ap0, b]| {
+        ap0.is_up = true;
+        (b.is_up, b.has_cable) = (true, b_has_cable);
+    })
+}
+
+/// Sessions that are open by office, as home has failed them once.
+fn open_by_office<const COUNT: usize>(scene: &mut Scene, decide: [bool; COUNT]) -> [SessionId; COUNT] {
+    let mut client = 0;
+    let sessions = decide.map(|decides| {
+        client += 1;
+        let session = scene.session_on(client, NETWORK);
+        scene.decide(session, decides);
+        session
+    });
+    for session in sessions {
+        scene.open(session);
+        if client > 0 {
+            scene.fail(AP0);
+            client = 0;
+        }
+        scene.settle_on(AP0);
+        assert_eq!(scene.active(session), OFFICE);
+    }
+    scene.hear();
+    sessions
+}
+
+#[test]
+fn what_shares_the_device_of_the_link_in_use_is_never_offered_before_that_is_lost() {
+    let mut scene = shared_device(false);
+    let [session] = open_by_office(&mut scene, [true]);
+    let direct = scene.session_on(7, HOME);
+    let busy = scene.core.open(direct, scene.now);
+    assert!(matches!(busy, Err(Refusal::Busy(_))), "{busy:?}");
+    scene.pass(600 * SECOND);
+    assert_eq!(scene.words(session), "");
+    scene.change_of(AP0, Simulated::expire_lease);
+    assert_eq!(scene.words(session), "Roaming, replacement 1 ap0/home");
+    scene.answer(session, Verb::Migrate);
+    scene.settle_on(AP0);
+    scene.answer(session, Verb::Accept);
+    assert_eq!(scene.words(session), "activated ap0/home, Connected");
+}
+
+#[test]
+fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device() {
+    let mut scene = shared_device(false);
+    let [one, other] = open_by_office(&mut scene, [false, false]);
+    // Its own failed start is long past.
+    scene.now = scene.now + 5 * SECOND;
+    scene.change_of(AP0, Simulated::expire_lease);
+    scene.settle_on(AP0);
+    for session in [one, other] {
+        assert_eq!(scene.words(session), "Roaming, Connected, moved ap0/home");
+    }
+    assert_eq!((scene.core.holds(&HOME.into()), scene.core.holds(&OFFICE.into())), (2, 0));
+}
+
+#[test]
+fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
+    let mut scene = shared_device(false);
+    let [one, other] = open_by_office(&mut scene, [false, false]);
+    scene.pass(5 * SECOND);
+    for session in [one, other] {
+        assert_eq!(scene.words(session), "Roaming", "break before make");
+    }
+    scene.settle_on(AP0);
+    for session in [one, other] {
+        assert_eq!(scene.words(session), "Connected, moved ap0/home");
+    }
+    assert_eq!((scene.core.holds(&HOME.into()), scene.core.holds(&OFFICE.into())), (2, 0));
+    assert_eq!(scene.core.poll_timeout(), None);
+}
+
+#[test]
+fn who_has_broken_for_one_that_does_not_come_up_goes_back() {
+    let mut scene = shared_device(false);
+    let [one, other] = open_by_office(&mut scene, [false, false]);
+    scene.pass(5 * SECOND);
+    while !scene.machine[AP0].is_as_found() {
+        scene.listen();
+        assert!(scene.machine.get_mut(AP0).is_some_and(Simulated::step));
+        scene.report_of(AP0);
+    }
+    scene.fail(AP0);
+    scene.settle_on(AP0);
+    for session in [one, other] {
+        assert_eq!(scene.words(session), "Roaming, Connected, moved ap0/office");
+    }
+    scene.pass(10 * SECOND - Duration::from_millis(1));
+    assert_eq!(scene.words(one), "");
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(scene.words(one), "Roaming", "the next try");
+}
+
+#[test]
+fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
+    let mut scene = shared_device(false);
+    let [forced, decides] = open_by_office(&mut scene, [false, true]);
+    scene.pass(600 * SECOND);
+    assert_eq!(scene.words(forced), "", "an application decides");
+    scene.decide(decides, false);
+    assert_eq!((scene.words(forced), scene.words(decides)), ("Roaming".to_owned(), "Roaming".to_owned()));
+    let mut scene = shared_device(false);
+    let [forced] = open_by_office(&mut scene, [false]);
+    let direct = scene.opening(7, OFFICE);
+    scene.pass(600 * SECOND);
+    assert_eq!(scene.words(forced), "", "a session on the access point itself");
+    scene.close(direct);
+    assert_eq!(scene.words(forced), "Roaming");
 }
 
 // The service is started anew.
