@@ -151,6 +151,10 @@ impl Core {
             self.release(*id, identifier, now);
         }
         let Some(access_point) = self.access_points.remove(identifier) else { return };
+        if access_point.is_adopted() {
+            // The link is what it was, and so are connections by it.
+            holders.iter().for_each(|id| self.leave_sockets(*id));
+        }
         self.announce_removal(&access_point, reason, now);
         self.unsettled.extend(self.composites.keys().cloned());
         for id in access_point.sessions.iter().copied() {

@@ -8,7 +8,7 @@ use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, Traffic};
 use crate::{
     heard::Told,
     scene::{AP0, Scene},
-    simulated::Simulated,
+    simulated::{Foreign, Simulated},
 };
 
 const NETWORK: &str = "service-uplink";
@@ -156,6 +156,20 @@ fn a_stop_ends_the_sockets_of_others_and_leaves_ones_own_to_oneself() {
     }
     scene.stop(stopping);
     assert_eq!(scene.ended(), [2]);
+}
+
+#[test]
+fn what_is_no_access_point_any_more_keeps_its_sockets_if_its_link_is_that_of_others() {
+    for is_adopted in [true, false] {
+        let mut scene = Scene::with_one_access_point(Settings::default(), |access_point| {
+            access_point.is_up = is_adopted;
+            access_point.foreign = if is_adopted { Foreign::Usable } else { Foreign::Nothing };
+        });
+        let session = scene.open_session(1);
+        scene.core.add_socket(session, SocketCookie(1), AP0.into()).unwrap();
+        scene.core.handle_removed(&AP0.into(), "its profile makes another of it", scene.now);
+        assert_eq!(scene.ended().is_empty(), is_adopted);
+    }
 }
 
 #[test]
