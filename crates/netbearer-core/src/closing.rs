@@ -18,14 +18,19 @@ use crate::{
 impl Core {
     /// The session's own part ends; descriptors that were passed on go on holding.
     pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
+        let decides = self.is_stakeholder(id);
         if self.sessions.get(&id).is_some_and(|session| !session.holds.passed_on.is_empty()) {
             // Who goes on decides nothing.
-            self.leave_decisions(id, now);
+            self.abandon_decisions(id, now);
         }
         self.break_off(id, now);
         self.pass_on(id, now);
+        if let Some(way) = self.way_mut(id) {
+            // Its application decides again when it opens again.
+            way.stakeholder = decides;
+        }
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
-            self.close_without_member(id);
+            self.close_without_member(id, now);
             return;
         };
         match self.close_own(id, &identifier, now) {
@@ -53,7 +58,7 @@ impl Core {
             return if is_valid { Err(Refusal::NotOpen(session.configuration.identifier.clone())) } else { Ok(()) };
         }
         let Some(identifier) = session.access_point().cloned() else {
-            self.close_without_member(id);
+            self.close_without_member(id, now);
             return Ok(());
         };
         let Some(access_point) = self.access_points.get(&identifier) else { return Ok(()) };
@@ -183,6 +188,7 @@ impl Core {
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
         self.touch(id);
+        self.touch_holders_of_shared(identifier);
         released
     }
 

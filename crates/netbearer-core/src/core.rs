@@ -22,6 +22,7 @@ use crate::{
     ledger::Ledger,
     limits::Usage,
     phase::Phase,
+    presence::Presence,
     properties::Properties,
     question::{Chooser, ChooserId, Pending, QuestionNumber},
     ranking,
@@ -105,6 +106,8 @@ pub struct Core {
     pub(crate) lingering: Deadlines,
     /// What may be held by nobody any more, since it was given back beside another link.
     pub(crate) vacated: BTreeSet<Identifier>,
+    /// What is remembered of access points that are forgotten, and since when.
+    pub(crate) departed: BTreeMap<Identifier, (Moment, Presence)>,
     pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
     pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
     pub(crate) numbers: Numbers,
@@ -165,6 +168,7 @@ impl Core {
             deadlines: Deadlines::default(),
             lingering: Deadlines::default(),
             vacated: BTreeSet::new(),
+            departed: BTreeMap::new(),
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
             numbers: Numbers::default(),

@@ -225,6 +225,15 @@ impl Core {
         }
     }
 
+    /// Those who hold an access point may leave it together now for another one of its device.
+    pub(crate) fn touch_holders_of_shared(&mut self, identifier: &Identifier) {
+        if self.shared(identifier).is_some() {
+            for id in self.ledger.holders(identifier) {
+                self.touch(id);
+            }
+        }
+    }
+
     fn waiting_for(&self, device: &Device) -> Option<Identifier> {
         let is_waiting = |identifier: &&Identifier| {
             self.access_points.get(*identifier).is_some_and(|found| found.phase == Phase::AwaitingDevice)
@@ -415,7 +424,7 @@ impl Core {
 
     /// What the engine's word means for one access point of the device: everything for the one that has it. The others have
     /// nothing of it, and if that one has set the link up, it will be down for them.
-    fn seen_by(&self, identifier: &Identifier) -> Option<AccessPointReport> {
+    pub(crate) fn seen_by(&self, identifier: &Identifier) -> Option<AccessPointReport> {
         let device = self.shared(identifier)?;
         let mut seen = AccessPointReport { identifier: identifier.clone(), ..device.report.clone() };
         if device.occupant.as_ref() == Some(identifier) {
@@ -466,7 +475,8 @@ impl Core {
             if let Some(found) = self.devices.get_mut(device) {
                 found.access_points.insert(identifier.clone());
             }
-            self.access_points.insert(identifier.clone(), access_point);
+            let presence = self.recall_presence(&identifier, now);
+            self.access_points.insert(identifier.clone(), AccessPoint { presence, ..access_point });
             self.unsettled.extend(self.composites.keys().cloned());
             if let Some(seen) = self.seen_by(&identifier) {
                 self.take_in(seen, now);

@@ -42,6 +42,8 @@ enum Seen {
     Hidden {
         /// Since when.
         since: Moment,
+        /// Since when it was there before, if it was.
+        there_since: Option<Moment>,
     },
     There {
         since: Moment,
@@ -67,6 +69,14 @@ impl Presence {
         let losses = self.losses.iter().filter(|loss| **loss + MEMORY >= since).count() + rejections;
         let doubled = settle.saturating_mul(1 << losses.min(MOST_LOSSES)).min(LONGEST_SETTLE.max(settle));
         Some(self.not_before.map_or(since + doubled, |not_before| not_before.max(since + doubled)))
+    }
+
+    /// Until when nobody knows whether it is still there, if that is so: it was, and shows its carrier again soon if it is.
+    pub(crate) fn doubted_until(&self, patience: Duration) -> Option<Moment> {
+        match self.seen {
+            Seen::Hidden { since, there_since: Some(_) } => Some(since + patience),
+            _ => None,
+        }
     }
 
     /// True for a moment that counts as a loss, for one who has been there since then.
@@ -97,11 +107,10 @@ impl Presence {
         let since = match self.seen {
             Seen::There { since, .. } => since,
             Seen::Nothing => now,
-            Seen::Hidden { since } => {
-                // Nobody knows what became of it meanwhile if it takes longer than carriers do.
-                if now - since > patience {
-                    self.reappear();
-                }
+            Seen::Hidden { since, there_since } if now - since < patience => there_since.unwrap_or(now),
+            // Nobody knows what became of it meanwhile, as that takes longer than carriers do.
+            Seen::Hidden { .. } => {
+                self.reappear();
                 now
             }
             Seen::Gone => {
@@ -119,9 +128,12 @@ impl Presence {
     }
 
     fn hide(&mut self, now: Moment) {
-        if !matches!(self.seen, Seen::Hidden { .. }) {
-            self.seen = Seen::Hidden { since: now };
-        }
+        let there_since = match self.seen {
+            Seen::Hidden { .. } => return,
+            Seen::There { since, .. } => Some(since),
+            Seen::Nothing | Seen::Gone => None,
+        };
+        self.seen = Seen::Hidden { since: now, there_since };
     }
 
     fn go(&mut self, now: Moment) {
@@ -166,6 +178,19 @@ impl AccessPoint {
 }
 
 impl Core {
+    /// What is known of an access point that is forgotten is remembered as long as it matters: a card that is pulled and plugged in
+    /// again and again is as one whose cable is.
+    pub(crate) fn remember_presence(&mut self, identifier: Identifier, presence: Presence, now: Moment) {
+        self.departed.retain(|_, (since, _)| *since + MEMORY >= now);
+        self.departed.insert(identifier, (now, presence));
+    }
+
+    /// What is remembered of one that is known again.
+    pub(crate) fn recall_presence(&mut self, identifier: &Identifier, now: Moment) -> Presence {
+        let recalled = self.departed.remove(identifier).filter(|(since, _)| *since + MEMORY >= now);
+        recalled.map(|(_, presence)| presence).unwrap_or_default()
+    }
+
     /// To be called whenever something about an access point may have changed: those who could roam to it look at it again.
     pub(crate) fn note_presence(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
@@ -220,16 +245,19 @@ mod tests {
         let mut presence = Presence::default();
         presence.become_there(true, SETTLE, at(1));
         presence.hide(at(2));
+        assert_eq!(presence.doubted_until(SETTLE), Some(at(4)));
         presence.hide(at(3));
-        presence.become_there(true, SETTLE, at(4));
+        assert_eq!(presence.doubted_until(SETTLE), Some(at(4)));
+        presence.become_there(true, SETTLE, at(3));
+        assert_eq!(presence.doubted_until(SETTLE), None);
         assert_eq!(presence.appearance(), 0);
-        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(6)));
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(3)), "it was there all the time");
         presence.go(at(5));
         presence.go(at(6));
         presence.become_there(true, SETTLE, at(7));
         assert_eq!((presence.appearance(), presence.losses.len()), (1, 1));
         presence.hide(at(10));
-        presence.become_there(true, SETTLE, at(13));
+        presence.become_there(true, SETTLE, at(12));
         assert_eq!((presence.appearance(), presence.losses.len()), (2, 1));
     }
 

@@ -76,7 +76,7 @@ impl Core {
                 self.forsaken.insert(id);
                 self.close_session(id, now);
             } else {
-                self.leave_decisions(id, now);
+                self.abandon_decisions(id, now);
             }
         }
     }

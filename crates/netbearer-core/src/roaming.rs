@@ -145,8 +145,17 @@ impl Core {
         self.touch(id);
     }
 
-    /// Nobody is there any more who could decide for the session, or wants to.
-    pub(crate) fn leave_decisions(&mut self, id: SessionId, now: Moment) {
+    /// Nobody is there any more who could decide for the session (semantics §4): what was offered counts as ignored, but a link is
+    /// wanted all the same.
+    pub(crate) fn abandon_decisions(&mut self, id: SessionId, now: Moment) {
+        if let Some(Course::Offered { offer }) = self.course(id).filter(|_| self.has_link(id)).cloned() {
+            self.ignore_candidate(id, &offer.configuration);
+        }
+        self.leave_decisions(id, now);
+    }
+
+    /// The application does not want to decide for the session any more.
+    fn leave_decisions(&mut self, id: SessionId, now: Moment) {
         let Some(way) = self.way_mut(id).filter(|way| way.stakeholder) else { return };
         way.stakeholder = false;
         let has_link = way.member.is_some();
@@ -170,6 +179,9 @@ impl Core {
             Course::Settled | Course::Preparing { .. } | Course::Replacing { .. } => {}
         }
         self.touch(id);
+        if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
+            self.touch_holders_of_shared(&member);
+        }
     }
 
     fn begin_migration(&mut self, id: SessionId, now: Moment) {
@@ -231,11 +243,22 @@ impl Core {
 
     /// Whether something else is offered to a session, or it is moved, as things are now. Time that has to pass first is waited for.
     pub(crate) fn consider(&mut self, id: SessionId, now: Moment) {
+        self.forget_former_appearances(id);
         let Some(course) = self.course(id) else { return };
         match (course.clone(), self.has_link(id)) {
             (Course::Settled, true) => {
                 if let Some(best) = self.await_better(id, now) {
                     self.take_to(id, best, now);
+                }
+            }
+            (Course::Preparing { candidate }, true) => {
+                let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+                let current = way.and_then(|way| way.member.as_ref());
+                if current.is_some_and(|current| !self.is_preferred(id, &candidate, current)) {
+                    let inputs = vec![Input::new("candidate", &candidate)];
+                    self.turn(id, RoamCause::Withdraw, inputs, now, |way| way.roam.course = Course::Settled);
+                    self.release_beside(id, &candidate);
+                    self.touch(id);
                 }
             }
             (Course::Offered { offer }, true) => {
@@ -246,6 +269,7 @@ impl Core {
                 let is_preferred = |best: &Identifier| self.is_preferred(id, best, &offer.configuration);
                 match best {
                     Some(best) if is_preferred(&best) => self.offer(id, best, RoamCause::Supersede, now),
+                    _ if self.stands(id, &offer.configuration, now) => {}
                     best => {
                         self.withdraw_offer(id, &offer, now);
                         if let Some(best) = best {
@@ -272,6 +296,29 @@ impl Core {
         }
     }
 
+    /// What has gone away and come back is worth another look, also after the service was started anew.
+    fn forget_former_appearances(&mut self, id: SessionId) {
+        let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return };
+        let is_former = |(identifier, appearance): (&Identifier, &u64)| {
+            self.access_points.get(identifier).is_none_or(|found| found.presence.appearance() != *appearance)
+        };
+        let remembered = way.roam.ignored.iter().chain(&way.roam.failed);
+        let former: Vec<(Identifier, u64)> =
+            remembered.filter(|one| is_former(*one)).map(|(one, appearance)| (one.clone(), *appearance)).collect();
+        if former.is_empty() {
+            return;
+        }
+        if let Some(way) = self.way_mut(id) {
+            for (identifier, appearance) in former {
+                for remembered in [&mut way.roam.ignored, &mut way.roam.failed] {
+                    if remembered.get(&identifier) == Some(&appearance) {
+                        remembered.remove(&identifier);
+                    }
+                }
+            }
+        }
+    }
+
     /// The best member that is preferred to the one in use, and has been there long enough. If there is none yet, the session is
     /// looked at again when there will be.
     fn await_better(&mut self, id: SessionId, now: Moment) -> Option<Identifier> {
@@ -289,14 +336,14 @@ impl Core {
         let Some(current) = &way.member else { return (None, None) };
         let Some(network) = self.network_of(id) else { return (None, None) };
         let settle = self.settings.profiles.settle(&network.identifier);
-        let members = self.members(network);
-        if !members.contains(current) {
-            return (None, None);
-        }
-        for member in members.into_iter().take_while(|member| member != current) {
+        let members = self.ranked_members(network);
+        let rank = members.iter().find(|(_, member)| member == current).map(|(rank, _)| *rank);
+        let Some(current_rank) = rank else { return (None, None) };
+        for (_, member) in members.into_iter().take_while(|(rank, _)| *rank < current_rank) {
             let Some(access_point) = self.access_points.get(&member) else { continue };
-            let is_ignored = way.roam.ignored.get(&member) == Some(&access_point.presence.appearance());
-            if is_ignored || !self.is_candidate(access_point, current) {
+            if way.roam.ignores(&member, access_point)
+                || !(self.is_candidate(access_point, current) || self.can_break_for(access_point, current))
+            {
                 continue;
             }
             let rejections = way.roam.rejected.get(&member).into_iter().flatten();
@@ -310,18 +357,100 @@ impl Core {
         (None, next)
     }
 
+    /// What was offered is still to be had, or soon again. It need not wait anew to be offered because the service was started
+    /// anew, or because others have brought it up and let it go.
+    fn stands(&mut self, id: SessionId, offered: &Identifier, now: Moment) -> bool {
+        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+        let Some((way, access_point)) = way.zip(self.access_points.get(offered)) else { return false };
+        let Some(current) = &way.member else { return false };
+        if !self.is_preferred(id, offered, current) || way.roam.ignores(offered, access_point) {
+            return false;
+        }
+        if access_point.past.is_some_and(|past| !past.is_missed) {
+            return true;
+        }
+        let is_free = access_point.flags() >= StateFlags::Discovered && self.is_within_reach(access_point, current);
+        if !is_free || access_point.presence.is_backing_off(now) {
+            return false;
+        }
+        let doubted_until = access_point.presence.doubted_until(access_point.profile.carrier_timeout);
+        match doubted_until.filter(|until| now < *until) {
+            // One that has come back is offered anew, once it has settled.
+            None => access_point.presence.is_there() && access_point.presence.appearance() == 0,
+            Some(until) => {
+                let next = self.deadlines.get(id).map_or(until, |next| next.min(until));
+                self.deadlines.insert(id, next);
+                true
+            }
+        }
+    }
+
     /// It is there, and a trial of it is possible beside the link in use.
     fn is_candidate(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
-        let has_own_device =
-            || self.access_points.get(current).is_none_or(|current| current.device != access_point.device);
         access_point.flags() >= StateFlags::Discovered
             && access_point.presence.is_there()
-            && (self.is_at_hand(access_point) || self.is_free(access_point) && has_own_device())
+            && self.is_within_reach(access_point, current)
+    }
+
+    fn is_within_reach(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
+        let has_own_device =
+            || self.access_points.get(current).is_none_or(|current| current.device != access_point.device);
+        self.is_at_hand(access_point) || self.is_free(access_point) && has_own_device()
+    }
+
+    /// It has the device of the link in use, which all who hold that would leave for it: they are moved without asking, and find
+    /// it better (§3, "Exclusive").
+    fn can_break_for(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
+        let is_of_same_device = self.access_points.get(current).is_some_and(|found| {
+            found.device == access_point.device && found.commanded.is_some() && found.phase == Phase::Up
+        });
+        let candidate = access_point.identifier();
+        is_of_same_device
+            && access_point.flags() >= StateFlags::Discovered
+            && access_point.presence.is_there()
+            && is_startable(access_point)
+            && self.ledger.guests(current).is_empty()
+            && self.ledger.iter(current).all(|id| self.would_leave_for(id, current, candidate))
+    }
+
+    fn would_leave_for(&self, id: SessionId, current: &Identifier, candidate: &Identifier) -> bool {
+        !self.is_stakeholder(id)
+            && self.course(id) == Some(&Course::Settled)
+            && self.is_preferred(id, candidate, current)
+    }
+
+    /// Break before make: all who hold a link leave it together for another one of its device.
+    fn break_for(&mut self, candidate: &Identifier, current: &Identifier, now: Moment) {
+        let leaving = self.ledger.holders(current);
+        for id in &leaving {
+            self.deadlines.remove(*id);
+            let inputs = self.candidate_inputs(*id, candidate);
+            let taken = candidate.clone();
+            self.turn(*id, RoamCause::Prepare, inputs, now, |way| {
+                way.member = None;
+                way.roam.course = Course::Replacing { candidate: taken };
+            });
+            self.ledger.take_beside(candidate, *id);
+            self.ledger.release(current, *id);
+            if let Some(access_point) = self.access_points.get_mut(current) {
+                access_point.sessions.remove(id);
+            }
+            self.tell_state(*id, SessionState::Roaming);
+        }
+        self.last_hold_gone(current, now);
+        for id in leaving {
+            // The first one's failure is that of all.
+            if self.course(id).is_some_and(|course| course.held_candidate() == Some(candidate)) {
+                self.reach_for(id, candidate, now);
+            }
+        }
     }
 
     fn is_preferred(&self, id: SessionId, one: &Identifier, other: &Identifier) -> bool {
-        let members = self.ways_of(id);
-        let rank = |member: &Identifier| members.iter().position(|found| found == member).unwrap_or(usize::MAX);
+        let members = self.network_of(id).map(|network| self.ranked_members(network)).unwrap_or_default();
+        let rank = |member: &Identifier| {
+            members.iter().find(|(_, found)| found == member).map_or(usize::MAX, |(rank, _)| *rank)
+        };
         rank(one) < rank(other)
     }
 
@@ -329,6 +458,12 @@ impl Core {
     fn take_to(&mut self, id: SessionId, candidate: Identifier, now: Moment) {
         if self.is_stakeholder(id) {
             return self.offer(id, candidate, RoamCause::Offer, now);
+        }
+        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+        if let Some(current) = way.and_then(|way| way.member.clone())
+            && self.access_points.get(&candidate).is_some_and(|found| !self.is_within_reach(found, &current))
+        {
+            return self.break_for(&candidate, &current, now);
         }
         self.deadlines.remove(id);
         let inputs = self.candidate_inputs(id, &candidate);
@@ -452,6 +587,11 @@ impl Core {
         Ok(())
     }
 
+    pub(crate) fn is_candidate_of_somebody(&self, identifier: &Identifier) -> bool {
+        let reaches = |id: SessionId| self.course(id).is_some_and(|course| course.held_candidate() == Some(identifier));
+        self.ledger.guests(identifier).into_iter().any(reaches)
+    }
+
     /// An access point has come up: those who roam to it have what they wanted.
     pub(crate) fn candidate_is_up(&mut self, identifier: &Identifier, now: Moment) {
         for id in self.ledger.guests(identifier) {
@@ -534,6 +674,7 @@ impl Core {
         } else if self.ledger.release(former, id) == Released::Last {
             self.vacated.insert(former.clone());
         }
+        self.touch_holders_of_shared(former);
         self.forget_if_absent(former, now);
     }
 
@@ -562,6 +703,7 @@ impl Core {
         if self.ledger.release_beside(identifier, id) {
             self.vacated.insert(identifier.clone());
         }
+        self.touch_holders_of_shared(identifier);
         self.mark_unsaved(id);
     }
 
@@ -628,11 +770,11 @@ impl Core {
         if course.is_moving() {
             let (configuration, failure) = (candidate.clone(), failure.clone());
             self.tell(id, SessionEvent::RoamingFailed { configuration, failure });
-            // One that did not start comes again after its back-off.
-            match downfall {
-                Downfall::Start => self.count_as_lost(id, candidate, now),
-                Downfall::Loss => self.disappoint(id, candidate, now),
-            }
+        }
+        // One that did not start comes again after its back-off.
+        match downfall {
+            Downfall::Start => self.count_as_lost(id, candidate, now),
+            Downfall::Loss => self.disappoint(id, candidate, now),
         }
         if has_link {
             self.touch(id);
@@ -786,6 +928,7 @@ impl Core {
             self.want(id, Interest::Watching);
             self.tell_state(id, state);
             self.abort(id, failure, now);
+            self.leave_vacated(now);
             self.tell_own_watch(id);
         }
         self.touch(id);

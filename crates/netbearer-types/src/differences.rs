@@ -9,6 +9,7 @@ use crate::{
 /// |---|---|---|
 /// | whatever | another state | StateChanged first |
 /// | not open | open | Opened |
+/// | not open | open, and roaming | Connected and Opened first, as only an open session roams |
 /// | open | neither open nor waiting | Error, Closed |
 /// | opening or waiting | neither, and not open | Error; and Closed, if it was stopped or its configuration is gone |
 /// | open | waiting for its lost link (`Reconnect`) | nothing more |
@@ -23,11 +24,16 @@ use crate::{
 #[must_use]
 pub fn differences(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<SessionEvent> {
     let mut events = Vec::new();
-    if after.state != before.state {
-        events.push(SessionEvent::StateChanged { state: after.state });
+    let has_opened = after.is_open && !before.is_open;
+    let told = if has_opened { SessionState::Connected } else { after.state };
+    if told != before.state {
+        events.push(SessionEvent::StateChanged { state: told });
     }
-    if after.is_open && !before.is_open {
+    if has_opened {
         events.push(SessionEvent::Opened);
+    }
+    if after.state != told {
+        events.push(SessionEvent::StateChanged { state: after.state });
     }
     let was_wanted = before.is_open || before.is_opening;
     if was_wanted && !after.is_open && !after.is_opening {
@@ -189,6 +195,14 @@ mod tests {
         let joined =
             SessionSnapshot { is_opening: true, interface: Some(interface(2)), ..watching(SessionState::Connected) };
         assert_eq!(told(&joined, &open()), ["Opened"]);
+    }
+
+    #[test]
+    fn only_who_is_open_roams() {
+        let roams = SessionSnapshot { state: SessionState::Roaming, interface: None, ..open() };
+        assert_eq!(told(&opening(), &roams), ["Connected", "Opened", "Roaming"]);
+        assert_eq!(told(&watching(SessionState::Connected), &roams), ["Opened", "Roaming"]);
+        assert_eq!(told(&open(), &roams), ["Roaming"]);
     }
 
     #[test]
