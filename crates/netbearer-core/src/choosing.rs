@@ -602,8 +602,8 @@ pub(crate) fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
 
 /// It can be brought up now, or will be as soon as its teardown has ended.
 pub(crate) fn is_startable(access_point: &AccessPoint) -> bool {
-    access_point.may_start()
-        && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
+    let is_closing = || matches!(access_point.phase, Phase::Closing(_)) && access_point.link().is_some();
+    access_point.may_start() && (access_point.flags() == StateFlags::Discovered || is_closing())
 }
 
 /// True if the message has the name as a word of its own.

@@ -42,6 +42,12 @@ impl Core {
     pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
         self.close_device(identifier);
         for access_point in self.access_points_of(identifier) {
+            if let Some(access_point) = self.access_points.get_mut(&access_point) {
+                // Who loses one of them shall not go on to the next.
+                access_point.report.level = Level::Absent;
+            }
+        }
+        for access_point in self.access_points_of(identifier) {
             self.remove_access_point(&access_point, reason, &invalid_configuration(&access_point), now);
         }
         if self.devices.remove(identifier).is_some() {

@@ -102,6 +102,8 @@ const CHOICE: &str = "choice";
 /// As many histories of single access points for each of these, which take longer.
 const HISTORIES_FOR_EACH: u32 = 5;
 const HISTORIES_FOR_EACH_THAT_SHARES: u32 = 10;
+const HISTORIES_FOR_EACH_THAT_ROAMS: u32 = 16;
+const HISTORIES_FOR_EACH_THAT_LEAVES: u32 = 50;
 const USER: UserId = UserId(1000);
 const GUIDE: ClientId = ClientId(9);
 const MOST_SESSIONS: usize = 10;
@@ -1185,9 +1187,9 @@ fn random_histories_on_access_points_that_share_a_device_keep_what_is_promised()
 #[test]
 fn random_histories_of_sessions_that_roam_keep_what_is_promised_and_take_every_turn() {
     let failures = "tests/semantics/roaming.proptest-regressions";
-    let mut turns = play_many(&ROAMING, any_roaming_step(), HISTORIES_FOR_EACH, failures);
+    let mut turns = play_many(&ROAMING, any_roaming_step(), HISTORIES_FOR_EACH_THAT_ROAMS, failures);
     let failures = "tests/semantics/leaving.proptest-regressions";
-    let together = play_many(&LEAVING_TOGETHER, any_roaming_step(), HISTORIES_FOR_EACH_THAT_SHARES, failures);
+    let together = play_many(&LEAVING_TOGETHER, any_roaming_step(), HISTORIES_FOR_EACH_THAT_LEAVES, failures);
     for (turn, count) in together {
         *turns.entry(turn).or_default() += count;
     }
