@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use netbearer::{Directories, Embedded};
 use netbearer_lab::Sandbox;
 
-use crate::{output::Output, service::Choice};
+use crate::{output::Output, service::Choice, test_target::TestTarget};
 
 pub(crate) use lab::{Lab, LabCommand, LabNamed, LabSlow, LabStart, LabTour};
 
@@ -25,7 +25,7 @@ Exit codes:
   4    not available now: unplugged, no carrier, busy, or no member could be brought up; no sandbox;
        no bearer service, where one is needed
   5    not supported: a privilege is missing, the kernel cannot do it, another program manages the
-       interface, or stop of a service network
+       interface, stop of a service network, or roam of an access point
   6    timed out: --timeout, no DHCP lease, or the profile's connect timeout
   7    the session ended against its holder's will: link lost, or stopped
   8    another process keeps the sessions of this network namespace
@@ -124,6 +124,26 @@ pub(crate) enum Command {
             bearerctl open where --choose ap0 a user choice, without being asked"
     )]
     Open(Open),
+    /// Open a session that roams, and decide where to
+    #[command(
+        after_help = "When a better access point of the service network is there, or the link in use is lost, it is offered. \
+            Nothing changes before the answer. Type, and press Enter:\n\n  \
+            m  migrate: bring it up beside the link in use, for a trial\n  \
+            i  ignore it, and stay\n\n\
+            In the trial both links carry traffic, and what --test names is tried through the new one. Then:\n\n  \
+            t  test again\n  \
+            a  accept: use the new one, and give the old one back\n  \
+            r  reject: stay with the old one, whose connections never noticed\n\n\
+            q at a question, and Ctrl-C at any time, close the session. After a loss there is no link to stay with: what is \
+            ignored, rejected or not answered in time ends the session, with exit code 7.\n\n\
+            Where nobody can be asked, --policy decides. Without it that is accept-if-tested if there is a test, else \
+            always.\n\n\
+            Examples:\n  bearerctl roam uplink --test tcp://192.0.2.1:443\n  \
+            bearerctl roam uplink --test http://example.org/ --policy accept-if-tested\n  \
+            bearerctl roam uplink --policy never    stays where it is, whatever is offered\n  \
+            bearerctl roam uplink --json            one object for each event and each answer"
+    )]
+    Roam(Roam),
     /// Hold a session while a command runs
     #[command(
         after_help = "Signals are passed on to the command, and its exit code is this program's. If the network is lost \
@@ -348,6 +368,43 @@ pub(crate) struct Choosing {
     /// Ask nobody: of a user choice, take the most preferred
     #[arg(long, conflicts_with = "choose")]
     pub(crate) background: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Roam {
+    /// Identifier, name or interface name of a service network or user choice; the default configuration if left out
+    pub(crate) id: Option<String>,
+
+    /// What to reach through a candidate in its trial: tcp://HOST:PORT, or http://HOST[:PORT][/PATH], which must answer with
+    /// success
+    #[arg(long, value_name = "URL")]
+    pub(crate) test: Option<TestTarget>,
+
+    /// How long a test may take
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration, requires = "test")]
+    pub(crate) test_timeout: Duration,
+
+    /// Ask nobody, and decide like this
+    #[arg(long, value_name = "POLICY", requires_if("accept-if-tested", "test"))]
+    pub(crate) policy: Option<Policy>,
+
+    /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) choosing: Choosing,
+}
+
+/// Who decides about offers, if nobody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// Migrate to what is offered, and accept what passes the test
+    AcceptIfTested,
+    /// Migrate to what is offered, and accept it, whatever the test says
+    Always,
+    /// Ignore whatever is offered
+    Never,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod open;
 mod profile;
 mod report;
 mod reset;
+mod roam;
 mod run;
 mod sessions;
 mod show;
@@ -91,6 +92,7 @@ pub(crate) async fn run(arguments: Arguments, place: Place, log: Log) -> Result<
         Command::List => list::run(&context).await,
         Command::Show(named) => show::run(&context, &named.id).await,
         Command::Open(open) => open::run(&context, &open).await,
+        Command::Roam(roam) => roam::run(&context, &roam).await,
         Command::Run(run) => return run::run(&context, &run).await,
         Command::Monitor => monitor::run(&context).await,
         Command::Sessions(sessions) => sessions::run(&context, sessions.all).await,

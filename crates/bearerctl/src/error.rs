@@ -39,6 +39,8 @@ pub(crate) enum Error {
     Call(#[from] CallError),
     #[error("{0} was not opened")]
     NotOpened(String, #[source] Failure),
+    #[error("{0} does not roam")]
+    CannotRoam(String, #[source] Failure),
     #[error("{0} was not stopped")]
     NotStopped(String, #[source] Failure),
     #[error("the session on {0} has ended")]
@@ -165,6 +167,7 @@ impl Error {
             ) => ExitCode::NO_SUCH_CONFIGURATION,
             Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure) | CallError::Denied(failure))
             | Self::NotOpened(_, failure)
+            | Self::CannotRoam(_, failure)
             | Self::NotStopped(_, failure) => ExitCode::of_failure(&failure.reason),
             Self::NoService(_)
             | Self::ServiceSilent { .. }
@@ -226,6 +229,7 @@ impl Error {
         match self {
             Self::Call(CallError::NotSupported(failure) | CallError::Busy(failure) | CallError::Denied(failure))
             | Self::NotOpened(_, failure)
+            | Self::CannotRoam(_, failure)
             | Self::NotStopped(_, failure)
             | Self::Ended(_, failure) => of_reason(failure.error, failure.reason.clone()),
             Self::Find(FindError::Ambiguous { .. }) => of_word(SessionError::InvalidConfiguration, "Ambiguous"),

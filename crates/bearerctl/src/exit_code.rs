@@ -40,7 +40,8 @@ impl ExitCode {
             FailureReason::MissingPrivilege(_)
             | FailureReason::ManagedElsewhere(_)
             | FailureReason::StrictReversePathFilter
-            | FailureReason::OnlyWithDaemon => Self::NOT_SUPPORTED,
+            | FailureReason::OnlyWithDaemon
+            | FailureReason::CannotRoam => Self::NOT_SUPPORTED,
             FailureReason::NoLease | FailureReason::ConnectTimeout => Self::TIMED_OUT,
             FailureReason::LinkLost | FailureReason::Stopped => Self::SESSION_ENDED,
             FailureReason::OwnedByAnotherProcess(_) => Self::OWNED,

@@ -14,9 +14,10 @@ use crate::{
     command::Context,
     error::Error,
     exit_code::ExitCode,
+    output::Output,
     reader::Reader,
     signals::{Received, Signals},
-    timeline::{InUse, Place, Timeline},
+    timeline::{InUse, OwnEvent, Place, Timeline},
     waiting::{Awaited, Waiting},
 };
 
@@ -38,7 +39,7 @@ pub(crate) struct Holder<'a> {
 /// What a holder waits for.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// Told already.
+    /// Told already by [`Holder::next`].
     Event(SessionEvent),
     /// Somebody wants this program to end.
     Signal(Received),
@@ -163,16 +164,45 @@ impl<'a> Holder<'a> {
 
     /// The next thing that happens while the session is held.
     pub(crate) async fn next(&mut self) -> Result<Happening, Error> {
+        let happening = self.next_untold().await?;
+        if let Happening::Event(event) = &happening {
+            self.tell(event).await?;
+        }
+        Ok(happening)
+    }
+
+    /// The same, but an event is still to be told. May be dropped while waiting.
+    pub(crate) async fn next_untold(&mut self) -> Result<Happening, Error> {
         tokio::select! {
             biased;
             signal = self.signals.next() => Ok(Happening::Signal(signal)),
             () = self.reader.gone() => Err(nobody_reads()),
-            event = self.events.next() => {
-                let event = event.ok_or(CallError::ServiceGone)?;
-                tell(&self.timeline, &self.manager, &self.session, &event).await?;
-                Ok(Happening::Event(event))
-            }
+            event = self.events.next() => Ok(Happening::Event(event.ok_or(CallError::ServiceGone)?)),
         }
+    }
+
+    /// Tells an event.
+    pub(crate) async fn tell(&self, event: &SessionEvent) -> Result<(), Error> {
+        tell(&self.timeline, &self.manager, &self.session, event).await
+    }
+
+    /// Tells what this program has done about the session.
+    pub(crate) fn tell_own(&self, own: &OwnEvent<'_>) -> Result<(), Error> {
+        self.timeline.tell_own(own)
+    }
+
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) const fn output(&self) -> Output {
+        self.context.output
+    }
+
+    /// What a configuration is called; its identifier, if that cannot be found out now.
+    pub(crate) async fn name_of(&self, identifier: &Identifier) -> String {
+        let found = self.manager.configuration(identifier).await;
+        found.map_or_else(|_| identifier.to_string(), |configuration| configuration.name)
     }
 
     /// Why the session is no longer open.

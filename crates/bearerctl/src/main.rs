@@ -6,6 +6,7 @@ mod arguments;
 mod asking;
 mod child;
 mod command;
+mod deciding;
 mod error;
 mod exit_code;
 mod holder;
@@ -20,6 +21,7 @@ mod sender;
 mod service;
 mod signals;
 mod terminal;
+mod test_target;
 mod timeline;
 mod waiting;
 

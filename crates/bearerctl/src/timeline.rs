@@ -28,6 +28,89 @@ pub(crate) enum Place {
     Aside,
 }
 
+/// What this program does about an offer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event")]
+pub(crate) enum OwnEvent<'a> {
+    /// An offer, or the trial that it has come to, was answered.
+    Answered {
+        /// Which one.
+        offer: OfferNumber,
+        /// The candidate.
+        access_point: &'a Identifier,
+        /// How.
+        answer: Answer,
+    },
+    /// The candidate was tested, or nothing was.
+    Tested {
+        /// In which offer's trial.
+        offer: OfferNumber,
+        /// The candidate.
+        access_point: &'a Identifier,
+        /// What was to be reached through it; none if nothing was tested.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<&'a str>,
+        /// None if nothing was tested.
+        passed: Option<bool>,
+        /// Why it did not pass.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+        /// How long that took.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        milliseconds: Option<f64>,
+    },
+}
+
+/// An answer to an offer (semantics §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Answer {
+    Migrate,
+    Ignore,
+    Accept,
+    Reject,
+}
+
+impl OwnEvent<'_> {
+    /// In a word, and what belongs to it.
+    fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::Answered { offer, access_point, answer } => {
+                let answer = match answer {
+                    Answer::Migrate => "migrate to",
+                    Answer::Ignore => "ignore",
+                    Answer::Accept => "accept",
+                    Answer::Reject => "reject",
+                };
+                ("Answered", format!("{answer} {access_point} (offer {offer})"))
+            }
+            Self::Tested { access_point, target, failure, milliseconds, .. } => {
+                let Some(target) = target else {
+                    return (
+                        "NotTested",
+                        format!("nothing was tested through {access_point}; --test says what to try"),
+                    );
+                };
+                match (failure, milliseconds) {
+                    (Some(failure), _) => ("TestFailed", format!("{target}: {failure}")),
+                    (None, Some(time)) => {
+                        ("TestPassed", format!("{target} was reached through {access_point} in {time:.1} ms"))
+                    }
+                    (None, None) => ("TestPassed", format!("{target} was reached through {access_point}")),
+                }
+            }
+        }
+    }
+
+    const fn style(&self) -> Style {
+        match self {
+            Self::Tested { passed: Some(true), .. } => GOOD,
+            Self::Tested { passed: Some(false), .. } => BAD,
+            Self::Tested { passed: None, .. } => BUSY,
+            Self::Answered { .. } => Style::new(),
+        }
+    }
+}
+
 /// An event as programs read it.
 #[derive(Serialize)]
 pub(crate) struct EventObject<'a, E> {
@@ -137,6 +220,17 @@ impl Timeline {
     }
 }
 
+impl Timeline {
+    /// Tells what this program has done.
+    pub(crate) fn tell_own(&self, own: &OwnEvent<'_>) -> Result<(), Error> {
+        if self.output.json {
+            return self.output.object(&EventObject::new(own, Some(&self.configuration)));
+        }
+        let (word, detail) = own.describe();
+        self.output.line(&styled_line(self.began.elapsed(), own.style(), word, &detail))
+    }
+}
+
 /// An event in a line.
 pub(crate) fn line(
     since: Duration,
@@ -146,7 +240,10 @@ pub(crate) fn line(
 ) -> String {
     let (word, detail) = describe(event, interface);
     let detail = remark.map_or(detail, str::to_owned);
-    let style = style(event);
+    styled_line(since, style(event), &word, &detail)
+}
+
+fn styled_line(since: Duration, style: Style, word: &str, detail: &str) -> String {
     let time = format!("+{:.3} s", since.as_secs_f64());
     let begin = format!("{DIM}{time:>10}{DIM:#}  {style}");
     if detail.is_empty() { format!("{begin}{word}{style:#}") } else { format!("{begin}{word:<16}{style:#}  {detail}") }

@@ -251,7 +251,8 @@
 //! Each decision is kept with what it was made from ([`Manager::decisions`]); `bearerctl why` prints the same.
 //! [`Manager::steps`] tells what an opening waits for. `bearerctl report` collects everything a bug report needs.
 //!
-//! Complete programs stand in the crate's `examples`: `open_and_use`, `watch`, `service_network`, `choose`.
+//! Complete programs stand in the crate's `examples`: `open_and_use`, `watch`, `service_network`, `choose`,
+//! `roaming_download`.
 //!
 //! [`blocking`]: crate::blocking
 //! [`CallError`]: crate::CallError

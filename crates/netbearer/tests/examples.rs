@@ -2,9 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{env, io::Write, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::Stdio,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
-use netbearer_lab::{AccessPointPlan, Dhcp, ECHO_PORT, INTERNET, Lab, NamespaceCommand, Snapshot};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, ECHO_PORT, INTERNET, Lab, NamespaceCommand, Snapshot};
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
@@ -26,6 +35,13 @@ impl Machine {
         Self { lab, directory: TempDir::new().unwrap(), before }
     }
 
+    fn write_profile(&self, interface: &str, settings: &str) {
+        let directory = self.directory.path().join("configuration/profiles.d");
+        fs::create_dir_all(&directory).unwrap();
+        let text = format!("[match]\ninterface = \"{interface}\"\n\n[access_point]\n{settings}\n");
+        fs::write(directory.join(format!("{interface}.toml")), text).unwrap();
+    }
+
     fn example(&self, name: &str) -> NamespaceCommand<'_> {
         let directory = |name: &str| self.directory.path().join(name);
         self.lab
@@ -35,6 +51,47 @@ impl Machine {
             .env("NETBEARER_RUNTIME_DIR", directory("runtime"))
             .env("NETBEARER_STATE_DIR", directory("state"))
     }
+}
+
+/// A web server behind an access point, which knows of parts.
+struct FileServer {
+    /// From which byte on something was asked for.
+    asked: mpsc::Receiver<usize>,
+}
+
+impl FileServer {
+    /// It serves this file up to `end`; then it says nothing more, as a link that has become bad.
+    fn start(access_point: &AccessPoint, file: &[u8], end: usize) -> Self {
+        let bind = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, FILE_PORT));
+        let listener = access_point.namespace().run(bind).unwrap();
+        let (asking, asked) = mpsc::channel();
+        let file = file.to_owned();
+        // It ends with the test's process.
+        thread::spawn(move || {
+            // A connection that was made for a test asks nothing.
+            let streams = listener.incoming().flatten();
+            let mut kept = Vec::new();
+            for stream in streams {
+                if let Ok(begin) = serve_part(&stream, &file, end) {
+                    let _ = asking.send(begin);
+                    kept.push(stream);
+                }
+            }
+        });
+        Self { asked }
+    }
+}
+
+const FILE_PORT: u16 = 8080;
+
+fn serve_part(mut stream: &TcpStream, file: &[u8], end: usize) -> io::Result<usize> {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let ranges = lines.filter_map(|line| line.strip_prefix("Range: bytes=")?.strip_suffix('-')?.parse().ok());
+    let begin = ranges.last().ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = file.len() - begin;
+    write!(stream, "HTTP/1.0 206 Partial Content\r\nContent-Length: {length}\r\n\r\n")?;
+    stream.write_all(file.get(begin..end).unwrap_or_default())?;
+    Ok(begin)
 }
 
 impl Drop for Machine {
@@ -82,4 +139,28 @@ fn the_user_chooses_by_a_number() {
         assert!(opened.contains(name), "{opened}");
         assert!(program.wait(DEADLINE).unwrap().success(), "{:?}", said.entries());
     }
+}
+
+#[test]
+fn a_download_goes_on_with_the_rest_by_a_better_access_point() {
+    let machine = Machine::new();
+    let (preferred, other) = (machine.lab.access_point("ap0").unwrap(), machine.lab.access_point("ap1").unwrap());
+    let file: Vec<u8> = (0..1_000_000_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
+    let half = file.len() / 2;
+    let (all, part) = (FileServer::start(preferred, &file, file.len()), FileServer::start(other, &file, half));
+    preferred.cut().unwrap();
+    machine.write_profile("ap0", "carrier_timeout = \"300ms\"");
+    let copy = machine.directory.path().join("copy");
+    let server = format!("{INTERNET}:{FILE_PORT}");
+    let example = machine.example("roaming_download").args([&server, "/file"]).arg(&copy).args(["ap0", "ap1"]);
+    let mut program = example.stdout(Stdio::piped()).spawn().unwrap();
+    let said = program.stdout_lines().unwrap();
+    assert_eq!(part.asked.recv_timeout(DEADLINE).unwrap(), 0, "{:?}", said.entries());
+    preferred.restore().unwrap();
+    assert!(program.wait(DEADLINE).unwrap().success(), "{:?}", said.entries());
+    assert!(fs::read(&copy).unwrap() == file, "the copy is another one: {:?}", said.entries());
+    // What had come by the one was not asked for again by the other.
+    let begin = all.asked.recv_timeout(DEADLINE).unwrap();
+    assert!(0 < begin && begin <= half, "{begin}: {:?}", said.entries());
+    assert_eq!((all.asked.try_iter().count(), part.asked.try_iter().count()), (0, 0), "{:?}", said.entries());
 }

@@ -22,6 +22,7 @@ fn the_help_of_each_command_has_examples() {
         "list",
         "show",
         "open",
+        "roam",
         "run",
         "monitor",
         "sessions",

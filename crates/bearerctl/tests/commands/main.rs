@@ -19,6 +19,7 @@ mod overrun;
 mod packaging;
 mod profiles;
 mod reporting;
+mod roaming;
 mod running;
 mod service_networks;
 mod sessions;
