@@ -151,7 +151,7 @@ impl Core {
             self.release(*id, identifier, now);
         }
         let Some(access_point) = self.access_points.remove(identifier) else { return };
-        if access_point.is_adopted() {
+        if access_point.commanded.is_none() {
             // The link is what it was, and so are connections by it.
             holders.iter().for_each(|id| self.leave_sockets(*id));
         }

@@ -110,7 +110,7 @@ impl Core {
         for identifier in core.composites.keys().cloned().collect::<Vec<_>>() {
             core.restore_watchers(&identifier);
         }
-        core.watch_restored_sockets();
+        core.watch_sockets();
         let unsettled = std::mem::take(&mut core.unsettled);
         core.end_on_removed_composites(&unsettled, now);
         for id in asked {

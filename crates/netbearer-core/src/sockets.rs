@@ -44,13 +44,14 @@ impl Core {
         }
         // Whoever binds it again moves it.
         session.sockets.open.insert(socket, Some(access_point));
-        if self.socket_owners.is_empty() {
-            self.actions.push_back(Action::WatchSockets(true));
-        }
+        let is_first = self.socket_owners.is_empty();
         if let Some(former) = self.socket_owners.insert(socket, id).filter(|former| *former != id)
             && let Some(former) = self.sessions.get_mut(&former)
         {
             former.sockets.open.remove(&socket);
+        }
+        if is_first {
+            self.watch_sockets();
         }
         self.mark_unsaved(id);
         self.abort_left_sockets(id);
@@ -137,8 +138,8 @@ impl Core {
         self.socket_owners.extend(session.sockets.open.keys().map(|socket| (*socket, id)));
     }
 
-    /// Once all are known.
-    pub(crate) fn watch_restored_sockets(&mut self) {
+    /// From now on ends are told; some may have ended before.
+    pub(crate) fn watch_sockets(&mut self) {
         if !self.socket_owners.is_empty() {
             self.actions.push_back(Action::WatchSockets(true));
             self.handle_socket_ends_missed();

@@ -836,7 +836,7 @@ impl Engine for NativeEngine {
     }
 
     fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
-        Sockets::abort(sockets, owner);
+        self.sockets.abort(sockets, owner);
     }
 
     fn watch_sockets(&mut self, watching: bool) {

@@ -33,6 +33,7 @@ mod profile_changes;
 mod profiles;
 mod properties;
 mod roaming;
+mod roaming_sockets;
 mod routing;
 mod sensing;
 mod service;

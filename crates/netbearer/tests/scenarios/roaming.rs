@@ -18,7 +18,7 @@ use crate::{
     holders::Holder,
     only_served,
     stage::{DEADLINE, Manager, Stage, Watched, assert_alive, server},
-    uplink::{LINGER, NETWORK, SETTLE, access_point, converse, manager, reached_by, stage},
+    uplink::{LINGER, NETWORK, SETTLE, access_point, converse, expect_abort, manager, reached_by, stage},
 };
 
 const LAN: &str = "native-lan";
@@ -29,14 +29,14 @@ const ON_TRIAL: &str = "NewConfigurationActivated(native-lan)";
 const A_WHILE: Duration = Duration::from_millis(1_200);
 
 /// A session that decides, open on "lte", with a connection by that. Of "lan" the cable is cut.
-struct Deciding {
-    watched: Watched,
+pub(crate) struct Deciding {
+    pub(crate) watched: Watched,
     roaming: Roaming,
-    old: Conversation,
+    pub(crate) old: Conversation,
 }
 
 impl Deciding {
-    fn on_lte(stage: &Stage, manager: &Manager) -> Self {
+    pub(crate) fn on_lte(stage: &Stage, manager: &Manager) -> Self {
         access_point(stage, "lan").cut().expect("the cable is cut");
         let mut watched = Watched::on(manager, NETWORK);
         let roaming = watched.session.roaming().expect("it can roam");
@@ -58,7 +58,7 @@ impl Deciding {
     }
 
     /// And it is tried.
-    fn on_trial(&mut self, stage: &Stage) -> Trial {
+    pub(crate) fn on_trial(&mut self, stage: &Stage) -> Trial {
         let trial = self.offered(stage).migrate().expect("it comes up");
         self.watched.expect(&["Roaming", ON_TRIAL]);
         trial
@@ -137,7 +137,7 @@ fn in_a_trial_new_sockets_use_the_candidate_and_old_ones_the_old_link() {
     deciding.watched.expect(&["Connected"]);
 }
 
-/// Scenario 21, but for what becomes of old sockets.
+/// Scenario 21.
 #[test]
 fn accepting_moves_the_session_and_gives_the_old_link_back() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
@@ -149,6 +149,7 @@ fn accepting_moves_the_session_and_gives_the_old_link_back() {
     deciding.watched.expect(&["Connected"]);
     assert_eq!(deciding.watched.active_configuration(), LAN);
     assert_eq!((deciding.interface().as_deref(), deciding.candidate()), (Some("lan"), None));
+    expect_abort(&deciding.old);
     assert_eq!(reached_by(&deciding.watched), "lan");
     lte.expect(&["Closing", "Disconnected"]);
     assert_eq!(stage.address_of("lte"), None, "it is down");
@@ -191,7 +192,7 @@ fn the_old_link_stays_up_for_another_process_that_holds_it() {
     deciding.on_trial(&stage).accept().expect("the trial is on");
     deciding.watched.expect(&["Connected"]);
     lte.expect_silence_for(A_WHILE);
-    assert_alive(&mut deciding.old);
+    expect_abort(&deciding.old);
     other.give(Order::Close(0)).expect("it is its own");
     lte.expect(&["Closing", "Disconnected"]);
 }

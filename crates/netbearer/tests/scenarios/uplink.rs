@@ -1,6 +1,9 @@
 //! A service network of two access points: "lan", which is preferred, and "lte".
 
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
 
 use netbearer::{Profile, PropertyKey, PropertyValue, ServiceNetworkProfile};
 use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp};
@@ -65,6 +68,13 @@ pub(crate) fn access_point<'a>(stage: &'a Stage, name: &str) -> &'a AccessPoint 
 pub(crate) fn converse(watched: &Watched) -> Conversation {
     let stream = watched.session.connect_tcp(server()).expect("the server is reached");
     Conversation::over(stream, DEADLINE).expect("the server greets")
+}
+
+/// A connection that stays behind has ended: at once, not in minutes.
+pub(crate) fn expect_abort(conversation: &Conversation) {
+    let mut stream = conversation.stream();
+    let error = stream.read(&mut [0]).expect_err("it has ended");
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
 }
 
 /// The interface through which a connection of the session leaves, by the word of the server behind it.
