@@ -782,6 +782,23 @@ fn without_a_usable_member_a_loss_is_an_aborted_session() {
 }
 
 #[test]
+fn in_a_trial_without_the_old_link_the_candidate_is_all_there_is() {
+    let (mut scene, session) = At::MigratingWithoutLink.play();
+    let shown = |scene: &Scene| {
+        let snapshot = scene.core.session(session).expect("it is there");
+        let candidate = snapshot.roaming.and_then(|roaming| roaming.candidate_interface);
+        let name = |interface: Option<Interface>| interface.map(|interface| interface.name).unwrap_or_default();
+        let active = snapshot.active_configuration.map(String::from).unwrap_or_default();
+        (snapshot.is_open, name(snapshot.interface), active, name(candidate))
+    };
+    assert_eq!(shown(&scene), (true, String::new(), String::new(), String::new()));
+    scene.settle_on("a");
+    assert_eq!(shown(&scene), (true, String::new(), "a".to_owned(), "a".to_owned()));
+    scene.answer(session, Verb::Accept);
+    assert_eq!(shown(&scene), (true, "a".to_owned(), "a".to_owned(), String::new()));
+}
+
+#[test]
 fn the_time_to_answer_runs_from_the_offer_and_anew_from_the_trial() {
     let wait = ANSWER - SECOND;
     let ended = "Disconnected, Error(Roaming: NothingToRoamTo), Closed";
@@ -1230,10 +1247,16 @@ fn a_wired_member_that_is_down_is_offered_once_it_has_shown_its_carrier() {
     scene.pass(60 * SECOND);
     assert_eq!(scene.words(session), "offer 1 a");
     scene.vanish("a");
+    scene.appear("a");
+    scene.pass(2 * SETTLE - SECOND);
+    assert_eq!(scene.words(session), "withdrawn 1", "its losses count");
+    scene.pass(SECOND);
+    assert_eq!(scene.words(session), "offer 2 a");
+    scene.vanish("a");
     scene.close(session);
     scene.work();
     assert!(!scene.machine["a"].is_up, "administratively down again");
-    assert_eq!(scene.words(session), "withdrawn 1, Closed, Closing, Disconnected");
+    assert_eq!(scene.words(session), "withdrawn 2, Closed, Closing, Disconnected");
     scene.told(watcher);
 }
 
@@ -1471,6 +1494,15 @@ fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
 }
 
 // The service is started anew.
+
+#[test]
+fn of_a_session_that_is_settled_nothing_of_roaming_is_kept() {
+    let (scene, _) = open_by_b(false);
+    let text = |scene: &Scene| serde_json::to_string(&scene.saved).expect("it can be written");
+    assert!(!text(&scene).contains("roam"), "{}", text(&scene));
+    let (scene, _) = At::Preparing.play();
+    assert!(text(&scene).contains("roam"), "{}", text(&scene));
+}
 
 #[test]
 fn times_begin_anew_when_the_service_does() {
