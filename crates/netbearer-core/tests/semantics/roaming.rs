@@ -702,6 +702,33 @@ fn an_offer_stands_while_the_candidate_goes_down_for_another_session_and_comes_b
     }
 }
 
+/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
+/// has gone away.
+#[test]
+fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+    let (mut scene, one) = open_by_b(true);
+    let other = scene.roamer(2, true);
+    scene.set_down("a");
+    scene.appear("a");
+    scene.pass(SETTLE);
+    scene.answer(one, Verb::Migrate);
+    scene.work();
+    scene.answer(one, Verb::Reject);
+    scene.hear();
+    while scene.machine["a"].is_up {
+        assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
+        scene.report_of("a");
+    }
+    scene.machine.get_mut("a").expect("it is there").pull_cable();
+    scene.work();
+    assert_eq!(scene.words(other), "withdrawn 2");
+    scene.pass(SECOND);
+    scene.appear("a");
+    assert_eq!(scene.words(other), "offer 3 a");
+    scene.pass(600 * SECOND);
+    assert_eq!((scene.words(one), scene.words(other)), (String::new(), String::new()), "who rejected it ignores it");
+}
+
 /// As long as a carrier may take to show.
 #[test]
 fn an_offer_does_not_stand_for_ever_while_nobody_can_see_whether_the_candidate_is_there() {
