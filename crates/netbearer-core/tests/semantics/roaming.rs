@@ -581,7 +581,9 @@ fn what_was_ignored_and_unplugged_is_offered_again_when_it_is_back() {
     scene.change_of("a", |a| a.replug(true, Foreign::Nothing));
     scene.pass(SETTLE);
     assert_eq!(scene.words(session), "offer 2 a");
-    scene.change_of("a", Simulated::unplug);
+    for member in ["a", "worse"] {
+        scene.change_of(member, Simulated::unplug);
+    }
     scene.change_of("a", |a| a.replug(true, Foreign::Nothing));
     scene.pass(SETTLE);
     assert_eq!(scene.words(session), "withdrawn 2", "a loss is a loss, also of a card that is pulled");
@@ -779,6 +781,12 @@ fn only_sessions_that_have_somewhere_to_roam_to_can_decide() {
         assert_eq!(scene.core.is_stakeholder(session), can_roam);
         assert_eq!(scene.core.set_stakeholder(session, false, scene.now), Ok(()));
     }
+    let session = scene.session_on(1, NETWORK);
+    scene.decide(session, true);
+    scene.core.handle_profiles(Profiles::default(), scene.now);
+    assert_eq!(scene.core.set_stakeholder(session, false, scene.now), Ok(()));
+    let refused = scene.core.set_stakeholder(session, true, scene.now);
+    assert_eq!(refused, Err(Refusal::CannotRoam(NETWORK.into())), "it was removed");
 }
 
 #[test]
