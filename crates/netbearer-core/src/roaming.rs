@@ -361,17 +361,17 @@ impl Core {
     /// What was offered is still to be had, or soon again. It need not wait anew to be offered because the service was started
     /// anew, or because others have brought it up and let it go.
     fn stands(&mut self, id: SessionId, offered: &Identifier, now: Moment) -> bool {
-        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
-        let Some((way, access_point)) = way.zip(self.access_points.get(offered)) else { return false };
-        let Some(current) = &way.member else { return false };
-        if !self.is_preferred(id, offered, current) || way.roam.ignores(offered, access_point) {
+        let current = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.member.as_ref());
+        let Some((current, access_point)) = current.zip(self.access_points.get(offered)) else { return false };
+        if !self.is_preferred(id, offered, current) {
             return false;
         }
         if access_point.past.is_some_and(|past| !past.is_missed) {
             return true;
         }
-        let is_free = access_point.flags() >= StateFlags::Discovered && self.is_within_reach(access_point, current);
-        if !is_free || access_point.presence.is_backing_off(now) {
+        let is_discovered = access_point.flags() >= StateFlags::Discovered;
+        let can_be_had = is_discovered && self.is_within_reach(access_point, current);
+        if !can_be_had || access_point.presence.is_backing_off(now) {
             return false;
         }
         let doubted_until = access_point.presence.doubted_until(access_point.profile.carrier_timeout);
@@ -402,9 +402,10 @@ impl Core {
     /// It has the device of the link in use, which all who hold that would leave for it: they are moved without asking, and find
     /// it better (§3, "Exclusive"). The first of them is looked at on behalf of all, as there may be thousands.
     fn can_break_for(&self, id: SessionId, access_point: &AccessPoint, current: &Identifier) -> bool {
-        let is_of_same_device = self.access_points.get(current).is_some_and(|found| {
-            found.device == access_point.device && found.commanded.is_some() && found.phase == Phase::Up
-        });
+        let is_of_same_device = self
+            .access_points
+            .get(current)
+            .is_some_and(|found| found.device == access_point.device && found.phase == Phase::Up);
         let would_leave = |id: SessionId| !self.is_stakeholder(id) && self.course(id) == Some(&Course::Settled);
         let finds_it_better = |network: Option<&Composite>| {
             network.is_some_and(|network| self.is_preferred_in(network, access_point.identifier(), current))
@@ -415,7 +416,6 @@ impl Core {
         };
         is_of_same_device
             && self.ledger.iter(current).next() == Some(id)
-            && access_point.flags() >= StateFlags::Discovered
             && access_point.presence.is_there()
             && is_startable(access_point)
             && self.ledger.guests(current).is_empty()
@@ -443,10 +443,7 @@ impl Core {
         }
         self.last_hold_gone(current, now);
         for id in leaving {
-            // The first one's failure is that of all.
-            if self.course(id).is_some_and(|course| course.held_candidate() == Some(candidate)) {
-                self.reach_for(id, candidate, now);
-            }
+            self.reach_for(id, candidate, now);
         }
     }
 

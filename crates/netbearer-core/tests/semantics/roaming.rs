@@ -1407,17 +1407,21 @@ fn descriptors_passed_on_while_a_session_roams_hold_what_it_would_have_held() {
 const HOME: &str = "ap0/home";
 const OFFICE: &str = "ap0/office";
 
-/// Home and office on one device, with home in front, and b beside them if it has a cable.
-fn shared_device(b_has_cable: bool) -> Scene {
+/// Home and office on one device.
+fn edition_with_one_device(members: &[&str]) -> Profiles {
     let file = || MatchedProfile {
         matching: Matching { interface: Some(AP0.to_owned()), ..Matching::default() },
         profile: Profile { exclusive: true, ..Profile::default() },
     };
     let by_file = ["home", "office"].map(|name| (name.to_owned(), file()));
-    let profiles = Profiles { by_file: by_file.into(), ..edition(&["home", "office", "b"]) };
+    Profiles { by_file: by_file.into(), ..edition(members) }
+}
+
+/// Home is in front of office, and b behind them has no cable.
+fn shared_device() -> Scene {
+    let profiles = edition_with_one_device(&["home", "office", "b"]);
     Scene::with_access_points(Settings { profiles, ..settings() }, [AP0, "b"], |[ap0, b]| {
-        ap0.is_up = true;
-        (b.is_up, b.has_cable) = (true, b_has_cable);
+        (ap0.is_up, b.is_up, b.has_cable) = (true, true, false);
     })
 }
 
@@ -1445,7 +1449,7 @@ fn open_by_office<const COUNT: usize>(scene: &mut Scene, decide: [bool; COUNT]) 
 
 #[test]
 fn what_shares_the_device_of_the_link_in_use_is_never_offered_before_that_is_lost() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [session] = open_by_office(&mut scene, [true]);
     let direct = scene.session_on(7, HOME);
     let busy = scene.core.open(direct, scene.now);
@@ -1462,7 +1466,7 @@ fn what_shares_the_device_of_the_link_in_use_is_never_offered_before_that_is_los
 
 #[test]
 fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     // Its own failed start is long past.
     scene.now = scene.now + 5 * SECOND;
@@ -1476,7 +1480,7 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 
 #[test]
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     scene.pass(5 * SECOND);
     for session in [one, other] {
@@ -1492,7 +1496,7 @@ fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_
 
 #[test]
 fn who_has_broken_for_one_that_does_not_come_up_goes_back() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     scene.pass(5 * SECOND);
     while !scene.machine[AP0].is_as_found() {
@@ -1513,19 +1517,41 @@ fn who_has_broken_for_one_that_does_not_come_up_goes_back() {
 
 #[test]
 fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [forced, decides] = open_by_office(&mut scene, [false, true]);
     scene.pass(600 * SECOND);
     assert_eq!(scene.words(forced), "", "an application decides");
     scene.decide(decides, false);
     assert_eq!((scene.words(forced), scene.words(decides)), ("Roaming".to_owned(), "Roaming".to_owned()));
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [forced] = open_by_office(&mut scene, [false]);
     let direct = scene.opening(7, OFFICE);
     scene.pass(600 * SECOND);
     assert_eq!(scene.words(forced), "", "a session on the access point itself");
     scene.close(direct);
     assert_eq!(scene.words(forced), "Roaming");
+}
+
+/// It is kept for a while for one that has left it, and that one would not go with the others.
+#[test]
+fn nobody_breaks_a_link_that_is_kept_for_somebody_who_has_left_it() {
+    let mut scene = shared_device();
+    let mut profiles = edition_with_one_device(&["home", "office"]);
+    let members = ["b", "office"].map(str::to_owned).to_vec();
+    let other_network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
+    profiles.service_networks.insert("service-other".into(), other_network);
+    scene.core.handle_profiles(profiles, scene.now);
+    let [stays] = open_by_office(&mut scene, [false]);
+    let leaves = scene.opening(2, "service-other");
+    assert_eq!(scene.active(leaves), OFFICE);
+    scene.appear("b");
+    scene.pass(SETTLE);
+    scene.settle_on("b");
+    assert_eq!(scene.active(leaves), "b");
+    scene.pass(LINGER - SECOND);
+    assert_eq!(scene.words(stays), "");
+    scene.pass(SECOND);
+    assert_eq!(scene.words(stays), "Roaming");
 }
 
 // The service is started anew.
