@@ -192,7 +192,7 @@ impl Core {
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
         self.touch(id);
-        self.touch_holders_of_shared(identifier);
+        self.touch_first_holder_of_shared(identifier);
         released
     }
 

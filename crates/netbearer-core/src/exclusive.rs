@@ -225,12 +225,12 @@ impl Core {
         }
     }
 
-    /// Those who hold an access point may leave it together now for another one of its device.
-    pub(crate) fn touch_holders_of_shared(&mut self, identifier: &Identifier) {
-        if self.shared(identifier).is_some() {
-            for id in self.ledger.holders(identifier) {
-                self.touch(id);
-            }
+    /// Those who hold an access point may leave it together now for another one of its device; the first of them is looked at
+    /// on behalf of all.
+    pub(crate) fn touch_first_holder_of_shared(&mut self, identifier: &Identifier) {
+        let first = self.shared(identifier).and_then(|_| self.ledger.iter(identifier).next());
+        if let Some(first) = first {
+            self.touch(first);
         }
     }
 
@@ -513,7 +513,7 @@ impl Core {
         let exclusive = self.settings.profiles.exclusive_of(&report.name, &report.hardware);
         let files: BTreeSet<String> = exclusive.map(|(file, _)| file.to_owned()).collect();
         self.devices.entry(device.clone()).or_insert_with(|| Device {
-            report,
+            report: report.clone(),
             access_points: BTreeSet::from([device.clone()]),
             occupant: Some(device.clone()),
             vacated: None,
@@ -527,8 +527,13 @@ impl Core {
                 self.withdraw(&one, now);
             }
         }
-        self.show(device, now);
-        self.let_go_of_device(device);
+        if self.devices.contains_key(device) {
+            self.show(device, now);
+            self.let_go_of_device(device);
+        } else if self.access_points.contains_key(device) {
+            // Those who lost the others have gone on to the plain one already, so nothing is shared any more.
+            self.take_in(report, now);
+        }
     }
 
     /// An access point that no profile makes any more is removed; its link, if ours, goes down.

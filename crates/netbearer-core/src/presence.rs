@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, time::Duration};
 
-use netbearer_types::{BearerFamily, Identifier, Moment, StateFlags, Target};
+use netbearer_types::{BearerFamily, Identifier, Moment, StateFlags};
 
 use crate::{Core, access_point::AccessPoint};
 
@@ -154,12 +154,11 @@ impl AccessPoint {
         let is_wired = self.report.bearer_type.family() == BearerFamily::Wired;
         let is_ours = self.commanded.is_some();
         let Some(link) = self.link().filter(|_| !self.carrier_refuted) else { return self.presence.go(now) };
-        let may_lack_carrier =
-            matches!(self.commanded, Some(Target::Configured | Target::Sensed | Target::Released)) && !self.found_up;
         match (link.administratively_up, link.carrier, self.presence.seen) {
             (true, true, _) => self.presence.become_there(true, patience, now),
-            // We have set it up, and its carrier is still to come.
-            (true, false, Seen::Hidden { .. } | Seen::There { has_carrier: false, .. }) if may_lack_carrier => {}
+            // It has been set up, and its carrier is still to come.
+            (true, false, Seen::Hidden { .. }) => {}
+            (true, false, Seen::There { has_carrier: false, .. }) if is_ours => {}
             (true, false, _) => self.presence.go(now),
             (false, _, seen) if is_wired => match seen {
                 Seen::Gone => {}
@@ -212,6 +211,10 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use netbearer_types::{
+        AccessPointReport, BearerType, Families, Hardware, Interface, Level, LinkLevel, Profile, SteeringLevel, Target,
+    };
+
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(2);
@@ -259,6 +262,86 @@ mod tests {
         presence.hide(at(10));
         presence.become_there(true, SETTLE, at(12));
         assert_eq!((presence.appearance(), presence.losses.len()), (2, 1));
+    }
+
+    /// What becomes of an access point, as its link is seen up and with a carrier or not, and is commanded by us or not.
+    fn seen(bearer_type: BearerType, looks: &[(bool, bool, bool)]) -> (bool, usize, u64) {
+        let mut access_point = AccessPoint::new(
+            AccessPointReport {
+                identifier: "a".into(),
+                name: "a".to_owned(),
+                bearer_type,
+                hardware: Hardware::default(),
+                cannot_start_and_stop: None,
+                counts_traffic: true,
+                level: Level::Absent,
+                steering: SteeringLevel::default(),
+                progress: None,
+            },
+            Profile::default(),
+        );
+        for (second, (is_up, carrier, is_ours)) in (1..).zip(looks) {
+            let interface = Interface {
+                name: "a".to_owned(),
+                index: 1,
+                hardware_address: String::new(),
+                mtu: 1_500,
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+                name_servers: Vec::new(),
+                search_domains: Vec::new(),
+            };
+            access_point.report.level = Level::Present(LinkLevel {
+                administratively_up: *is_up,
+                carrier: *carrier,
+                carrier_losses: 0,
+                interface,
+                routed: Families::empty(),
+                default_route: Families::empty(),
+            });
+            access_point.commanded = is_ours.then_some(Target::Sensed);
+            access_point.note_presence(at(second));
+        }
+        let presence = access_point.presence;
+        (presence.is_there(), presence.losses.len(), presence.appearance())
+    }
+
+    #[test]
+    fn a_cable_is_seen_on_a_link_that_is_up_and_what_we_do_with_a_link_is_no_loss() {
+        let (up, down, no_carrier) = ((true, true, true), (false, true, true), (true, false, true));
+        let others = |(is_up, carrier, _)| (is_up, carrier, false);
+        for (looks, expected) in [
+            (&[down][..], (false, 0, 0)),
+            (&[down, no_carrier], (false, 0, 0)),
+            (&[down, no_carrier, up], (true, 0, 0)),
+            (&[up], (true, 0, 0)),
+            (&[up, no_carrier], (false, 1, 0)),
+            (&[up, no_carrier, up], (true, 1, 1)),
+            (&[up, down], (false, 0, 0)),
+            (&[up, down, no_carrier, up], (true, 0, 0)),
+            (&[up, others(down)], (false, 1, 0)),
+            (&[up, others(down), down, up], (true, 1, 1)),
+            (&[others(down), others(no_carrier), others(up)], (true, 0, 0)),
+        ] {
+            assert_eq!(seen(BearerType::Ethernet, looks), expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_cable_may_be_tried_while_it_is_down() {
+        let (up, down, no_carrier) = ((true, true, true), (false, true, true), (true, false, true));
+        let others = |(is_up, carrier, _)| (is_up, carrier, false);
+        for (looks, expected) in [
+            (&[others(down)][..], (true, 0, 0)),
+            (&[others(down), others(no_carrier)], (false, 1, 0)),
+            (&[others(down), down, no_carrier], (true, 0, 0)),
+            (&[others(down), no_carrier, up, no_carrier], (false, 1, 0)),
+            (&[up, down, no_carrier, up], (true, 0, 0)),
+            (&[others(up), others(down)], (true, 0, 0)),
+            (&[down], (false, 0, 0)),
+        ] {
+            assert_eq!(seen(BearerType::Wlan, looks), expected, "{looks:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use netbearer_types::{
     BearerFamily, Failure, FailureReason, Identifier, Moment, Offer, OfferNumber, OfferPhase, PropertyKey,
@@ -9,6 +9,7 @@ use crate::{
     Core, Input, Refusal, RoamCause, SessionId, Verdict,
     access_point::AccessPoint,
     choosing::is_startable,
+    composite::Composite,
     course::Course,
     ledger::Released,
     opening::{not_available, retry_delay},
@@ -180,7 +181,7 @@ impl Core {
         }
         self.touch(id);
         if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
-            self.touch_holders_of_shared(&member);
+            self.touch_first_holder_of_shared(&member);
         }
     }
 
@@ -342,7 +343,7 @@ impl Core {
         for (_, member) in members.into_iter().take_while(|(rank, _)| *rank < current_rank) {
             let Some(access_point) = self.access_points.get(&member) else { continue };
             if way.roam.ignores(&member, access_point)
-                || !(self.is_candidate(access_point, current) || self.can_break_for(access_point, current))
+                || !(self.is_candidate(access_point, current) || self.can_break_for(id, access_point, current))
             {
                 continue;
             }
@@ -360,17 +361,17 @@ impl Core {
     /// What was offered is still to be had, or soon again. It need not wait anew to be offered because the service was started
     /// anew, or because others have brought it up and let it go.
     fn stands(&mut self, id: SessionId, offered: &Identifier, now: Moment) -> bool {
-        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
-        let Some((way, access_point)) = way.zip(self.access_points.get(offered)) else { return false };
-        let Some(current) = &way.member else { return false };
-        if !self.is_preferred(id, offered, current) || way.roam.ignores(offered, access_point) {
+        let current = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.member.as_ref());
+        let Some((current, access_point)) = current.zip(self.access_points.get(offered)) else { return false };
+        if !self.is_preferred(id, offered, current) {
             return false;
         }
         if access_point.past.is_some_and(|past| !past.is_missed) {
             return true;
         }
-        let is_free = access_point.flags() >= StateFlags::Discovered && self.is_within_reach(access_point, current);
-        if !is_free || access_point.presence.is_backing_off(now) {
+        let is_discovered = access_point.flags() >= StateFlags::Discovered;
+        let can_be_had = is_discovered && self.is_within_reach(access_point, current);
+        if !can_be_had || access_point.presence.is_backing_off(now) {
             return false;
         }
         let doubted_until = access_point.presence.doubted_until(access_point.profile.carrier_timeout);
@@ -399,24 +400,27 @@ impl Core {
     }
 
     /// It has the device of the link in use, which all who hold that would leave for it: they are moved without asking, and find
-    /// it better (§3, "Exclusive").
-    fn can_break_for(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
-        let is_of_same_device = self.access_points.get(current).is_some_and(|found| {
-            found.device == access_point.device && found.commanded.is_some() && found.phase == Phase::Up
-        });
-        let candidate = access_point.identifier();
+    /// it better (§3, "Exclusive"). The first of them is looked at on behalf of all, as there may be thousands.
+    fn can_break_for(&self, id: SessionId, access_point: &AccessPoint, current: &Identifier) -> bool {
+        let is_of_same_device = self
+            .access_points
+            .get(current)
+            .is_some_and(|found| found.device == access_point.device && found.phase == Phase::Up);
+        let would_leave = |id: SessionId| !self.is_stakeholder(id) && self.course(id) == Some(&Course::Settled);
+        let finds_it_better = |network: Option<&Composite>| {
+            network.is_some_and(|network| self.is_preferred_in(network, access_point.identifier(), current))
+        };
+        let networks = || {
+            let networks = self.ledger.iter(current).map(|id| self.network_of(id));
+            networks.map(|network| (network.map(|network| &network.identifier), network)).collect::<BTreeMap<_, _>>()
+        };
         is_of_same_device
-            && access_point.flags() >= StateFlags::Discovered
+            && self.ledger.iter(current).next() == Some(id)
             && access_point.presence.is_there()
             && is_startable(access_point)
             && self.ledger.guests(current).is_empty()
-            && self.ledger.iter(current).all(|id| self.would_leave_for(id, current, candidate))
-    }
-
-    fn would_leave_for(&self, id: SessionId, current: &Identifier, candidate: &Identifier) -> bool {
-        !self.is_stakeholder(id)
-            && self.course(id) == Some(&Course::Settled)
-            && self.is_preferred(id, candidate, current)
+            && self.ledger.iter(current).all(would_leave)
+            && networks().into_values().all(finds_it_better)
     }
 
     /// Break before make: all who hold a link leave it together for another one of its device.
@@ -439,15 +443,16 @@ impl Core {
         }
         self.last_hold_gone(current, now);
         for id in leaving {
-            // The first one's failure is that of all.
-            if self.course(id).is_some_and(|course| course.held_candidate() == Some(candidate)) {
-                self.reach_for(id, candidate, now);
-            }
+            self.reach_for(id, candidate, now);
         }
     }
 
     fn is_preferred(&self, id: SessionId, one: &Identifier, other: &Identifier) -> bool {
-        let members = self.network_of(id).map(|network| self.ranked_members(network)).unwrap_or_default();
+        self.network_of(id).is_some_and(|network| self.is_preferred_in(network, one, other))
+    }
+
+    fn is_preferred_in(&self, network: &Composite, one: &Identifier, other: &Identifier) -> bool {
+        let members = self.ranked_members(network);
         let rank = |member: &Identifier| {
             members.iter().find(|(_, found)| found == member).map_or(usize::MAX, |(rank, _)| *rank)
         };
@@ -675,7 +680,7 @@ impl Core {
             self.vacated.insert(former.clone());
         }
         self.abort_left_sockets(id);
-        self.touch_holders_of_shared(former);
+        self.touch_first_holder_of_shared(former);
         self.forget_if_absent(former, now);
     }
 
@@ -705,7 +710,7 @@ impl Core {
             self.vacated.insert(identifier.clone());
         }
         self.abort_left_sockets(id);
-        self.touch_holders_of_shared(identifier);
+        self.touch_first_holder_of_shared(identifier);
         self.mark_unsaved(id);
     }
 

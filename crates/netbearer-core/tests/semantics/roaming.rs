@@ -581,7 +581,9 @@ fn what_was_ignored_and_unplugged_is_offered_again_when_it_is_back() {
     scene.change_of("a", |a| a.replug(true, Foreign::Nothing));
     scene.pass(SETTLE);
     assert_eq!(scene.words(session), "offer 2 a");
-    scene.change_of("a", Simulated::unplug);
+    for member in ["a", "worse"] {
+        scene.change_of(member, Simulated::unplug);
+    }
     scene.change_of("a", |a| a.replug(true, Foreign::Nothing));
     scene.pass(SETTLE);
     assert_eq!(scene.words(session), "withdrawn 2", "a loss is a loss, also of a card that is pulled");
@@ -702,6 +704,33 @@ fn an_offer_stands_while_the_candidate_goes_down_for_another_session_and_comes_b
     }
 }
 
+/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
+/// has gone away.
+#[test]
+fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+    let (mut scene, one) = open_by_b(true);
+    let other = scene.roamer(2, true);
+    scene.set_down("a");
+    scene.appear("a");
+    scene.pass(SETTLE);
+    scene.answer(one, Verb::Migrate);
+    scene.work();
+    scene.answer(one, Verb::Reject);
+    scene.hear();
+    while scene.machine["a"].is_up {
+        assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
+        scene.report_of("a");
+    }
+    scene.machine.get_mut("a").expect("it is there").pull_cable();
+    scene.work();
+    assert_eq!(scene.words(other), "withdrawn 2");
+    scene.pass(SECOND);
+    scene.appear("a");
+    assert_eq!(scene.words(other), "offer 3 a");
+    scene.pass(600 * SECOND);
+    assert_eq!((scene.words(one), scene.words(other)), (String::new(), String::new()), "who rejected it ignores it");
+}
+
 /// As long as a carrier may take to show.
 #[test]
 fn an_offer_does_not_stand_for_ever_while_nobody_can_see_whether_the_candidate_is_there() {
@@ -752,6 +781,12 @@ fn only_sessions_that_have_somewhere_to_roam_to_can_decide() {
         assert_eq!(scene.core.is_stakeholder(session), can_roam);
         assert_eq!(scene.core.set_stakeholder(session, false, scene.now), Ok(()));
     }
+    let session = scene.session_on(1, NETWORK);
+    scene.decide(session, true);
+    scene.core.handle_profiles(Profiles::default(), scene.now);
+    assert_eq!(scene.core.set_stakeholder(session, false, scene.now), Ok(()));
+    let refused = scene.core.set_stakeholder(session, true, scene.now);
+    assert_eq!(refused, Err(Refusal::CannotRoam(NETWORK.into())), "it was removed");
 }
 
 #[test]
@@ -779,6 +814,23 @@ fn without_a_usable_member_a_loss_is_an_aborted_session() {
         scene.vanish("b");
         assert_eq!(scene.words(session), "NotAvailable, Error(SessionAborted: LinkLost), Closed");
     }
+}
+
+#[test]
+fn in_a_trial_without_the_old_link_the_candidate_is_all_there_is() {
+    let (mut scene, session) = At::MigratingWithoutLink.play();
+    let shown = |scene: &Scene| {
+        let snapshot = scene.core.session(session).expect("it is there");
+        let candidate = snapshot.roaming.and_then(|roaming| roaming.candidate_interface);
+        let name = |interface: Option<Interface>| interface.map(|interface| interface.name).unwrap_or_default();
+        let active = snapshot.active_configuration.map(String::from).unwrap_or_default();
+        (snapshot.is_open, name(snapshot.interface), active, name(candidate))
+    };
+    assert_eq!(shown(&scene), (true, String::new(), String::new(), String::new()));
+    scene.settle_on("a");
+    assert_eq!(shown(&scene), (true, String::new(), "a".to_owned(), "a".to_owned()));
+    scene.answer(session, Verb::Accept);
+    assert_eq!(shown(&scene), (true, "a".to_owned(), "a".to_owned(), String::new()));
 }
 
 #[test]
@@ -1230,10 +1282,16 @@ fn a_wired_member_that_is_down_is_offered_once_it_has_shown_its_carrier() {
     scene.pass(60 * SECOND);
     assert_eq!(scene.words(session), "offer 1 a");
     scene.vanish("a");
+    scene.appear("a");
+    scene.pass(2 * SETTLE - SECOND);
+    assert_eq!(scene.words(session), "withdrawn 1", "its losses count");
+    scene.pass(SECOND);
+    assert_eq!(scene.words(session), "offer 2 a");
+    scene.vanish("a");
     scene.close(session);
     scene.work();
     assert!(!scene.machine["a"].is_up, "administratively down again");
-    assert_eq!(scene.words(session), "withdrawn 1, Closed, Closing, Disconnected");
+    assert_eq!(scene.words(session), "withdrawn 2, Closed, Closing, Disconnected");
     scene.told(watcher);
 }
 
@@ -1349,17 +1407,21 @@ fn descriptors_passed_on_while_a_session_roams_hold_what_it_would_have_held() {
 const HOME: &str = "ap0/home";
 const OFFICE: &str = "ap0/office";
 
-/// Home and office on one device, with home in front, and b beside them if it has a cable.
-fn shared_device(b_has_cable: bool) -> Scene {
+/// Home and office on one device.
+fn edition_with_one_device(members: &[&str]) -> Profiles {
     let file = || MatchedProfile {
         matching: Matching { interface: Some(AP0.to_owned()), ..Matching::default() },
         profile: Profile { exclusive: true, ..Profile::default() },
     };
     let by_file = ["home", "office"].map(|name| (name.to_owned(), file()));
-    let profiles = Profiles { by_file: by_file.into(), ..edition(&["home", "office", "b"]) };
+    Profiles { by_file: by_file.into(), ..edition(members) }
+}
+
+/// Home is in front of office, and b behind them has no cable.
+fn shared_device() -> Scene {
+    let profiles = edition_with_one_device(&["home", "office", "b"]);
     Scene::with_access_points(Settings { profiles, ..settings() }, [AP0, "b"], |[ap0, b]| {
-        ap0.is_up = true;
-        (b.is_up, b.has_cable) = (true, b_has_cable);
+        (ap0.is_up, b.is_up, b.has_cable) = (true, true, false);
     })
 }
 
@@ -1387,7 +1449,7 @@ fn open_by_office<const COUNT: usize>(scene: &mut Scene, decide: [bool; COUNT]) 
 
 #[test]
 fn what_shares_the_device_of_the_link_in_use_is_never_offered_before_that_is_lost() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [session] = open_by_office(&mut scene, [true]);
     let direct = scene.session_on(7, HOME);
     let busy = scene.core.open(direct, scene.now);
@@ -1404,7 +1466,7 @@ fn what_shares_the_device_of_the_link_in_use_is_never_offered_before_that_is_los
 
 #[test]
 fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     // Its own failed start is long past.
     scene.now = scene.now + 5 * SECOND;
@@ -1418,7 +1480,7 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 
 #[test]
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     scene.pass(5 * SECOND);
     for session in [one, other] {
@@ -1434,7 +1496,7 @@ fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_
 
 #[test]
 fn who_has_broken_for_one_that_does_not_come_up_goes_back() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
     scene.pass(5 * SECOND);
     while !scene.machine[AP0].is_as_found() {
@@ -1455,13 +1517,13 @@ fn who_has_broken_for_one_that_does_not_come_up_goes_back() {
 
 #[test]
 fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [forced, decides] = open_by_office(&mut scene, [false, true]);
     scene.pass(600 * SECOND);
     assert_eq!(scene.words(forced), "", "an application decides");
     scene.decide(decides, false);
     assert_eq!((scene.words(forced), scene.words(decides)), ("Roaming".to_owned(), "Roaming".to_owned()));
-    let mut scene = shared_device(false);
+    let mut scene = shared_device();
     let [forced] = open_by_office(&mut scene, [false]);
     let direct = scene.opening(7, OFFICE);
     scene.pass(600 * SECOND);
@@ -1470,7 +1532,38 @@ fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
     assert_eq!(scene.words(forced), "Roaming");
 }
 
+/// It is kept for a while for one that has left it, and that one would not go with the others.
+#[test]
+fn nobody_breaks_a_link_that_is_kept_for_somebody_who_has_left_it() {
+    let mut scene = shared_device();
+    let mut profiles = edition_with_one_device(&["home", "office"]);
+    let members = ["b", "office"].map(str::to_owned).to_vec();
+    let other_network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
+    profiles.service_networks.insert("service-other".into(), other_network);
+    scene.core.handle_profiles(profiles, scene.now);
+    let [stays] = open_by_office(&mut scene, [false]);
+    let leaves = scene.opening(2, "service-other");
+    assert_eq!(scene.active(leaves), OFFICE);
+    scene.appear("b");
+    scene.pass(SETTLE);
+    scene.settle_on("b");
+    assert_eq!(scene.active(leaves), "b");
+    scene.pass(LINGER - SECOND);
+    assert_eq!(scene.words(stays), "");
+    scene.pass(SECOND);
+    assert_eq!(scene.words(stays), "Roaming");
+}
+
 // The service is started anew.
+
+#[test]
+fn of_a_session_that_is_settled_nothing_of_roaming_is_kept() {
+    let (scene, _) = open_by_b(false);
+    let text = |scene: &Scene| serde_json::to_string(&scene.saved).expect("it can be written");
+    assert!(!text(&scene).contains("roam"), "{}", text(&scene));
+    let (scene, _) = At::Preparing.play();
+    assert!(text(&scene).contains("roam"), "{}", text(&scene));
+}
 
 #[test]
 fn times_begin_anew_when_the_service_does() {
