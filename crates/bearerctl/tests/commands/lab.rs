@@ -202,7 +202,17 @@ fn the_tour_shows_the_main_job_in_under_a_minute_and_leaves_nothing() {
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         let output = ended.output.join("\n");
         assert!(!output.contains('\x1b'), "colours without a terminal: {output}");
-        for told in ["1. Nobody needs", HALFWAY, "Opened", "Closed", "Disconnected", "SessionAborted", "That was it"] {
+        for told in [
+            "1. Nobody needs",
+            HALFWAY,
+            "Opened",
+            "Closed",
+            "Disconnected",
+            "SessionAborted",
+            "OnTrial",
+            "Roamed",
+            "That was it",
+        ] {
             assert!(output.contains(told), "no \"{told}\":\n{output}");
         }
     });
@@ -216,7 +226,7 @@ fn the_tour_tells_programs_what_it_measured() {
     let steps: Vec<Value> = ended.output.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(
         steps.iter().map(|step| step["step"].as_u64().unwrap()).collect::<Vec<_>>(),
-        (0..=10).collect::<Vec<_>>()
+        (0..=15).collect::<Vec<_>>()
     );
     for figure in FIGURES {
         let measured = steps.iter().find_map(|step| step["milliseconds"][figure].as_f64());

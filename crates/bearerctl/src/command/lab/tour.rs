@@ -13,7 +13,8 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use netbearer::{
-    Events, FailureReason, Manager, PropertyKey, PropertyValue, Session, SessionEvent, SessionState, SocketError,
+    Events, FailureReason, Interface, Manager, MigrateError, Offer, PropertyKey, PropertyValue, Roaming,
+    ServiceNetworkProfile, Session, SessionEvent, SessionState, SocketError, TestError, Trial,
 };
 use netbearer_lab::{Card, Contents, ECHO_PORT, INTERNET, INTERNET_V6, Lab, SERVER_NAME};
 use serde::Serialize;
@@ -40,6 +41,11 @@ const PAUSE: Duration = Duration::from_millis(2_500);
 /// A blank at which no line is broken.
 const UNBROKEN: char = '\u{a0}';
 const NAME_SERVICE_PORT: u16 = 53;
+/// A service network of both access points, the first one preferred.
+const NETWORK: &str = "uplink";
+const MEMBERS: [&str; 2] = ["ap0", "ap1"];
+/// Shorter than usual: nobody wants to wait for it here.
+const SETTLE: Duration = Duration::from_millis(100);
 const START: LabStart = LabStart { access_points: 2, card_like: false, command: Vec::new() };
 
 /// Why a step of the tour did not do what it shall.
@@ -51,6 +57,10 @@ pub(crate) enum StepError {
     Unexpected { what: &'static str, expected: String, found: String },
     #[error(transparent)]
     Socket(SocketError),
+    #[error(transparent)]
+    Migrate(MigrateError),
+    #[error(transparent)]
+    Test(TestError),
     #[error("{action} failed")]
     Talk {
         action: &'static str,
@@ -87,7 +97,10 @@ pub(super) async fn run(context: &Context, arguments: &LabTour) -> Result<(), Er
         output.color = ColorChoice::Never;
     }
     let is_read_live = !arguments.plain && !output.json && std::io::stdout().is_terminal();
-    let manager = context.embedded.clone().directories(context.lab_directories.clone()).start().await?;
+    let members = MEMBERS.map(str::to_owned).to_vec();
+    let network = ServiceNetworkProfile { members, settle: SETTLE, ..ServiceNetworkProfile::default() };
+    let embedded = context.embedded.clone().directories(context.lab_directories.clone());
+    let manager = embedded.service_network(NETWORK, network).start().await?;
     let step = Step { step: 0, title: "the sandbox", events: Vec::new(), milliseconds: BTreeMap::new() };
     let pause = arguments.pause.unwrap_or(if is_read_live { PAUSE } else { Duration::ZERO });
     let mut tour = Tour { output, lab: &lab, manager, pause, step };
@@ -121,7 +134,15 @@ impl Tour<'_> {
         self.close_last(&other).await?;
         self.cut(&second).await?;
         self.survive(&first).await?;
-        self.end(first, second, &before).await
+        let network = self.session(NETWORK).await?;
+        let mut roaming = network.roaming().await?;
+        let mut old = self.open_network(&network, &first).await?;
+        let offer = self.offer(&network, &mut roaming).await?;
+        let trial = self.migrate(&network, offer, &mut old).await?;
+        self.accept(&network, trial, old).await?;
+        drop(roaming);
+        self.roam(&network).await?;
+        self.end([first, second, network], &before).await
     }
 
     async fn watch(&mut self, session: &Session) -> Result<(), Error> {
@@ -264,14 +285,114 @@ impl Tour<'_> {
         self.say(&format!("The cable is back, and {opened} later the program can go on."))
     }
 
-    async fn end(&mut self, first: Session, second: Session, before: &Contents) -> Result<(), Error> {
+    async fn open_network(&mut self, network: &Session, first: &Session) -> Result<BufReader<TcpStream>, Error> {
+        self.begin("Two access points that stand in for one another").await?;
+        let mut lost = first.events();
+        self.lab.access_point("ap0")?.cut()?;
+        next(&mut lost, "the loss", |event| matches!(event, SessionEvent::StateChanged { .. })).await?;
+        let mut events = network.events();
+        let began = Instant::now();
+        network.open().await?;
+        self.follow(network, &mut events, began, "Opened", |event| *event == SessionEvent::Opened).await?;
+        first.close().await?;
+        let (old, who) = connect(network).await?;
+        expect("the access point the server is reached by", "ap1", &who)?;
+        self.say(
+            "Both are members of a service network, and ap0 is preferred. As its cable is cut, the session came to ap1, and \
+             has a TCP connection there.",
+        )?;
+        Ok(old)
+    }
+
+    async fn offer(&mut self, network: &Session, roaming: &mut Roaming) -> Result<Offer, Error> {
+        self.begin("The preferred one comes back").await?;
+        let mut events = network.events();
+        let began = Instant::now();
+        self.lab.access_point("ap0")?.restore()?;
+        let is_offer = |event: &SessionEvent| matches!(event, SessionEvent::PreferredConfigurationChanged { .. });
+        let offered = self.follow(network, &mut events, began, "the offer", is_offer).await?;
+        let offer = timeout(PATIENCE, roaming.next()).await.ok().flatten();
+        let offer = offer.ok_or(StepError::NotInTime { what: "the offer" })?;
+        expect("the state while an offer waits", SessionState::Connected, network.state())?;
+        self.expect_up("ap1", true)?;
+        let offered = self.figure("offered after the cable is back", offered);
+        self.say(&format!(
+            "{offered} after its cable is back it is offered: it must have been there for a while, and longer, as it was lost \
+             before. Nothing changes until the program answers."
+        ))?;
+        Ok(offer)
+    }
+
+    async fn migrate(
+        &mut self,
+        network: &Session,
+        offer: Offer,
+        old: &mut BufReader<TcpStream>,
+    ) -> Result<Trial, Error> {
+        self.begin("The program tries it").await?;
+        let mut events = network.events();
+        let began = Instant::now();
+        let trial = offer.migrate().await.map_err(StepError::Migrate)?;
+        let up = began.elapsed();
+        let is_up = |event: &SessionEvent| matches!(event, SessionEvent::NewConfigurationActivated { .. });
+        self.follow(network, &mut events, began, "the trial", is_up).await?;
+        let began = Instant::now();
+        let address = SocketAddr::new(server(trial.interface()), ECHO_PORT);
+        trial.test_tcp(address, PATIENCE).await.map_err(StepError::Test)?;
+        let tested = began.elapsed();
+        let (_, who) = connect(network).await?;
+        expect("the access point a new connection leaves by", "ap0", &who)?;
+        echo(old).await?;
+        let (up, tested) = (self.figure("candidate up", up), self.figure("candidate tested", tested));
+        self.say(&format!(
+            "ap0 is up beside ap1 after {up}, and a test finds the server through it in {tested}. Both links carry traffic now: \
+             a new connection leaves by ap0, and the old one still answers by ap1."
+        ))?;
+        Ok(trial)
+    }
+
+    async fn accept(&mut self, network: &Session, trial: Trial, old: BufReader<TcpStream>) -> Result<(), Error> {
+        self.begin("It accepts").await?;
+        let mut events = network.events();
+        let began = Instant::now();
+        trial.accept().await.map_err(StepError::Migrate)?;
+        let is_settled = |event: &SessionEvent| *event == SessionEvent::StateChanged { state: SessionState::Connected };
+        let settled = self.follow(network, &mut events, began, "Connected", is_settled).await?;
+        end_of(old).await?;
+        let ended = began.elapsed();
+        let (settled, ended) = (self.figure("accepted", settled), self.figure("old connections aborted", ended));
+        self.say(&format!(
+            "After {settled} the session is ap0's. The old connection was not left to time out: it was aborted after {ended}, \
+             so that the program can go on at once by the new link."
+        ))
+    }
+
+    async fn roam(&mut self, network: &Session) -> Result<(), Error> {
+        self.begin("The cable of ap0 is pulled, and nobody decides").await?;
+        let mut events = network.events();
+        let began = Instant::now();
+        self.lab.access_point("ap0")?.cut()?;
+        let has_roamed = |event: &SessionEvent| matches!(event, SessionEvent::ActiveConfigurationChanged { .. });
+        let roamed = self.follow(network, &mut events, began, "the other access point", has_roamed).await?;
+        let (_, who) = connect(network).await?;
+        expect("the access point the server is reached by", "ap1", &who)?;
+        self.lab.access_point("ap0")?.restore()?;
+        let roamed = self.figure("roamed after a cut cable", roamed);
+        self.say(&format!(
+            "The program takes no roaming events any more, so the session moves by itself: {roamed} after the cut it is \
+             open by ap1."
+        ))
+    }
+
+    async fn end(&mut self, sessions: [Session; 3], before: &Contents) -> Result<(), Error> {
         self.begin("The end").await?;
         let began = Instant::now();
-        first.close().await?;
-        second.close().await?;
+        for session in &sessions {
+            session.close().await?;
+        }
         self.manager.shutdown().await;
         let down = self.figure("everything down", began.elapsed());
-        for name in ["ap0", "ap1"] {
+        for name in MEMBERS {
             self.expect_up(name, false)?;
         }
         expect("whether addresses, routes and rules are as before", true, self.lab.machine().contents()? == *before)?;
@@ -314,8 +435,7 @@ impl Tour<'_> {
         let mut seen = Vec::new();
         let mut last = None;
         while last.is_none() {
-            let event = timeout(PATIENCE, events.next()).await.map_err(|_| StepError::NotInTime { what })?;
-            let event = event.ok_or(StepError::NotInTime { what })?;
+            let event = next(events, what, |_| true).await?;
             let (when, interface) = (began.elapsed(), session.interface());
             last = is_last(&event).then_some(when);
             seen.push((when, event, interface));
@@ -365,9 +485,24 @@ fn expect<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
     Err(StepError::Unexpected { what, expected: format!("{expected:?}"), found: format!("{found:?}") }.into())
 }
 
-/// The server's address in a family that the session has. One is enough for it to be open, and the other may follow.
-fn server(session: &Session) -> IpAddr {
-    let addresses = session.interface().map(|interface| interface.addresses).unwrap_or_default();
+/// The next event of a kind.
+async fn next(
+    events: &mut Events<SessionEvent>,
+    what: &'static str,
+    is_wanted: impl Fn(&SessionEvent) -> bool,
+) -> Result<SessionEvent, Error> {
+    loop {
+        let event = timeout(PATIENCE, events.next()).await.ok().flatten();
+        let event = event.ok_or(StepError::NotInTime { what })?;
+        if is_wanted(&event) {
+            return Ok(event);
+        }
+    }
+}
+
+/// The server's address in a family that the interface has. One is enough for it to be up, and the other may follow.
+fn server(interface: Option<Interface>) -> IpAddr {
+    let addresses = interface.map(|interface| interface.addresses).unwrap_or_default();
     let has_ipv4 = addresses.iter().any(|address| address.is_usable() && address.address.is_ipv4());
     if has_ipv4 { INTERNET.into() } else { INTERNET_V6.into() }
 }
@@ -390,9 +525,10 @@ async fn name_server(session: &Session, ipv4: bool) -> Result<IpAddr, Error> {
 /// A TCP connection through the session, and the server's greeting: the access point it is reached by.
 async fn connect(session: &Session) -> Result<(BufReader<TcpStream>, String), Error> {
     let failed = |source| StepError::Talk { action: "reading the server's greeting", source };
+    let interface = session.candidate_interface().or_else(|| session.interface());
     let talk = async {
         let mut stream = BufReader::new(
-            session.connect_tcp(SocketAddr::new(server(session), ECHO_PORT)).await.map_err(StepError::Socket)?,
+            session.connect_tcp(SocketAddr::new(server(interface), ECHO_PORT)).await.map_err(StepError::Socket)?,
         );
         let mut greeting = String::new();
         stream.read_line(&mut greeting).await.map_err(failed)?;
@@ -414,9 +550,19 @@ async fn echo(stream: &mut BufReader<TcpStream>) -> Result<(), Error> {
     expect("the server's echo", WORDS, &answer[..])
 }
 
+/// Waits until a connection is broken.
+async fn end_of(mut stream: BufReader<TcpStream>) -> Result<(), Error> {
+    let what = "the end of the old connection";
+    match timeout(PATIENCE, stream.read(&mut [0])).await {
+        Ok(Ok(0) | Err(_)) => Ok(()),
+        Ok(Ok(_)) => expect(what, "nothing more", "something was read"),
+        Err(_) => Err(StepError::NotInTime { what }.into()),
+    }
+}
+
 /// Asks the session's own name server for the server, through the session.
 async fn look_up(session: &Session) -> Result<(), Error> {
-    let expected = server(session);
+    let expected = server(session.interface());
     let server = name_server(session, expected.is_ipv4()).await?;
     let (kind, own) = if server.is_ipv4() {
         (RecordType::A, IpAddr::from(Ipv4Addr::UNSPECIFIED))
