@@ -7,7 +7,8 @@ use std::{
 
 use netbearer_types::{
     BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
-    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, SocketCookie, StateFlags,
+    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, SocketCookie, SocketEnd,
+    StateFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,8 @@ pub struct Core {
     pub(crate) ledger: Ledger,
     /// Whose each socket is.
     pub(crate) socket_owners: BTreeMap<SocketCookie, SessionId>,
+    /// Those that have ended, of which nobody has told.
+    pub(crate) unknown_ends: VecDeque<SocketEnd>,
     /// Whose each descriptor is.
     pub(crate) held_by: BTreeMap<HoldId, SessionId>,
     pub(crate) tokens: BTreeMap<Token, SessionId>,
@@ -176,6 +179,7 @@ impl Core {
             questions: BTreeMap::new(),
             numbers: Numbers::default(),
             socket_owners: BTreeMap::new(),
+            unknown_ends: VecDeque::new(),
             held_by: BTreeMap::new(),
             tokens: BTreeMap::new(),
             awaited: BTreeSet::new(),

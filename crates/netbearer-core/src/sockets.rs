@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use netbearer_types::{Identifier, SocketCookie, SocketEnd, Traffic};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ use crate::{
 /// How many sockets of one session are known. Who opens more may have to wait for the ends of some that stay behind.
 const MOST_SOCKETS: usize = 4_096;
 const ROOT: UserId = UserId(0);
+/// Ends of sockets that nobody has told of yet are remembered, as the word of a short-lived one may come after its end.
+const REMEMBERED_ENDS: usize = 1_024;
 
 /// The sockets of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,11 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    /// One has ended.
+    fn count(&mut self, carried: Option<Traffic>) {
+        self.carried = [self.carried, carried.unwrap_or_default()].into_iter().sum();
+    }
+
     pub(crate) fn are_none(&self) -> bool {
         *self == Self::default()
     }
@@ -41,6 +48,12 @@ impl Core {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::UnknownSession)?;
         if session.sockets.open.len() >= MOST_SOCKETS {
             return Err(Refusal::TooManySockets(MOST_SOCKETS));
+        }
+        if let Some(position) = self.unknown_ends.iter().position(|end| end.socket == socket) {
+            let end = self.unknown_ends.remove(position);
+            session.sockets.count(end.and_then(|end| end.carried));
+            self.mark_unsaved(id);
+            return Ok(());
         }
         // Whoever binds it again moves it.
         session.sockets.open.insert(socket, Some(access_point));
@@ -61,10 +74,16 @@ impl Core {
     /// Sockets have ended, some of sessions perhaps.
     pub fn handle_sockets_ended(&mut self, ends: &[SocketEnd]) {
         for end in ends {
-            let Some(id) = self.socket_owners.remove(&end.socket) else { continue };
+            let Some(id) = self.socket_owners.remove(&end.socket) else {
+                if self.unknown_ends.len() == REMEMBERED_ENDS {
+                    self.unknown_ends.pop_front();
+                }
+                self.unknown_ends.push_back(*end);
+                continue;
+            };
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.sockets.open.remove(&end.socket);
-                session.sockets.carried = [session.sockets.carried, end.carried.unwrap_or_default()].into_iter().sum();
+                session.sockets.count(end.carried);
             }
             self.mark_unsaved(id);
             self.stop_watching_sockets();
@@ -148,6 +167,7 @@ impl Core {
 
     fn stop_watching_sockets(&mut self) {
         if self.socket_owners.is_empty() {
+            self.unknown_ends = VecDeque::new();
             self.actions.push_back(Action::WatchSockets(false));
         }
     }

@@ -235,6 +235,25 @@ fn ends_are_told_only_while_there_are_sockets() {
 }
 
 #[test]
+fn a_socket_of_which_is_told_after_its_end_is_counted_all_the_same() {
+    let (mut scene, session) = open_on_b();
+    scene.end_socket(2, Some((10, 20)));
+    scene.bind(session, 2);
+    assert_eq!(scene.carried(session), (110, 21), "the first one lives");
+    scene.end_socket(1, Some((100, 1)));
+    assert_eq!(scene.carried(session), (110, 21));
+    assert!(!scene.core.has_sockets(session) && !scene.watches_sockets);
+    for socket in 1_000..2_025 {
+        scene.bind(session, 3);
+        scene.end_socket(socket, Some((1, 1)));
+    }
+    scene.bind(session, 1_000);
+    assert_eq!(scene.carried(session), (110, 21), "that was too long ago");
+    scene.bind(session, 1_001);
+    assert_eq!(scene.carried(session), (111, 22));
+}
+
+#[test]
 fn a_socket_that_another_session_binds_is_that_ones() {
     let (mut scene, first) = open_on_b();
     let second = scene.opening(2, NETWORK);
