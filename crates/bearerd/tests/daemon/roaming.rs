@@ -1,5 +1,7 @@
 //! Offers and answers on the wire.
 
+use std::os::fd::OwnedFd;
+
 use netbearer_dbus::{InterfaceValue, OfferSignal, OfferValue, SESSION_INTERFACE, SessionProperties};
 use netbearer_lab::{AccessPointPlan, Dhcp};
 use zbus::Variant;
@@ -113,4 +115,61 @@ fn a_session_that_is_left_by_its_stakeholder_moves_by_itself() {
     assert_eq!(moved.body().deserialize::<String>().unwrap(), "native-lan");
     assert_eq!(offer_of(&mut client, &session), OfferValue::default());
     daemon.kill();
+}
+
+/// A client with a session on trial: the client, the hold of that session, and who watches both members.
+fn on_trial(stage: &Stage) -> (Client, OwnedFd, Client, [String; 2]) {
+    let mut client = stage.connect();
+    let (lte, _) = client.create("native-lte");
+    let hold_of_lte = client.open_and_wait(&lte);
+    let (session, _) = client.create(NETWORK);
+    set_stakeholder(&mut client, &session, true);
+    let hold = client.open_and_wait(&session);
+    // From here on "lte" is held by the session alone.
+    drop(hold_of_lte);
+    client.wait_for(&lte, "Closed");
+    let offer = client.wait_for(&session, "PreferredConfigurationChanged");
+    let (number, ..): OfferSignal = offer.body().deserialize().unwrap();
+    let mut watcher = stage.connect();
+    let watched = ["native-lan", "native-lte"].map(|name| watcher.create(name).0);
+    client.call(&session, SESSION_INTERFACE, "Migrate", &number).unwrap();
+    client.wait_for(&session, "NewConfigurationActivated");
+    watcher.wait_for_state(&watched[0], 3);
+    (client, hold, watcher, watched)
+}
+
+#[test]
+fn a_client_that_dies_in_a_trial_gives_both_links_back() {
+    let stage = stage();
+    let daemon = stage.start();
+    let (client, hold, mut watcher, [lan, lte]) = on_trial(&stage);
+    drop(hold);
+    drop(client);
+    let mut ended: Vec<String> = Vec::new();
+    while ended.len() < 2 {
+        let signal = watcher.next().expect("the connection lives");
+        let (path, name) =
+            (signal.header().path().map(ToString::to_string), signal.header().member().map(ToString::to_string));
+        if name.as_deref() == Some("StateChanged") && signal.body().deserialize::<u32>().unwrap() == 5 {
+            ended.extend(path);
+        }
+    }
+    ended.sort();
+    let mut expected = vec![lan, lte];
+    expected.sort();
+    assert_eq!(ended, expected);
+    daemon.end();
+}
+
+#[test]
+fn a_trial_that_nobody_can_decide_any_more_is_rejected_while_a_descriptor_holds_the_session() {
+    let stage = stage();
+    let daemon = stage.start();
+    let (client, hold, mut watcher, [lan, lte]) = on_trial(&stage);
+    drop(client);
+    watcher.wait_for_state(&lan, 5);
+    assert_eq!(watcher.properties(&lte).unwrap().state, Some(3), "it is held all the same");
+    drop(hold);
+    watcher.wait_for_state(&lte, 5);
+    daemon.end();
 }
