@@ -6,7 +6,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    Core, Input, Refusal, RoamCause, SessionId, Verdict,
+    Core, CourseKind, Input, Refusal, RoamCause, SessionId, Verdict,
     access_point::AccessPoint,
     choosing::is_startable,
     composite::Composite,
@@ -1006,8 +1006,7 @@ impl Core {
         way.roam.lingering.values_mut().for_each(|end| *end = now + linger);
         let beside: Vec<Identifier> =
             way.roam.lingering.keys().chain(way.roam.course.held_candidate()).cloned().collect();
-        let is_awaited =
-            way.member.is_none() && matches!(way.roam.course, Course::Offered { .. } | Course::Trial { .. });
+        let is_awaited = matches!(way.course_kind(), CourseKind::ReplacementOffered | CourseKind::TrialWithoutLink);
         for identifier in beside {
             self.know(&identifier);
             self.ledger.take_beside(&identifier, id);
