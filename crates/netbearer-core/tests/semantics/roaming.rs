@@ -1015,6 +1015,27 @@ fn a_stop_aborts_who_is_settled_on_the_link_and_nobody_roams_away() {
     }
 }
 
+#[test]
+fn in_a_trial_the_candidate_and_the_old_link_are_stopped_one_after_the_other() {
+    let stop = |scene: &mut Scene, member: &str| {
+        let other = scene.session_on(7, member);
+        scene.stop(other);
+        scene.work();
+    };
+    let (mut scene, session) = At::Trial.play();
+    stop(&mut scene, "a");
+    assert_eq!(scene.words(session), "Connected, failed a: Stopped");
+    stop(&mut scene, "b");
+    assert_eq!(scene.words(session), "Closing, Error(SessionAborted: Stopped), Closed, Disconnected");
+    let (mut scene, session) = At::Trial.play();
+    stop(&mut scene, "b");
+    assert_eq!(scene.words(session), "link lost 1");
+    stop(&mut scene, "a");
+    let told = scene.words(session);
+    assert!(told.starts_with("failed a: Stopped, Disconnected, Error(Roaming: NothingToRoamTo), Closed"), "{told}");
+    assert_eq!(scene.held(), "");
+}
+
 // Nobody takes the events.
 
 #[test]
@@ -1358,6 +1379,29 @@ fn a_wired_member_that_is_down_is_offered_once_it_has_shown_its_carrier() {
     assert!(!scene.machine["a"].is_up, "administratively down again");
     assert_eq!(scene.words(session), "withdrawn 2, Closed, Closing, Disconnected");
     scene.told(watcher);
+}
+
+#[test]
+fn preference_and_the_time_to_settle_are_of_each_service_network() {
+    let mut profiles = edition(&MEMBERS);
+    let patient = |members: [&str; 2]| ServiceNetworkProfile {
+        members: members.map(str::to_owned).to_vec(),
+        settle: 10 * SECOND,
+        ..ServiceNetworkProfile::default()
+    };
+    profiles.service_networks.insert("service-patient".into(), patient(["a", "b"]));
+    profiles.service_networks.insert("service-other-way".into(), patient(["b", "a"]));
+    let mut scene = world_with(Settings { profiles, ..settings() }, |_| {});
+    let hurried = scene.roamer(1, true);
+    let patient = scene.roamer_on(2, "service-patient", true);
+    let content = scene.roamer_on(3, "service-other-way", true);
+    scene.appear("a");
+    scene.pass(SETTLE);
+    assert_eq!((scene.words(hurried), scene.words(patient)), ("offer 1 a".to_owned(), String::new()));
+    scene.pass(8 * SECOND);
+    assert_eq!((scene.words(hurried), scene.words(patient)), (String::new(), "offer 2 a".to_owned()));
+    scene.pass(600 * SECOND);
+    assert_eq!(scene.words(content), "");
 }
 
 #[test]
