@@ -6,7 +6,7 @@ use netbearer_types::{
 };
 
 use crate::{
-    Core, Input, Refusal, RoamCause, SessionId, Verdict,
+    Core, CourseKind, Input, Refusal, RoamCause, SessionId, Verdict,
     access_point::AccessPoint,
     choosing::is_startable,
     composite::Composite,
@@ -369,9 +369,7 @@ impl Core {
         if access_point.past.is_some_and(|past| !past.is_missed) {
             return true;
         }
-        let is_discovered = access_point.flags() >= StateFlags::Discovered;
-        let can_be_had = is_discovered && self.is_within_reach(access_point, current);
-        if !can_be_had || access_point.presence.is_backing_off(now) {
+        if !self.is_within_reach(access_point, current) || access_point.presence.is_backing_off(now) {
             return false;
         }
         let doubted_until = access_point.presence.doubted_until(access_point.profile.carrier_timeout);
@@ -388,11 +386,10 @@ impl Core {
 
     /// It is there, and a trial of it is possible beside the link in use.
     fn is_candidate(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
-        access_point.flags() >= StateFlags::Discovered
-            && access_point.presence.is_there()
-            && self.is_within_reach(access_point, current)
+        access_point.presence.is_there() && self.is_within_reach(access_point, current)
     }
 
+    /// It is up, or can be brought up beside the link in use.
     fn is_within_reach(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
         let has_own_device =
             || self.access_points.get(current).is_none_or(|current| current.device != access_point.device);
@@ -1014,8 +1011,7 @@ impl Core {
         way.roam.lingering.values_mut().for_each(|end| *end = now + linger);
         let beside: Vec<Identifier> =
             way.roam.lingering.keys().chain(way.roam.course.held_candidate()).cloned().collect();
-        let is_awaited =
-            way.member.is_none() && matches!(way.roam.course, Course::Offered { .. } | Course::Trial { .. });
+        let is_awaited = matches!(way.course_kind(), CourseKind::ReplacementOffered | CourseKind::TrialWithoutLink);
         for identifier in beside {
             self.know(&identifier);
             self.ledger.take_beside(&identifier, id);

@@ -511,6 +511,36 @@ fn a_candidate_that_is_up_already_is_on_trial_at_once() {
 }
 
 #[test]
+fn a_candidate_that_may_not_be_started_is_offered_while_others_keep_it_up() {
+    let (mut scene, session) = open_by_b(true);
+    scene.change_of("a", |a| a.set_privilege(false));
+    scene.appear("a");
+    scene.pass(60 * SECOND);
+    assert_eq!(scene.words(session), "");
+    scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.words(session), "offer 1 a");
+    scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
+    assert_eq!(scene.words(session), "withdrawn 1");
+}
+
+#[test]
+fn a_candidate_that_lingers_is_taken_over() {
+    let mut profiles = edition(&MEMBERS);
+    profiles.default.linger = ANSWER;
+    let mut scene = world_with(Settings { profiles, ..settings() }, |_| {});
+    let session = scene.roamer(1, true);
+    scene.appear("a");
+    let other = scene.opened_on(2, "a");
+    scene.close(other);
+    scene.pass(SETTLE);
+    scene.answer(session, Verb::Migrate);
+    assert_eq!(scene.words(session), "offer 1 a, Roaming, activated a");
+    scene.pass(ANSWER);
+    scene.answer(session, Verb::Accept);
+    assert_eq!((scene.words(session), scene.held()), ("Connected".to_owned(), "a".to_owned()));
+}
+
+#[test]
 fn accept_gives_the_old_link_back_and_takes_it_down_unless_others_hold_it() {
     for others in [false, true] {
         let (mut scene, session) = At::Trial.play();
@@ -985,6 +1015,27 @@ fn a_stop_aborts_who_is_settled_on_the_link_and_nobody_roams_away() {
     }
 }
 
+#[test]
+fn in_a_trial_the_candidate_and_the_old_link_are_stopped_one_after_the_other() {
+    let stop = |scene: &mut Scene, member: &str| {
+        let other = scene.session_on(7, member);
+        scene.stop(other);
+        scene.work();
+    };
+    let (mut scene, session) = At::Trial.play();
+    stop(&mut scene, "a");
+    assert_eq!(scene.words(session), "Connected, failed a: Stopped");
+    stop(&mut scene, "b");
+    assert_eq!(scene.words(session), "Closing, Error(SessionAborted: Stopped), Closed, Disconnected");
+    let (mut scene, session) = At::Trial.play();
+    stop(&mut scene, "b");
+    assert_eq!(scene.words(session), "link lost 1");
+    stop(&mut scene, "a");
+    let told = scene.words(session);
+    assert!(told.starts_with("failed a: Stopped, Disconnected, Error(Roaming: NothingToRoamTo), Closed"), "{told}");
+    assert_eq!(scene.held(), "");
+}
+
 // Nobody takes the events.
 
 #[test]
@@ -1039,6 +1090,22 @@ fn a_lost_link_is_replaced_by_the_next_best_without_an_error_unless_nothing_is_l
     scene.vanish("worse");
     let told = scene.words(session);
     assert_eq!(told, "NotAvailable, Error(SessionAborted: LinkLost), Closed, Disconnected", "a may be tried later");
+}
+
+#[test]
+fn each_link_that_was_left_has_a_time_of_its_own() {
+    let (mut scene, _) = with_a(false);
+    scene.work();
+    scene.appear("best");
+    scene.pass(10 * SECOND);
+    scene.work();
+    assert_eq!(scene.held(), "a b best");
+    scene.pass(LINGER - 10 * SECOND);
+    assert_eq!(scene.held(), "a best");
+    scene.pass(10 * SECOND - Duration::from_millis(1));
+    assert_eq!(scene.held(), "a best");
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(scene.held(), "best");
 }
 
 #[test]
@@ -1236,6 +1303,25 @@ fn a_candidate_that_does_not_start_comes_again_after_a_time_that_doubles_to_ten_
 }
 
 #[test]
+fn who_rejects_twice_within_a_minute_waits_as_after_two_losses() {
+    let (mut scene, session) = At::Trial.play();
+    for wait in [4 * SETTLE, 16 * SETTLE] {
+        scene.answer(session, Verb::Reject);
+        scene.work();
+        scene.hear();
+        scene.vanish("a");
+        scene.appear("a");
+        scene.pass(wait - SECOND);
+        assert_eq!(scene.words(session), "", "as many losses as rejections");
+        scene.pass(SECOND);
+        assert!(scene.words(session).starts_with("offer "));
+        scene.answer(session, Verb::Migrate);
+        scene.work();
+        scene.hear();
+    }
+}
+
+#[test]
 fn after_a_rejection_there_is_no_offer_until_it_was_replugged_and_then_one() {
     let (mut scene, session) = At::Trial.play();
     scene.answer(session, Verb::Reject);
@@ -1293,6 +1379,29 @@ fn a_wired_member_that_is_down_is_offered_once_it_has_shown_its_carrier() {
     assert!(!scene.machine["a"].is_up, "administratively down again");
     assert_eq!(scene.words(session), "withdrawn 2, Closed, Closing, Disconnected");
     scene.told(watcher);
+}
+
+#[test]
+fn preference_and_the_time_to_settle_are_of_each_service_network() {
+    let mut profiles = edition(&MEMBERS);
+    let patient = |members: [&str; 2]| ServiceNetworkProfile {
+        members: members.map(str::to_owned).to_vec(),
+        settle: 10 * SECOND,
+        ..ServiceNetworkProfile::default()
+    };
+    profiles.service_networks.insert("service-patient".into(), patient(["a", "b"]));
+    profiles.service_networks.insert("service-other-way".into(), patient(["b", "a"]));
+    let mut scene = world_with(Settings { profiles, ..settings() }, |_| {});
+    let hurried = scene.roamer(1, true);
+    let patient = scene.roamer_on(2, "service-patient", true);
+    let content = scene.roamer_on(3, "service-other-way", true);
+    scene.appear("a");
+    scene.pass(SETTLE);
+    assert_eq!((scene.words(hurried), scene.words(patient)), ("offer 1 a".to_owned(), String::new()));
+    scene.pass(8 * SECOND);
+    assert_eq!((scene.words(hurried), scene.words(patient)), (String::new(), "offer 2 a".to_owned()));
+    scene.pass(600 * SECOND);
+    assert_eq!(scene.words(content), "");
 }
 
 #[test]
@@ -1530,6 +1639,34 @@ fn nobody_breaks_a_link_that_somebody_holds_who_would_not_go_with_it() {
     assert_eq!(scene.words(forced), "", "a session on the access point itself");
     scene.close(direct);
     assert_eq!(scene.words(forced), "Roaming");
+}
+
+#[test]
+fn a_cable_without_carrier_is_of_no_use_to_another_one_of_its_device() {
+    for decides in [false, true] {
+        let mut scene = shared_device();
+        let [session] = open_by_office(&mut scene, [decides]);
+        scene.now = scene.now + 5 * SECOND;
+        scene.change_of(AP0, Simulated::pull_cable);
+        assert_eq!(scene.words(session), "NotAvailable, Error(SessionAborted: LinkLost), Closed");
+    }
+}
+
+#[test]
+fn what_somebody_else_has_the_device_of_is_neither_moved_to_nor_a_replacement() {
+    for decides in [false, true] {
+        let mut scene = shared_device();
+        scene.core.handle_profiles(edition_with_one_device(&["home", "b"]), scene.now);
+        scene.appear("b");
+        let direct = scene.opening(7, OFFICE);
+        scene.settle_on(AP0);
+        let session = scene.roamer(1, decides);
+        scene.pass(600 * SECOND);
+        assert_eq!(scene.words(session), "");
+        scene.vanish("b");
+        assert_eq!(scene.words(session), "NotAvailable, Error(SessionAborted: LinkLost), Closed, Disconnected");
+        assert_eq!(scene.words(direct), "");
+    }
 }
 
 /// It is kept for a while for one that has left it, and that one would not go with the others.
