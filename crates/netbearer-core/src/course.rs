@@ -59,6 +59,24 @@ pub(crate) struct Roam {
     pub(crate) lingering: BTreeMap<Identifier, Moment>,
 }
 
+/// A better member that is there, and is not offered or moved to yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldBack {
+    pub(crate) candidate: Identifier,
+    pub(crate) by: Reserve,
+}
+
+/// What holds a better member back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// It was ignored, or has disappointed.
+    Ignored,
+    /// It has not been there long enough, until then.
+    Settles(Moment),
+    /// It did not start, and is tried again then.
+    BacksOff(Moment),
+}
+
 /// A course by its name, as transitions and the diagram of them have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CourseKind {
@@ -212,6 +230,26 @@ impl Roam {
 
     pub(crate) fn is_idle(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Reserve {
+    /// When it ends by itself.
+    pub(crate) const fn end(self) -> Option<Moment> {
+        match self {
+            Self::Ignored => None,
+            Self::Settles(end) | Self::BacksOff(end) => Some(end),
+        }
+    }
+}
+
+impl fmt::Display for Reserve {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Ignored => "ignored or rejected, until it goes away and comes back, or the members' order changes",
+            Self::Settles(_) => "it has not been there long enough; each loss within a minute makes that longer",
+            Self::BacksOff(_) => "it could not be brought up, and is tried again later",
+        })
     }
 }
 

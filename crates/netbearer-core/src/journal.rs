@@ -71,6 +71,8 @@ pub enum Verdict {
     Resume,
     /// A session roams, or does not.
     Roam(RoamCause),
+    /// A better member is there, and a session is not moved to it, or offered it, yet.
+    HoldBack,
     /// A session failed or a call was refused; the text is the failure's message.
     Failed(String),
     /// An interface is no access point.
@@ -178,6 +180,7 @@ impl fmt::Display for Verdict {
             Self::Attach => "has its program back",
             Self::Resume => "was up and ours before the service was started anew, and stays so",
             Self::Roam(cause) => return write!(formatter, "{cause}"),
+            Self::HoldBack => "does not go to a better access point yet",
             Self::Failed(message) => return write!(formatter, "failed: {message}"),
             Self::NotAnAccessPoint => "is no access point",
             Self::Adopt => "is adopted: the machine itself holds it",

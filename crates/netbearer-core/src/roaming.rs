@@ -10,7 +10,7 @@ use crate::{
     access_point::AccessPoint,
     choosing::is_startable,
     composite::Composite,
-    course::Course,
+    course::{Course, HeldBack, Reserve},
     ledger::Released,
     opening::{not_available, retry_delay},
     phase::Phase,
@@ -323,39 +323,64 @@ impl Core {
     /// The best member that is preferred to the one in use, and has been there long enough. If there is none yet, the session is
     /// looked at again when there will be.
     fn await_better(&mut self, id: SessionId, now: Moment) -> Option<Identifier> {
-        let (best, next) = self.better(id, now);
-        match next {
+        let (best, held_back) = self.better(id, now);
+        match held_back.iter().filter_map(|held_back| held_back.by.end()).min() {
             Some(next) => self.deadlines.insert(id, next),
             None => self.deadlines.remove(id),
         }
+        self.note_held_back(id, held_back.into_iter().next(), now);
         best
     }
 
-    fn better(&self, id: SessionId, now: Moment) -> (Option<Identifier>, Option<Moment>) {
-        let mut next: Option<Moment> = None;
-        let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return (None, None) };
-        let Some(current) = &way.member else { return (None, None) };
-        let Some(network) = self.network_of(id) else { return (None, None) };
+    /// Why nothing happens although something better is there, once for each reason.
+    fn note_held_back(&mut self, id: SessionId, held_back: Option<HeldBack>, now: Moment) {
+        // Nothing of that is saved.
+        let way = self.sessions.get_mut(&id).and_then(|session| session.way.as_deref_mut());
+        let Some(way) = way.filter(|way| way.held_back != held_back) else { return };
+        way.held_back.clone_from(&held_back);
+        let Some(HeldBack { candidate, by }) = held_back else { return };
+        let mut inputs = self.candidate_inputs(id, &candidate);
+        inputs.push(Input::new("cause", by));
+        if let Some(end) = by.end() {
+            let left = Duration::from_millis(u64::try_from((end - now).as_millis()).unwrap_or(u64::MAX));
+            inputs.push(Input::new("for another", format_args!("{left:?}")));
+        }
+        self.record_session(id, Verdict::HoldBack, now, inputs);
+    }
+
+    /// And what is better still, but held back.
+    fn better(&self, id: SessionId, now: Moment) -> (Option<Identifier>, Vec<HeldBack>) {
+        let mut held_back = Vec::new();
+        let nothing = || (None, Vec::new());
+        let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return nothing() };
+        let Some(current) = &way.member else { return nothing() };
+        let Some(network) = self.network_of(id) else { return nothing() };
         let settle = self.settings.profiles.settle(&network.identifier);
         let members = self.ranked_members(network);
         let rank = members.iter().find(|(_, member)| member == current).map(|(rank, _)| *rank);
-        let Some(current_rank) = rank else { return (None, None) };
+        let Some(current_rank) = rank else { return nothing() };
         for (_, member) in members.into_iter().take_while(|(rank, _)| *rank < current_rank) {
             let Some(access_point) = self.access_points.get(&member) else { continue };
-            if way.roam.ignores(&member, access_point)
-                || !(self.is_candidate(access_point, current) || self.can_break_for(id, access_point, current))
-            {
+            if !(self.is_candidate(access_point, current) || self.can_break_for(id, access_point, current)) {
+                continue;
+            }
+            if way.roam.ignores(&member, access_point) {
+                held_back.push(HeldBack { candidate: member, by: Reserve::Ignored });
                 continue;
             }
             let rejections = way.roam.rejected.get(&member).into_iter().flatten();
             let rejections = rejections.filter(|rejection| access_point.presence.remembers(**rejection)).count();
             match access_point.presence.settled_at(settle, rejections) {
-                Some(settled) if settled <= now => return (Some(member), next),
-                Some(settled) => next = Some(next.map_or(settled, |next| next.min(settled))),
+                Some(settled) if settled <= now => return (Some(member), held_back),
+                Some(settled) => {
+                    let is_backing_off = access_point.presence.is_backing_off(now);
+                    let by = if is_backing_off { Reserve::BacksOff(settled) } else { Reserve::Settles(settled) };
+                    held_back.push(HeldBack { candidate: member, by });
+                }
                 None => {}
             }
         }
-        (None, next)
+        (None, held_back)
     }
 
     /// What was offered is still to be had, or soon again. It need not wait anew to be offered because the service was started

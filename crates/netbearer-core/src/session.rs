@@ -4,7 +4,10 @@ use netbearer_types::{Configuration, Failure, Identifier, Kind, Moment, SessionS
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClientId, Core, Program, SessionId, Token, UserId, course::Roam, hold::Holds, properties::Properties,
+    ClientId, Core, Program, SessionId, Token, UserId,
+    course::{HeldBack, Roam},
+    hold::Holds,
+    properties::Properties,
     sockets::Sockets,
 };
 
@@ -58,6 +61,9 @@ pub(crate) struct Way {
     /// The service network whose unused members are kept in sight for it.
     #[serde(skip)]
     pub(crate) sighted: Option<Identifier>,
+    /// What is in the journal of a better member that it does not go to yet, so that it is there once.
+    #[serde(skip)]
+    pub(crate) held_back: Option<HeldBack>,
 }
 
 /// What a session wants. It holds in all but the first and the last. The names are kept in files ([`crate::SavedState`]).
@@ -95,7 +101,7 @@ pub(crate) enum Interest {
 impl Way {
     /// Without what shows again by itself.
     pub(crate) fn to_be_saved(&self) -> Self {
-        Self { shown: None, sighted: None, ..self.clone() }
+        Self { shown: None, sighted: None, held_back: None, ..self.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netbearer_core::{ClientId, Profiles, Refusal, Settings};
+use netbearer_core::{ClientId, Profiles, Refusal, Settings, Verdict};
 use netbearer_types::{
     FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, Proxy, ServiceNetworkProfile,
     SessionError::{InvalidConfiguration, OperationNotSupported, SessionAborted, Unknown},
@@ -882,4 +882,38 @@ fn an_edited_linger_reaches_a_link_that_lingers() {
     scene.pass(Duration::from_secs(2));
     scene.settle_on("a");
     assert_eq!(scene.told(caller), [Closed, State(Closing), State(Disconnected)]);
+}
+
+#[test]
+fn why_tells_what_holds_a_better_member_back_once_for_each_reason() {
+    let mut scene = Scene::with_access_points(settings(), ["a", "b"], |[a, b]| {
+        (a.is_up, a.has_cable) = (true, false);
+        bring_up_by_itself(b);
+    });
+    let session = scene.opening(1, NETWORK);
+    assert_eq!(scene.active(session), "b");
+    scene.core.set_stakeholder(session, true, scene.now).expect("it can roam");
+    let told = |scene: &Scene| -> Vec<String> {
+        let of_interest = scene.core.decisions(0).filter(|decision| decision.verdict == Verdict::HoldBack);
+        of_interest
+            .map(|decision| {
+                let values = ["candidate", "in use", "cause", "for another"].map(|name| {
+                    let found = decision.inputs.iter().find(|input| input.name == name);
+                    found.map(|input| input.value.as_str()).unwrap_or_default()
+                });
+                values.join("; ")
+            })
+            .collect()
+    };
+    scene.change_of("a", Simulated::push_cable);
+    scene.pass(Duration::from_millis(500));
+    scene.pass(Duration::from_millis(500));
+    let settles = "a; b; it has not been there long enough; each loss within a minute makes that longer; 2s";
+    assert_eq!(told(&scene), [settles]);
+    scene.pass(Duration::from_secs(1));
+    let offer = scene.core.session(session).and_then(|snapshot| snapshot.roaming).expect("it is offered").offer;
+    scene.core.ignore(session, offer.number, scene.now).expect("it is offered");
+    scene.pass(Duration::from_secs(60));
+    let ignored = "a; b; ignored or rejected, until it goes away and comes back, or the members' order changes; ";
+    assert_eq!(told(&scene), [settles, ignored]);
 }
