@@ -12,7 +12,7 @@ use crate::{
 /// | not open | open, and roaming | Connected and Opened first, as only an open session roams |
 /// | open | neither open nor waiting | Error, Closed |
 /// | opening or waiting | neither, and not open | Error; and Closed, if it was stopped or its configuration is gone |
-/// | open | waiting for its lost link (`Reconnect`) | nothing more |
+/// | open | waiting for its lost link (`Reconnect`) | nothing more; Disconnected first, if it watches what others keep up |
 /// | Connected | Connected by another access point | ActiveConfigurationChanged |
 /// | Connected | Connected by the same, with an interface that is another one for sessions | InterfaceChanged |
 /// | no offer, or another | an offer | PreferredConfigurationChanged |
@@ -25,6 +25,12 @@ use crate::{
 pub fn differences(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<SessionEvent> {
     let mut events = Vec::new();
     let has_opened = after.is_open && !before.is_open;
+    let waits = before.is_open && !after.is_open && after.is_opening;
+    if waits && after.state == SessionState::Connected {
+        events.push(SessionEvent::StateChanged { state: SessionState::Disconnected });
+        events.push(SessionEvent::StateChanged { state: SessionState::Connected });
+        return events;
+    }
     let told = if has_opened { SessionState::Connected } else { after.state };
     if told != before.state {
         events.push(SessionEvent::StateChanged { state: told });
@@ -248,6 +254,9 @@ mod tests {
     fn who_waits_for_a_lost_link_is_told_the_state_only() {
         let waiting = SessionSnapshot { is_opening: true, ..watching(SessionState::NotAvailable) };
         assert_eq!(told(&open(), &waiting), ["NotAvailable"]);
+        let watching = SessionSnapshot { state: SessionState::Connected, ..waiting };
+        assert_eq!(told(&open(), &watching), ["Disconnected", "Connected"]);
+        assert_eq!(told(&opening(), &watching), ["Connected"]);
     }
 
     fn roaming(number: u64, phase: OfferPhase) -> SessionSnapshot {
