@@ -540,6 +540,26 @@ fn a_candidate_that_lingers_is_taken_over() {
     assert_eq!((scene.words(session), scene.held()), ("Connected".to_owned(), "a".to_owned()));
 }
 
+/// What is left of a lost link is cleared away first; watchers see the beginning of the next bring-up.
+#[test]
+fn a_candidate_that_is_cleared_away_is_connecting_as_soon_as_somebody_migrates_to_it() {
+    let (mut scene, session) = open_by_b(true);
+    scene.appear("a");
+    let other = scene.opened_on(2, "a");
+    let watcher = scene.session_on(3, "a");
+    scene.pass(SETTLE);
+    scene.change_of("a", Simulated::expire_lease);
+    assert_eq!(scene.words(other), "Disconnected, Error(SessionAborted: LinkLost), Closed");
+    assert_eq!((scene.words(watcher), scene.words(session)), ("Disconnected".to_owned(), "offer 1 a".to_owned()));
+    scene.answer(session, Verb::Migrate);
+    assert_eq!(scene.words(watcher), "Connecting");
+    scene.work();
+    assert_eq!(
+        (scene.words(watcher), scene.words(session)),
+        ("Connected".to_owned(), "Roaming, activated a".to_owned())
+    );
+}
+
 #[test]
 fn accept_gives_the_old_link_back_and_takes_it_down_unless_others_hold_it() {
     for others in [false, true] {
