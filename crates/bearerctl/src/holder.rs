@@ -339,7 +339,8 @@ impl<'a> Holder<'a> {
 
 /// Tells an event of the session, with what it uses if it has just come to it.
 async fn tell(timeline: &Timeline, manager: &Manager, session: &Session, event: &SessionEvent) -> Result<(), Error> {
-    let in_use = if *event == SessionEvent::Opened { in_use(manager, session).await } else { None };
+    let has_come_to_it = matches!(event, SessionEvent::Opened | SessionEvent::ActiveConfigurationChanged { .. });
+    let in_use = if has_come_to_it { in_use(manager, session).await } else { None };
     timeline.tell(event, session.interface().as_ref(), in_use.as_ref())
 }
 

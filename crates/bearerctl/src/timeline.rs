@@ -196,7 +196,7 @@ impl Timeline {
     }
 
     /// Tells an event; `interface` is the session's, for the states that have one, and `in_use` what it has come to, for
-    /// Opened.
+    /// Opened and ActiveConfigurationChanged.
     pub(crate) fn tell(
         &self,
         event: &SessionEvent,
@@ -208,7 +208,8 @@ impl Timeline {
         match (self.place, self.output.json) {
             (Place::StandardOutput, true) => self.output.object(&object),
             (Place::StandardOutput, false) => {
-                let detail = in_use.map(|in_use| format!("with {}", in_use.words));
+                let word = if *event == SessionEvent::Opened { "with" } else { "to" };
+                let detail = in_use.map(|in_use| format!("{word} {}", in_use.words));
                 self.output.line(&line(self.began.elapsed(), event, interface, detail.as_deref()))
             }
             (Place::Aside, true) => {

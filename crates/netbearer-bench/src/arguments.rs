@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Open(OpenOptions),
     /// The daemon and its clients: opens, deaths, ten thousand sessions, memory, and doing nothing.
     Daemon(DaemonOptions),
+    /// Roaming: how soon a program speaks again after its link was lost, and what deciding costs.
+    Roam(RoamOptions),
     /// Runs on a machine of the lab: the daemon that is measured, in the directories below this one.
     #[command(name = daemon::DAEMON_COMMAND, hide = true)]
     DaemonUnderTest { directory: PathBuf },
@@ -75,6 +77,34 @@ pub(crate) struct DaemonOptions {
     /// Print one JSON object a line for each figure.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RoamOptions {
+    /// How often each figure is measured, other network managers less often; fewer than 100 only show that it can be.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rounds: u32,
+    /// Measure only this figure; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = one_of(&FigureName::ROAM))]
+    pub(crate) figure: Vec<FigureName>,
+    /// Only show that everything can be measured: a missed target or a slow floor is printed, but is no failure.
+    #[arg(long)]
+    pub(crate) show_only: bool,
+    /// Print one JSON object a line for each figure.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl RoamOptions {
+    /// True if the figure is to be measured.
+    pub(crate) fn wants(&self, name: FigureName) -> bool {
+        self.figure.is_empty() || self.figure.contains(&name)
+    }
+
+    /// How often another network manager is watched, which takes seconds.
+    pub(crate) fn peer_rounds(&self) -> u32 {
+        self.rounds.div_ceil(20)
+    }
 }
 
 /// For how long idleness is watched with 100 rounds or more.

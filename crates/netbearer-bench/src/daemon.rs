@@ -18,6 +18,7 @@ use crate::{arguments::DaemonOptions, error::BenchError, figure::Figure};
 
 pub(crate) use self::crowd::{COMMAND as CROWD_COMMAND, run as be_crowd};
 pub(crate) use self::echo::{COMMAND as ECHO_COMMAND, run as be_echo};
+pub(crate) use self::machine::DaemonMachine;
 pub(crate) use self::under_test::{COMMAND as DAEMON_COMMAND, run as be_daemon};
 
 /// Measures what is wanted.

@@ -1,6 +1,6 @@
 use std::{io, time::Duration};
 
-use netbearer::{CallError, Failure, FindError, ManagerError};
+use netbearer::{CallError, Failure, FindError, ManagerError, MigrateError, SocketError};
 use netbearer_lab::LabError;
 
 /// Why something could not be measured.
@@ -20,6 +20,10 @@ pub(crate) enum BenchError {
     Find(#[from] FindError),
     #[error("a call to the service was refused")]
     Call(#[from] CallError),
+    #[error("a socket of the session could not be had")]
+    Socket(#[from] SocketError),
+    #[error("the session could not migrate")]
+    Migrate(#[from] MigrateError),
     #[error("the session could not be opened: {0}")]
     Session(Failure),
     #[error("the DHCP server was to send {expected}, but its log has {offers} OFFER(s)")]

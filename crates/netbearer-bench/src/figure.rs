@@ -43,6 +43,17 @@ pub(crate) enum FigureName {
     SessionMemory,
     /// How often a thread of the daemon has begun to wait, while sessions are open and nothing happens.
     WakeUps,
+    /// Through the daemon, nobody deciding: from the kernel's word that the link in use has lost its carrier until the session has a
+    /// new TCP connection by another link. The floor hears the kernel, and connects by the other link.
+    RoamNewConnection,
+    /// From what the session is told until a call that waits in its old connection returns.
+    RoamStaleSocket,
+    /// Through the daemon: from an offer at hand, by migrate() and the trial, until accept() has returned.
+    RoamOverhead,
+    /// With ConnMan instead: from the cut until an ordinary program has a connection by the other link.
+    RoamConnMan,
+    /// The same with NetworkManager.
+    RoamNetworkManager,
 }
 
 impl FigureName {
@@ -57,6 +68,15 @@ impl FigureName {
         Self::CarrierLossBesideALoneListener,
         Self::CardLikeCarrierLoss,
         Self::CardLikeCarrierLossWithEventsElsewhere,
+    ];
+
+    /// Those of `roam`.
+    pub(crate) const ROAM: [Self; 5] = [
+        Self::RoamNewConnection,
+        Self::RoamStaleSocket,
+        Self::RoamOverhead,
+        Self::RoamConnMan,
+        Self::RoamNetworkManager,
     ];
 
     /// Those of `daemon`.
@@ -287,7 +307,8 @@ mod tests {
     #[test]
     fn every_figure_belongs_to_one_command() {
         for name in FigureName::value_variants() {
-            let owners = [&FigureName::OPEN[..], &FigureName::DAEMON[..]].into_iter().filter(|all| all.contains(name));
+            let all = [&FigureName::OPEN[..], &FigureName::DAEMON[..], &FigureName::ROAM[..]];
+            let owners = all.into_iter().filter(|all| all.contains(name));
             assert_eq!(owners.count(), 1, "{name}");
         }
     }

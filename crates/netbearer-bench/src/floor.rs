@@ -4,11 +4,13 @@
 //! Its machine is another one than ours, in a lab of the same shape, so that our service does not wake up for the floor's
 //! events and slow it down.
 
+mod carrier_listener;
 mod channel;
 mod dhcp_socket;
 mod floor_machine;
 mod netlink_socket;
 
+pub(crate) use carrier_listener::CarrierListener;
 pub(crate) use channel::EchoThread;
 pub(crate) use dhcp_socket::Acquisition;
 pub(crate) use floor_machine::FloorMachine;

@@ -21,6 +21,7 @@ mod our_machine;
 mod peers;
 mod random;
 mod report;
+mod roam;
 mod samples;
 
 use std::{error::Error, process::ExitCode};
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         Command::Open(options) => open(&options),
         Command::Daemon(options) => check_privileges()
             .and_then(|()| daemon::measure(&options))
+            .map(|figures| print(&figures, options.json, options.show_only)),
+        Command::Roam(options) => check_privileges()
+            .and_then(|()| roam::measure(&options))
             .map(|figures| print(&figures, options.json, options.show_only)),
         Command::DaemonUnderTest { directory } => daemon::be_daemon(&directory).map(|()| ExitCode::SUCCESS),
         Command::Crowd { socket } => daemon::be_crowd(&socket).map(|()| ExitCode::SUCCESS),

@@ -339,7 +339,7 @@ impl Core {
     }
 
     /// A composite's session that uses no member ends.
-    pub(crate) fn close_without_member(&mut self, id: SessionId) {
+    pub(crate) fn close_without_member(&mut self, id: SessionId, now: Moment) {
         self.withdraw_question(id);
         self.deadlines.remove(id);
         if !self.sessions.get(&id).is_some_and(|session| session.interest.holds()) {
@@ -348,6 +348,8 @@ impl Core {
         self.want(id, Interest::Watching);
         self.leave_sockets(id);
         self.tell(id, SessionEvent::Closed);
+        // It watches what is left when nothing is held for it any more.
+        self.leave_vacated(now);
         self.tell_own_watch(id);
         self.touch(id);
     }
@@ -390,7 +392,8 @@ impl Core {
             }
             (Interest::Watching, None) => {
                 // What it came to is of the past.
-                if let Some(way) = self.way_mut(id) {
+                let is_resolved = session.way.as_ref().is_some_and(|way| way.resolved.is_some());
+                if is_resolved && let Some(way) = self.way_mut(id) {
                     way.resolved = None;
                 }
             }
@@ -519,12 +522,14 @@ impl Core {
             Interest::Opening => session.properties.reconnect(),
             _ => false,
         };
-        let network = self.network_of(id).filter(|_| wants).map(|network| network.identifier.clone());
-        let Some(way) = self.way_mut(id) else { return };
-        let former = std::mem::replace(&mut way.sighted, network.clone());
-        if former == network {
+        let network = self.network_of(id).filter(|_| wants).map(|network| &network.identifier);
+        // Most often it is as before, for thousands of sessions at once.
+        if session.way.as_ref().is_none_or(|way| way.sighted.as_ref() == network) {
             return;
         }
+        let network = network.cloned();
+        let Some(way) = self.sessions.get_mut(&id).and_then(|session| session.way.as_mut()) else { return };
+        let former = std::mem::replace(&mut way.sighted, network.clone());
         if let Some(former) = former {
             self.lose_sight(id, &former);
         }
@@ -597,8 +602,8 @@ pub(crate) fn has_no_addresses(link: &netbearer_types::LinkLevel) -> bool {
 
 /// It can be brought up now, or will be as soon as its teardown has ended.
 pub(crate) fn is_startable(access_point: &AccessPoint) -> bool {
-    access_point.may_start()
-        && (access_point.flags() == StateFlags::Discovered || matches!(access_point.phase, Phase::Closing(_)))
+    let is_closing = || matches!(access_point.phase, Phase::Closing(_)) && access_point.link().is_some();
+    access_point.may_start() && (access_point.flags() == StateFlags::Discovered || is_closing())
 }
 
 /// True if the message has the name as a word of its own.
@@ -624,7 +629,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Client, ClientId, Limits, Profiles, Settings, UserId};
+    use crate::{Client, ClientId, Limits, Profiles, Record, Settings, Token, UserId};
 
     const NETWORK: &str = "service-uplink";
     const NOW: Moment = Moment::ZERO;
@@ -667,26 +672,61 @@ mod tests {
         }
     }
 
-    /// How often sessions are looked at while so many on one service network are made, opened and dropped with their client.
-    fn looks_at(sessions: u32) -> usize {
-        let network = ServiceNetworkProfile { members: vec!["a".to_owned()], ..ServiceNetworkProfile::default() };
+    /// So many sessions that are open on a service network by b, whose other members are a and c, and which are to be saved.
+    fn open_by_b(sessions: u32) -> (Core, Vec<SessionId>) {
+        let members = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let network = ServiceNetworkProfile { members, ..ServiceNetworkProfile::default() };
         let service_networks = [(NETWORK.into(), network)].into();
         let limits = Limits { sessions, watchers: sessions, ..Limits::default() };
         let profiles = Profiles { service_networks, ..Profiles::default() };
-        let mut core = Core::new(Settings { profiles, limits, ..Settings::default() });
+        let mut core = Core::new(Settings { profiles, limits, serves_all_processes: true, ..Settings::default() });
         core.handle_client(ClientId(1), Client::of_user(UserId(1)));
-        core.handle_report(adopted("a"), NOW);
+        core.handle_report(adopted("b"), NOW);
         core.handle_enumerated(NOW);
         let ids: Vec<SessionId> =
             (0..sessions).map(|_| core.create_session(ClientId(1), &NETWORK.into()).unwrap()).collect();
         for id in &ids {
+            core.give_token(*id, Token(id.0.into()));
             core.open(*id, NOW).unwrap();
             assert!(core.session(*id).unwrap().is_open);
             while core.poll_action().is_some() {}
         }
+        core.take_unsaved();
+        (core, ids)
+    }
+
+    /// How often sessions are looked at while so many on one service network are made, opened and dropped with their client.
+    fn looks_at(sessions: u32) -> usize {
+        let (mut core, _) = open_by_b(sessions);
         core.handle_client_gone(ClientId(1), NOW);
-        assert_eq!(core.holds(&"a".into()), 0);
+        assert_eq!(core.holds(&"b".into()), 0);
         core.looks
+    }
+
+    #[test]
+    fn a_member_that_comes_or_goes_has_each_session_looked_at_once_and_none_saved() {
+        const SESSIONS: u32 = 100;
+        let (mut core, ids) = open_by_b(SESSIONS);
+        let settle = core.settings.profiles.settle(&NETWORK.into());
+        for (name, is_better) in [("c", false), ("a", true)] {
+            for carrier in [true, false, true] {
+                let mut report = adopted(name);
+                if let Level::Present(link) = &mut report.level {
+                    link.carrier = carrier;
+                }
+                let before = core.looks;
+                core.handle_report(report, NOW);
+                assert_eq!(core.looks - before, SESSIONS as usize, "{name} {carrier}");
+                let records = core.take_unsaved();
+                assert!(matches!(records[..], [Record::AccessPoint(_)]), "{records:?}");
+                // Only for something better that settles.
+                let due = core.poll_timeout();
+                assert_eq!(due.is_some(), carrier && is_better, "{name} {carrier}: {due:?}");
+            }
+        }
+        core.handle_timeout(NOW + settle + settle);
+        let is_there = |id: &SessionId| core.session(*id).unwrap().active_configuration == Some("a".into());
+        assert!(ids.iter().all(is_there), "all have moved to what is up and better");
     }
 
     #[test]

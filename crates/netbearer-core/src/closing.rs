@@ -18,14 +18,19 @@ use crate::{
 impl Core {
     /// The session's own part ends; descriptors that were passed on go on holding.
     pub(crate) fn close_session(&mut self, id: SessionId, now: Moment) {
+        let decides = self.is_stakeholder(id);
         if self.sessions.get(&id).is_some_and(|session| !session.holds.passed_on.is_empty()) {
             // Who goes on decides nothing.
-            self.leave_decisions(id, now);
+            self.abandon_decisions(id, now);
         }
         self.break_off(id, now);
         self.pass_on(id, now);
+        if let Some(way) = self.way_mut(id) {
+            // Its application decides again when it opens again.
+            way.stakeholder = decides;
+        }
         let Some(identifier) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) else {
-            self.close_without_member(id);
+            self.close_without_member(id, now);
             return;
         };
         match self.close_own(id, &identifier, now) {
@@ -53,7 +58,7 @@ impl Core {
             return if is_valid { Err(Refusal::NotOpen(session.configuration.identifier.clone())) } else { Ok(()) };
         }
         let Some(identifier) = session.access_point().cloned() else {
-            self.close_without_member(id);
+            self.close_without_member(id, now);
             return Ok(());
         };
         let Some(access_point) = self.access_points.get(&identifier) else { return Ok(()) };
@@ -146,6 +151,10 @@ impl Core {
             self.release(*id, identifier, now);
         }
         let Some(access_point) = self.access_points.remove(identifier) else { return };
+        if access_point.commanded.is_none() {
+            // The link is what it was, and so are connections by it.
+            holders.iter().for_each(|id| self.leave_sockets(*id));
+        }
         self.announce_removal(&access_point, reason, now);
         self.unsettled.extend(self.composites.keys().cloned());
         for id in access_point.sessions.iter().copied() {
@@ -183,6 +192,7 @@ impl Core {
         let holds = Input::new("holds", self.ledger.count(identifier));
         self.record_session(id, Verdict::Release, now, vec![holds]);
         self.touch(id);
+        self.touch_first_holder_of_shared(identifier);
         released
     }
 

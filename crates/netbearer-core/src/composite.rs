@@ -37,21 +37,26 @@ pub(crate) struct Composite {
 impl Core {
     /// The members of a service network, the most preferred first; for a user choice, everything it could come to.
     pub(crate) fn members(&self, composite: &Composite) -> Vec<Identifier> {
-        let mut members = Vec::new();
-        let mut add = |found: &Identifier| {
-            if !members.contains(found) {
-                members.push(found.clone());
+        self.ranked_members(composite).into_iter().map(|(_, member)| member).collect()
+    }
+
+    /// The same, each with its rank. What the administrator names by one name is of one rank, though in an order.
+    pub(crate) fn ranked_members(&self, composite: &Composite) -> Vec<(usize, Identifier)> {
+        let mut members: Vec<(usize, Identifier)> = Vec::new();
+        let mut add = |rank: usize, found: &Identifier| {
+            if !members.iter().any(|(_, member)| member == found) {
+                members.push((rank, found.clone()));
             }
         };
         if composite.kind == Kind::UserChoice && composite.references.is_empty() {
-            self.access_points.keys().for_each(&mut add);
+            self.access_points.keys().for_each(|found| add(0, found));
         }
-        for reference in &composite.references {
-            self.referred_access_points(reference).for_each(&mut add);
+        for (rank, reference) in composite.references.iter().enumerate() {
+            self.referred_access_points(reference).for_each(|found| add(rank, found));
             if composite.kind == Kind::UserChoice
                 && let Some(network) = self.referred_composite(reference, Kind::ServiceNetwork)
             {
-                self.members(network).iter().for_each(&mut add);
+                self.members(network).iter().for_each(|found| add(rank, found));
             }
         }
         members

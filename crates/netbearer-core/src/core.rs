@@ -7,7 +7,8 @@ use std::{
 
 use netbearer_types::{
     BypassVpn, Capabilities, Configuration, Failure, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment,
-    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, SocketCookie, StateFlags,
+    OfferPhase, PropertyKey, PropertyValue, SessionError, SessionSnapshot, SessionState, SocketCookie, SocketEnd,
+    StateFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ use crate::{
     ledger::Ledger,
     limits::Usage,
     phase::Phase,
+    presence::Presence,
     properties::Properties,
     question::{Chooser, ChooserId, Pending, QuestionNumber},
     ranking,
@@ -106,12 +108,16 @@ pub struct Core {
     pub(crate) lingering: Deadlines,
     /// What may be held by nobody any more, since it was given back beside another link.
     pub(crate) vacated: BTreeSet<Identifier>,
+    /// What is remembered of access points that are forgotten, and since when.
+    pub(crate) departed: BTreeMap<Identifier, (Moment, Presence)>,
     pub(crate) choosers: BTreeMap<ChooserId, Chooser>,
     pub(crate) questions: BTreeMap<QuestionNumber, Pending>,
     pub(crate) numbers: Numbers,
     pub(crate) ledger: Ledger,
     /// Whose each socket is.
     pub(crate) socket_owners: BTreeMap<SocketCookie, SessionId>,
+    /// Those that have ended, of which nobody has told.
+    pub(crate) unknown_ends: VecDeque<SocketEnd>,
     /// Whose each descriptor is.
     pub(crate) held_by: BTreeMap<HoldId, SessionId>,
     pub(crate) tokens: BTreeMap<Token, SessionId>,
@@ -168,10 +174,12 @@ impl Core {
             deadlines: Deadlines::default(),
             lingering: Deadlines::default(),
             vacated: BTreeSet::new(),
+            departed: BTreeMap::new(),
             choosers: BTreeMap::new(),
             questions: BTreeMap::new(),
             numbers: Numbers::default(),
             socket_owners: BTreeMap::new(),
+            unknown_ends: VecDeque::new(),
             held_by: BTreeMap::new(),
             tokens: BTreeMap::new(),
             awaited: BTreeSet::new(),
@@ -614,11 +622,10 @@ impl Core {
     /// What can be done with some configuration at least (§1).
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        let mut capabilities = self
-            .access_points
-            .values()
-            .map(|access_point| access_point.configuration(self.settings.session_support()).capabilities)
-            .fold(self.settings.session_support(), Capabilities::union);
+        let support = self.settings.session_support();
+        let of_access_points = self.access_points.values().map(|found| found.configuration(support).capabilities);
+        let of_composites = self.composites.values().map(|found| self.composite_configuration(found).capabilities);
+        let mut capabilities = of_access_points.chain(of_composites).fold(support, Capabilities::union);
         let without_us = |access_point: &AccessPoint| access_point.is_adopted() && access_point.has_default_route();
         capabilities.set(Capabilities::NetworkSessionRequired, !self.access_points.values().any(without_us));
         capabilities

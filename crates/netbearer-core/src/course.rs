@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt};
 use netbearer_types::{Identifier, Moment, Offer};
 use serde::{Deserialize, Serialize};
 
-use crate::session::Way;
+use crate::{access_point::AccessPoint, session::Way};
 
 /// How it stands with the roaming of a session that is open on a service network (§5). Whether its link is still there is told by
 /// [`Way::member`].
@@ -109,7 +109,7 @@ pub enum RoamCause {
     Offer,
     /// A better one is offered instead.
     Supersede,
-    /// What was offered has gone.
+    /// What was offered, or is prepared for, has gone or is no better any more.
     Withdraw,
     /// A member is brought up without asking.
     Prepare,
@@ -141,9 +141,11 @@ pub const TRANSITIONS: &[(CourseKind, RoamCause, CourseKind)] = {
     &[
         (At::Settled, By::Offer, At::Offered),
         (At::Settled, By::Prepare, At::Preparing),
+        (At::Settled, By::Prepare, At::Replacing),
         (At::Settled, By::LinkLost, At::Stranded),
         (At::Preparing, By::CandidateUp, At::Settled),
         (At::Preparing, By::CandidateFailed, At::Settled),
+        (At::Preparing, By::Withdraw, At::Settled),
         (At::Preparing, By::StakeholderGained, At::Settled),
         (At::Preparing, By::LinkLost, At::Replacing),
         (At::Offered, By::Supersede, At::Offered),
@@ -221,6 +223,11 @@ impl Way {
 }
 
 impl Roam {
+    /// True until it has gone away and come back.
+    pub(crate) fn ignores(&self, identifier: &Identifier, access_point: &AccessPoint) -> bool {
+        self.ignored.get(identifier) == Some(&access_point.presence.appearance())
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         *self == Self::default()
     }

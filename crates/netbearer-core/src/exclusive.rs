@@ -225,6 +225,15 @@ impl Core {
         }
     }
 
+    /// Those who hold an access point may leave it together now for another one of its device; the first of them is looked at
+    /// on behalf of all.
+    pub(crate) fn touch_first_holder_of_shared(&mut self, identifier: &Identifier) {
+        let first = self.shared(identifier).and_then(|_| self.ledger.iter(identifier).next());
+        if let Some(first) = first {
+            self.touch(first);
+        }
+    }
+
     fn waiting_for(&self, device: &Device) -> Option<Identifier> {
         let is_waiting = |identifier: &&Identifier| {
             self.access_points.get(*identifier).is_some_and(|found| found.phase == Phase::AwaitingDevice)
@@ -415,7 +424,7 @@ impl Core {
 
     /// What the engine's word means for one access point of the device: everything for the one that has it. The others have
     /// nothing of it, and if that one has set the link up, it will be down for them.
-    fn seen_by(&self, identifier: &Identifier) -> Option<AccessPointReport> {
+    pub(crate) fn seen_by(&self, identifier: &Identifier) -> Option<AccessPointReport> {
         let device = self.shared(identifier)?;
         let mut seen = AccessPointReport { identifier: identifier.clone(), ..device.report.clone() };
         if device.occupant.as_ref() == Some(identifier) {
@@ -466,7 +475,8 @@ impl Core {
             if let Some(found) = self.devices.get_mut(device) {
                 found.access_points.insert(identifier.clone());
             }
-            self.access_points.insert(identifier.clone(), access_point);
+            let presence = self.recall_presence(&identifier, now);
+            self.access_points.insert(identifier.clone(), AccessPoint { presence, ..access_point });
             self.unsettled.extend(self.composites.keys().cloned());
             if let Some(seen) = self.seen_by(&identifier) {
                 self.take_in(seen, now);
@@ -503,7 +513,7 @@ impl Core {
         let exclusive = self.settings.profiles.exclusive_of(&report.name, &report.hardware);
         let files: BTreeSet<String> = exclusive.map(|(file, _)| file.to_owned()).collect();
         self.devices.entry(device.clone()).or_insert_with(|| Device {
-            report,
+            report: report.clone(),
             access_points: BTreeSet::from([device.clone()]),
             occupant: Some(device.clone()),
             vacated: None,
@@ -517,8 +527,13 @@ impl Core {
                 self.withdraw(&one, now);
             }
         }
-        self.show(device, now);
-        self.let_go_of_device(device);
+        if self.devices.contains_key(device) {
+            self.show(device, now);
+            self.let_go_of_device(device);
+        } else if self.access_points.contains_key(device) {
+            // Those who lost the others have gone on to the plain one already, so nothing is shared any more.
+            self.take_in(report, now);
+        }
     }
 
     /// An access point that no profile makes any more is removed; its link, if ours, goes down.

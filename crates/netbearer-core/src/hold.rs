@@ -165,7 +165,7 @@ impl Core {
         let descriptors = Input::new("descriptors", session.holds.count());
         self.record_session(id, Verdict::Orphan, now, vec![descriptors]);
         // Nobody is there any more who could be asked on behalf of it, or decide.
-        self.leave_decisions(id, now);
+        self.abandon_decisions(id, now);
         self.withdraw_question(id);
         self.mark_unsaved(id);
         self.touch(id);

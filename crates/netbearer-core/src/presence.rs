@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, time::Duration};
 
-use netbearer_types::{BearerFamily, Identifier, Moment, StateFlags, Target};
+use netbearer_types::{BearerFamily, Identifier, Moment, StateFlags};
 
 use crate::{Core, access_point::AccessPoint};
 
@@ -42,6 +42,8 @@ enum Seen {
     Hidden {
         /// Since when.
         since: Moment,
+        /// Since when it was there before, if it was.
+        there_since: Option<Moment>,
     },
     There {
         since: Moment,
@@ -67,6 +69,14 @@ impl Presence {
         let losses = self.losses.iter().filter(|loss| **loss + MEMORY >= since).count() + rejections;
         let doubled = settle.saturating_mul(1 << losses.min(MOST_LOSSES)).min(LONGEST_SETTLE.max(settle));
         Some(self.not_before.map_or(since + doubled, |not_before| not_before.max(since + doubled)))
+    }
+
+    /// Until when nobody knows whether it is still there, if that is so: it was, and shows its carrier again soon if it is.
+    pub(crate) fn doubted_until(&self, patience: Duration) -> Option<Moment> {
+        match self.seen {
+            Seen::Hidden { since, there_since: Some(_) } => Some(since + patience),
+            _ => None,
+        }
     }
 
     /// True for a moment that counts as a loss, for one who has been there since then.
@@ -97,11 +107,10 @@ impl Presence {
         let since = match self.seen {
             Seen::There { since, .. } => since,
             Seen::Nothing => now,
-            Seen::Hidden { since } => {
-                // Nobody knows what became of it meanwhile if it takes longer than carriers do.
-                if now - since > patience {
-                    self.reappear();
-                }
+            Seen::Hidden { since, there_since } if now - since < patience => there_since.unwrap_or(now),
+            // Nobody knows what became of it meanwhile, as that takes longer than carriers do.
+            Seen::Hidden { .. } => {
+                self.reappear();
                 now
             }
             Seen::Gone => {
@@ -119,9 +128,12 @@ impl Presence {
     }
 
     fn hide(&mut self, now: Moment) {
-        if !matches!(self.seen, Seen::Hidden { .. }) {
-            self.seen = Seen::Hidden { since: now };
-        }
+        let there_since = match self.seen {
+            Seen::Hidden { .. } => return,
+            Seen::There { since, .. } => Some(since),
+            Seen::Nothing | Seen::Gone => None,
+        };
+        self.seen = Seen::Hidden { since: now, there_since };
     }
 
     fn go(&mut self, now: Moment) {
@@ -142,12 +154,11 @@ impl AccessPoint {
         let is_wired = self.report.bearer_type.family() == BearerFamily::Wired;
         let is_ours = self.commanded.is_some();
         let Some(link) = self.link().filter(|_| !self.carrier_refuted) else { return self.presence.go(now) };
-        let may_lack_carrier =
-            matches!(self.commanded, Some(Target::Configured | Target::Sensed | Target::Released)) && !self.found_up;
         match (link.administratively_up, link.carrier, self.presence.seen) {
             (true, true, _) => self.presence.become_there(true, patience, now),
-            // We have set it up, and its carrier is still to come.
-            (true, false, Seen::Hidden { .. } | Seen::There { has_carrier: false, .. }) if may_lack_carrier => {}
+            // It has been set up, and its carrier is still to come.
+            (true, false, Seen::Hidden { .. }) => {}
+            (true, false, Seen::There { has_carrier: false, .. }) if is_ours => {}
             (true, false, _) => self.presence.go(now),
             (false, _, seen) if is_wired => match seen {
                 Seen::Gone => {}
@@ -166,6 +177,19 @@ impl AccessPoint {
 }
 
 impl Core {
+    /// What is known of an access point that is forgotten is remembered as long as it matters: a card that is pulled and plugged in
+    /// again and again is as one whose cable is.
+    pub(crate) fn remember_presence(&mut self, identifier: Identifier, presence: Presence, now: Moment) {
+        self.departed.retain(|_, (since, _)| *since + MEMORY >= now);
+        self.departed.insert(identifier, (now, presence));
+    }
+
+    /// What is remembered of one that is known again.
+    pub(crate) fn recall_presence(&mut self, identifier: &Identifier, now: Moment) -> Presence {
+        let recalled = self.departed.remove(identifier).filter(|(since, _)| *since + MEMORY >= now);
+        recalled.map(|(_, presence)| presence).unwrap_or_default()
+    }
+
     /// To be called whenever something about an access point may have changed: those who could roam to it look at it again.
     pub(crate) fn note_presence(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
@@ -187,6 +211,10 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use netbearer_types::{
+        AccessPointReport, BearerType, Families, Hardware, Interface, Level, LinkLevel, Profile, SteeringLevel, Target,
+    };
+
     use super::*;
 
     const SETTLE: Duration = Duration::from_secs(2);
@@ -220,17 +248,100 @@ mod tests {
         let mut presence = Presence::default();
         presence.become_there(true, SETTLE, at(1));
         presence.hide(at(2));
+        assert_eq!(presence.doubted_until(SETTLE), Some(at(4)));
         presence.hide(at(3));
-        presence.become_there(true, SETTLE, at(4));
+        assert_eq!(presence.doubted_until(SETTLE), Some(at(4)));
+        presence.become_there(true, SETTLE, at(3));
+        assert_eq!(presence.doubted_until(SETTLE), None);
         assert_eq!(presence.appearance(), 0);
-        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(6)));
+        assert_eq!(presence.settled_at(SETTLE, 0), Some(at(3)), "it was there all the time");
         presence.go(at(5));
         presence.go(at(6));
         presence.become_there(true, SETTLE, at(7));
         assert_eq!((presence.appearance(), presence.losses.len()), (1, 1));
         presence.hide(at(10));
-        presence.become_there(true, SETTLE, at(13));
+        presence.become_there(true, SETTLE, at(12));
         assert_eq!((presence.appearance(), presence.losses.len()), (2, 1));
+    }
+
+    /// What becomes of an access point, as its link is seen up and with a carrier or not, and is commanded by us or not.
+    fn seen(bearer_type: BearerType, looks: &[(bool, bool, bool)]) -> (bool, usize, u64) {
+        let mut access_point = AccessPoint::new(
+            AccessPointReport {
+                identifier: "a".into(),
+                name: "a".to_owned(),
+                bearer_type,
+                hardware: Hardware::default(),
+                cannot_start_and_stop: None,
+                counts_traffic: true,
+                level: Level::Absent,
+                steering: SteeringLevel::default(),
+                progress: None,
+            },
+            Profile::default(),
+        );
+        for (second, (is_up, carrier, is_ours)) in (1..).zip(looks) {
+            let interface = Interface {
+                name: "a".to_owned(),
+                index: 1,
+                hardware_address: String::new(),
+                mtu: 1_500,
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+                name_servers: Vec::new(),
+                search_domains: Vec::new(),
+            };
+            access_point.report.level = Level::Present(LinkLevel {
+                administratively_up: *is_up,
+                carrier: *carrier,
+                carrier_losses: 0,
+                interface,
+                routed: Families::empty(),
+                default_route: Families::empty(),
+            });
+            access_point.commanded = is_ours.then_some(Target::Sensed);
+            access_point.note_presence(at(second));
+        }
+        let presence = access_point.presence;
+        (presence.is_there(), presence.losses.len(), presence.appearance())
+    }
+
+    #[test]
+    fn a_cable_is_seen_on_a_link_that_is_up_and_what_we_do_with_a_link_is_no_loss() {
+        let (up, down, no_carrier) = ((true, true, true), (false, true, true), (true, false, true));
+        let others = |(is_up, carrier, _)| (is_up, carrier, false);
+        for (looks, expected) in [
+            (&[down][..], (false, 0, 0)),
+            (&[down, no_carrier], (false, 0, 0)),
+            (&[down, no_carrier, up], (true, 0, 0)),
+            (&[up], (true, 0, 0)),
+            (&[up, no_carrier], (false, 1, 0)),
+            (&[up, no_carrier, up], (true, 1, 1)),
+            (&[up, down], (false, 0, 0)),
+            (&[up, down, no_carrier, up], (true, 0, 0)),
+            (&[up, others(down)], (false, 1, 0)),
+            (&[up, others(down), down, up], (true, 1, 1)),
+            (&[others(down), others(no_carrier), others(up)], (true, 0, 0)),
+        ] {
+            assert_eq!(seen(BearerType::Ethernet, looks), expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_cable_may_be_tried_while_it_is_down() {
+        let (up, down, no_carrier) = ((true, true, true), (false, true, true), (true, false, true));
+        let others = |(is_up, carrier, _)| (is_up, carrier, false);
+        for (looks, expected) in [
+            (&[others(down)][..], (true, 0, 0)),
+            (&[others(down), others(no_carrier)], (false, 1, 0)),
+            (&[others(down), down, no_carrier], (true, 0, 0)),
+            (&[others(down), no_carrier, up, no_carrier], (false, 1, 0)),
+            (&[up, down, no_carrier, up], (true, 0, 0)),
+            (&[others(up), others(down)], (true, 0, 0)),
+            (&[down], (false, 0, 0)),
+        ] {
+            assert_eq!(seen(BearerType::Wlan, looks), expected, "{looks:?}");
+        }
     }
 
     #[test]

@@ -169,11 +169,11 @@ impl Core {
         }
     }
 
-    /// True if somebody opens the access point and is not content to wait.
+    /// True if somebody opens the access point, or wants to roam to it, and is not content to wait.
     fn is_wanted(&self, identifier: &Identifier) -> bool {
         let opening =
             |id: SessionId| self.sessions.get(&id).is_some_and(|session| session.interest == Interest::Opening);
-        self.ledger.iter(identifier).any(opening)
+        self.ledger.iter(identifier).any(opening) || self.is_candidate_of_somebody(identifier)
     }
 
     /// Has the world told what changed in public, once the sessions have been told and the engines commanded: those are

@@ -29,9 +29,11 @@ impl Core {
     }
 
     /// An access point has another truth, as far as its device is its own.
-    pub(crate) fn take_in(&mut self, report: AccessPointReport, now: Moment) {
+    pub(crate) fn take_in(&mut self, mut report: AccessPointReport, now: Moment) {
         if let Some(between) = self.flap_between(&report) {
             self.apply(between, now);
+            // Those who lost it may have brought up another one of its device.
+            report = self.seen_by(&report.identifier).unwrap_or(report);
         }
         self.apply(report, now);
     }
@@ -39,6 +41,12 @@ impl Core {
     /// An access point is none any more. Its engine has removed from it what was ours.
     pub fn handle_removed(&mut self, identifier: &Identifier, reason: &str, now: Moment) {
         self.close_device(identifier);
+        for access_point in self.access_points_of(identifier) {
+            if let Some(access_point) = self.access_points.get_mut(&access_point) {
+                // Who loses one of them shall not go on to the next.
+                access_point.report.level = Level::Absent;
+            }
+        }
         for access_point in self.access_points_of(identifier) {
             self.remove_access_point(&access_point, reason, &invalid_configuration(&access_point), now);
         }
@@ -139,7 +147,9 @@ impl Core {
                     return self.share(report, now);
                 }
                 let profile = self.settings.profiles.profile(&report).clone();
-                self.access_points.insert(identifier.clone(), AccessPoint::new(report, profile));
+                let presence = self.recall_presence(&identifier, now);
+                let access_point = AccessPoint { presence, ..AccessPoint::new(report, profile) };
+                self.access_points.insert(identifier.clone(), access_point);
                 self.unsettled.extend(self.composites.keys().cloned());
                 false
             }
@@ -265,7 +275,8 @@ impl Core {
                 && access_point.sessions.is_empty()
                 && access_point.phase == Phase::Observed
         });
-        if forgettable && let Some(access_point) = self.access_points.remove(identifier) {
+        if forgettable && let Some(mut access_point) = self.access_points.remove(identifier) {
+            self.remember_presence(identifier.clone(), std::mem::take(&mut access_point.presence), now);
             self.announce_removal(&access_point, "unplugged, and no session is about it", now);
         }
     }

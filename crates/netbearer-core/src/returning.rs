@@ -76,7 +76,7 @@ impl Core {
                 self.forsaken.insert(id);
                 self.close_session(id, now);
             } else {
-                self.leave_decisions(id, now);
+                self.abandon_decisions(id, now);
             }
         }
     }
@@ -110,7 +110,7 @@ impl Core {
         for identifier in core.composites.keys().cloned().collect::<Vec<_>>() {
             core.restore_watchers(&identifier);
         }
-        core.watch_restored_sockets();
+        core.watch_sockets();
         let unsettled = std::mem::take(&mut core.unsettled);
         core.end_on_removed_composites(&unsettled, now);
         for id in asked {
@@ -341,19 +341,28 @@ impl Core {
 
     /// What no engine has found after the service was started anew is unplugged, and nothing of ours is left of it.
     pub(crate) fn miss_unheard(&mut self, now: Moment) {
-        for identifier in self.access_points_where(|access_point| access_point.past.is_some()) {
-            let Some(access_point) = self.access_points.get_mut(&identifier) else { continue };
-            let was_active = access_point.observed_flags() == StateFlags::Active;
+        let unheard = self.access_points_where(|access_point| access_point.past.is_some());
+        let was_active = |identifier: &Identifier| {
+            let access_point = self.access_points.get(identifier);
+            access_point.is_some_and(|found| found.observed_flags() == StateFlags::Active)
+        };
+        let unheard: Vec<(Identifier, bool)> = unheard.into_iter().map(|one| (one.clone(), was_active(&one))).collect();
+        // Who loses one of them shall not go on to the next.
+        for (identifier, _) in &unheard {
+            let Some(access_point) = self.access_points.get_mut(identifier) else { continue };
             access_point.commanded = None;
             access_point.report.level = Level::Absent;
             if let Some(past) = &mut access_point.past {
                 past.is_missed = true;
             }
-            let failure = not_available(access_point.name());
             let device = access_point.device.clone();
             if let Some(device) = self.devices.get_mut(&device) {
                 device.miss();
             }
+        }
+        for (identifier, was_active) in unheard {
+            let Some(access_point) = self.access_points.get(&identifier) else { continue };
+            let failure = not_available(access_point.name());
             match self.access_points.get(&identifier).map(|found| found.phase) {
                 Some(Phase::Closing(_) | Phase::Retreating) => self.removal_settled(&identifier, now),
                 Some(Phase::Starting) => self.fail_holders(&identifier, failure, now),

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use netbearer_types::{
     BearerFamily, Failure, FailureReason, Identifier, Moment, Offer, OfferNumber, OfferPhase, PropertyKey,
@@ -6,9 +6,10 @@ use netbearer_types::{
 };
 
 use crate::{
-    Core, Input, Refusal, RoamCause, SessionId, Verdict,
+    Core, CourseKind, Input, Refusal, RoamCause, SessionId, Verdict,
     access_point::AccessPoint,
     choosing::is_startable,
+    composite::Composite,
     course::{Course, HeldBack, Reserve},
     ledger::Released,
     opening::{not_available, retry_delay},
@@ -145,8 +146,17 @@ impl Core {
         self.touch(id);
     }
 
-    /// Nobody is there any more who could decide for the session, or wants to.
-    pub(crate) fn leave_decisions(&mut self, id: SessionId, now: Moment) {
+    /// Nobody is there any more who could decide for the session (semantics §4): what was offered counts as ignored, but a link is
+    /// wanted all the same.
+    pub(crate) fn abandon_decisions(&mut self, id: SessionId, now: Moment) {
+        if let Some(Course::Offered { offer }) = self.course(id).filter(|_| self.has_link(id)).cloned() {
+            self.ignore_candidate(id, &offer.configuration);
+        }
+        self.leave_decisions(id, now);
+    }
+
+    /// The application does not want to decide for the session any more.
+    fn leave_decisions(&mut self, id: SessionId, now: Moment) {
         let Some(way) = self.way_mut(id).filter(|way| way.stakeholder) else { return };
         way.stakeholder = false;
         let has_link = way.member.is_some();
@@ -170,6 +180,9 @@ impl Core {
             Course::Settled | Course::Preparing { .. } | Course::Replacing { .. } => {}
         }
         self.touch(id);
+        if let Some(member) = self.sessions.get(&id).and_then(|session| session.access_point().cloned()) {
+            self.touch_first_holder_of_shared(&member);
+        }
     }
 
     fn begin_migration(&mut self, id: SessionId, now: Moment) {
@@ -231,11 +244,22 @@ impl Core {
 
     /// Whether something else is offered to a session, or it is moved, as things are now. Time that has to pass first is waited for.
     pub(crate) fn consider(&mut self, id: SessionId, now: Moment) {
+        self.forget_former_appearances(id);
         let Some(course) = self.course(id) else { return };
         match (course.clone(), self.has_link(id)) {
             (Course::Settled, true) => {
                 if let Some(best) = self.await_better(id, now) {
                     self.take_to(id, best, now);
+                }
+            }
+            (Course::Preparing { candidate }, true) => {
+                let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+                let current = way.and_then(|way| way.member.as_ref());
+                if current.is_some_and(|current| !self.is_preferred(id, &candidate, current)) {
+                    let inputs = vec![Input::new("candidate", &candidate)];
+                    self.turn(id, RoamCause::Withdraw, inputs, now, |way| way.roam.course = Course::Settled);
+                    self.release_beside(id, &candidate);
+                    self.touch(id);
                 }
             }
             (Course::Offered { offer }, true) => {
@@ -246,6 +270,7 @@ impl Core {
                 let is_preferred = |best: &Identifier| self.is_preferred(id, best, &offer.configuration);
                 match best {
                     Some(best) if is_preferred(&best) => self.offer(id, best, RoamCause::Supersede, now),
+                    _ if self.stands(id, &offer.configuration, now) => {}
                     best => {
                         self.withdraw_offer(id, &offer, now);
                         if let Some(best) = best {
@@ -269,6 +294,29 @@ impl Core {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What has gone away and come back is worth another look, also after the service was started anew.
+    fn forget_former_appearances(&mut self, id: SessionId) {
+        let Some(way) = self.sessions.get(&id).and_then(|session| session.way.as_ref()) else { return };
+        let is_former = |(identifier, appearance): (&Identifier, &u64)| {
+            self.access_points.get(identifier).is_none_or(|found| found.presence.appearance() != *appearance)
+        };
+        let remembered = way.roam.ignored.iter().chain(&way.roam.failed);
+        let former: Vec<(Identifier, u64)> =
+            remembered.filter(|one| is_former(*one)).map(|(one, appearance)| (one.clone(), *appearance)).collect();
+        if former.is_empty() {
+            return;
+        }
+        if let Some(way) = self.way_mut(id) {
+            for (identifier, appearance) in former {
+                for remembered in [&mut way.roam.ignored, &mut way.roam.failed] {
+                    if remembered.get(&identifier) == Some(&appearance) {
+                        remembered.remove(&identifier);
+                    }
+                }
+            }
         }
     }
 
@@ -308,16 +356,15 @@ impl Core {
         let Some(current) = &way.member else { return nothing() };
         let Some(network) = self.network_of(id) else { return nothing() };
         let settle = self.settings.profiles.settle(&network.identifier);
-        let members = self.members(network);
-        if !members.contains(current) {
-            return nothing();
-        }
-        for member in members.into_iter().take_while(|member| member != current) {
+        let members = self.ranked_members(network);
+        let rank = members.iter().find(|(_, member)| member == current).map(|(rank, _)| *rank);
+        let Some(current_rank) = rank else { return nothing() };
+        for (_, member) in members.into_iter().take_while(|(rank, _)| *rank < current_rank) {
             let Some(access_point) = self.access_points.get(&member) else { continue };
-            if !self.is_candidate(access_point, current) {
+            if !(self.is_candidate(access_point, current) || self.can_break_for(id, access_point, current)) {
                 continue;
             }
-            if way.roam.ignored.get(&member) == Some(&access_point.presence.appearance()) {
+            if way.roam.ignores(&member, access_point) {
                 held_back.push(HeldBack { candidate: member, by: Reserve::Ignored });
                 continue;
             }
@@ -336,18 +383,101 @@ impl Core {
         (None, held_back)
     }
 
+    /// What was offered is still to be had, or soon again. It need not wait anew to be offered because the service was started
+    /// anew, or because others have brought it up and let it go.
+    fn stands(&mut self, id: SessionId, offered: &Identifier, now: Moment) -> bool {
+        let current = self.sessions.get(&id).and_then(|session| session.way.as_ref()?.member.as_ref());
+        let Some((current, access_point)) = current.zip(self.access_points.get(offered)) else { return false };
+        if !self.is_preferred(id, offered, current) {
+            return false;
+        }
+        if access_point.past.is_some_and(|past| !past.is_missed) {
+            return true;
+        }
+        if !self.is_within_reach(access_point, current) || access_point.presence.is_backing_off(now) {
+            return false;
+        }
+        let doubted_until = access_point.presence.doubted_until(access_point.profile.carrier_timeout);
+        match doubted_until.filter(|until| now < *until) {
+            // One that has come back is offered anew, once it has settled.
+            None => access_point.presence.is_there() && access_point.presence.appearance() == 0,
+            Some(until) => {
+                let next = self.deadlines.get(id).map_or(until, |next| next.min(until));
+                self.deadlines.insert(id, next);
+                true
+            }
+        }
+    }
+
     /// It is there, and a trial of it is possible beside the link in use.
     fn is_candidate(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
+        access_point.presence.is_there() && self.is_within_reach(access_point, current)
+    }
+
+    /// It is up, or can be brought up beside the link in use.
+    fn is_within_reach(&self, access_point: &AccessPoint, current: &Identifier) -> bool {
         let has_own_device =
             || self.access_points.get(current).is_none_or(|current| current.device != access_point.device);
-        access_point.flags() >= StateFlags::Discovered
+        self.is_at_hand(access_point) || self.is_free(access_point) && has_own_device()
+    }
+
+    /// It has the device of the link in use, which all who hold that would leave for it: they are moved without asking, and find
+    /// it better (§3, "Exclusive"). The first of them is looked at on behalf of all, as there may be thousands.
+    fn can_break_for(&self, id: SessionId, access_point: &AccessPoint, current: &Identifier) -> bool {
+        let is_of_same_device = self
+            .access_points
+            .get(current)
+            .is_some_and(|found| found.device == access_point.device && found.phase == Phase::Up);
+        let would_leave = |id: SessionId| !self.is_stakeholder(id) && self.course(id) == Some(&Course::Settled);
+        let finds_it_better = |network: Option<&Composite>| {
+            network.is_some_and(|network| self.is_preferred_in(network, access_point.identifier(), current))
+        };
+        let networks = || {
+            let networks = self.ledger.iter(current).map(|id| self.network_of(id));
+            networks.map(|network| (network.map(|network| &network.identifier), network)).collect::<BTreeMap<_, _>>()
+        };
+        is_of_same_device
+            && self.ledger.iter(current).next() == Some(id)
             && access_point.presence.is_there()
-            && (self.is_at_hand(access_point) || self.is_free(access_point) && has_own_device())
+            && is_startable(access_point)
+            && self.ledger.guests(current).is_empty()
+            && self.ledger.iter(current).all(would_leave)
+            && networks().into_values().all(finds_it_better)
+    }
+
+    /// Break before make: all who hold a link leave it together for another one of its device.
+    fn break_for(&mut self, candidate: &Identifier, current: &Identifier, now: Moment) {
+        let leaving = self.ledger.holders(current);
+        for id in &leaving {
+            self.deadlines.remove(*id);
+            let inputs = self.candidate_inputs(*id, candidate);
+            let taken = candidate.clone();
+            self.turn(*id, RoamCause::Prepare, inputs, now, |way| {
+                way.member = None;
+                way.roam.course = Course::Replacing { candidate: taken };
+            });
+            self.ledger.take_beside(candidate, *id);
+            self.ledger.release(current, *id);
+            if let Some(access_point) = self.access_points.get_mut(current) {
+                access_point.sessions.remove(id);
+            }
+            self.tell_state(*id, SessionState::Roaming);
+        }
+        self.last_hold_gone(current, now);
+        for id in leaving {
+            self.reach_for(id, candidate, now);
+        }
     }
 
     fn is_preferred(&self, id: SessionId, one: &Identifier, other: &Identifier) -> bool {
-        let members = self.ways_of(id);
-        let rank = |member: &Identifier| members.iter().position(|found| found == member).unwrap_or(usize::MAX);
+        self.network_of(id).is_some_and(|network| self.is_preferred_in(network, one, other))
+    }
+
+    fn is_preferred_in(&self, network: &Composite, one: &Identifier, other: &Identifier) -> bool {
+        let members = self.ranked_members(network);
+        let rank = |member: &Identifier| {
+            members.iter().find(|(_, found)| found == member).map_or(usize::MAX, |(rank, _)| *rank)
+        };
         rank(one) < rank(other)
     }
 
@@ -355,6 +485,12 @@ impl Core {
     fn take_to(&mut self, id: SessionId, candidate: Identifier, now: Moment) {
         if self.is_stakeholder(id) {
             return self.offer(id, candidate, RoamCause::Offer, now);
+        }
+        let way = self.sessions.get(&id).and_then(|session| session.way.as_ref());
+        if let Some(current) = way.and_then(|way| way.member.clone())
+            && self.access_points.get(&candidate).is_some_and(|found| !self.is_within_reach(found, &current))
+        {
+            return self.break_for(&candidate, &current, now);
         }
         self.deadlines.remove(id);
         let inputs = self.candidate_inputs(id, &candidate);
@@ -478,6 +614,11 @@ impl Core {
         Ok(())
     }
 
+    pub(crate) fn is_candidate_of_somebody(&self, identifier: &Identifier) -> bool {
+        let reaches = |id: SessionId| self.course(id).is_some_and(|course| course.held_candidate() == Some(identifier));
+        self.ledger.guests(identifier).into_iter().any(reaches)
+    }
+
     /// An access point has come up: those who roam to it have what they wanted.
     pub(crate) fn candidate_is_up(&mut self, identifier: &Identifier, now: Moment) {
         for id in self.ledger.guests(identifier) {
@@ -561,6 +702,7 @@ impl Core {
             self.vacated.insert(former.clone());
         }
         self.abort_left_sockets(id);
+        self.touch_first_holder_of_shared(former);
         self.forget_if_absent(former, now);
     }
 
@@ -590,6 +732,7 @@ impl Core {
             self.vacated.insert(identifier.clone());
         }
         self.abort_left_sockets(id);
+        self.touch_first_holder_of_shared(identifier);
         self.mark_unsaved(id);
     }
 
@@ -658,11 +801,11 @@ impl Core {
         if course.is_moving() {
             let (configuration, failure) = (candidate.clone(), failure.clone());
             self.tell(id, SessionEvent::RoamingFailed { configuration, failure });
-            // One that did not start comes again after its back-off.
-            match downfall {
-                Downfall::Start => self.count_as_lost(id, candidate, now),
-                Downfall::Loss => self.disappoint(id, candidate, now),
-            }
+        }
+        // One that did not start comes again after its back-off.
+        match downfall {
+            Downfall::Start => self.count_as_lost(id, candidate, now),
+            Downfall::Loss => self.disappoint(id, candidate, now),
         }
         if has_link {
             self.touch(id);
@@ -817,6 +960,7 @@ impl Core {
             self.want(id, Interest::Watching);
             self.tell_state(id, state);
             self.abort(id, failure, now);
+            self.leave_vacated(now);
             self.tell_own_watch(id);
         }
         self.touch(id);
@@ -892,8 +1036,7 @@ impl Core {
         way.roam.lingering.values_mut().for_each(|end| *end = now + linger);
         let beside: Vec<Identifier> =
             way.roam.lingering.keys().chain(way.roam.course.held_candidate()).cloned().collect();
-        let is_awaited =
-            way.member.is_none() && matches!(way.roam.course, Course::Offered { .. } | Course::Trial { .. });
+        let is_awaited = matches!(way.course_kind(), CourseKind::ReplacementOffered | CourseKind::TrialWithoutLink);
         for identifier in beside {
             self.know(&identifier);
             self.ledger.take_beside(&identifier, id);

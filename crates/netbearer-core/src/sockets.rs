@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use netbearer_types::{Identifier, SocketCookie, SocketEnd, Traffic};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ use crate::{
 /// How many sockets of one session are known. Who opens more may have to wait for the ends of some that stay behind.
 const MOST_SOCKETS: usize = 4_096;
 const ROOT: UserId = UserId(0);
+/// Ends of sockets that nobody has told of yet are remembered, as the word of a short-lived one may come after its end.
+const REMEMBERED_ENDS: usize = 1_024;
 
 /// The sockets of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,11 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    /// One has ended.
+    fn count(&mut self, carried: Option<Traffic>) {
+        self.carried = [self.carried, carried.unwrap_or_default()].into_iter().sum();
+    }
+
     pub(crate) fn are_none(&self) -> bool {
         *self == Self::default()
     }
@@ -42,15 +49,22 @@ impl Core {
         if session.sockets.open.len() >= MOST_SOCKETS {
             return Err(Refusal::TooManySockets(MOST_SOCKETS));
         }
+        if let Some(position) = self.unknown_ends.iter().position(|end| end.socket == socket) {
+            let end = self.unknown_ends.remove(position);
+            session.sockets.count(end.and_then(|end| end.carried));
+            self.mark_unsaved(id);
+            return Ok(());
+        }
         // Whoever binds it again moves it.
         session.sockets.open.insert(socket, Some(access_point));
-        if self.socket_owners.is_empty() {
-            self.actions.push_back(Action::WatchSockets(true));
-        }
+        let is_first = self.socket_owners.is_empty();
         if let Some(former) = self.socket_owners.insert(socket, id).filter(|former| *former != id)
             && let Some(former) = self.sessions.get_mut(&former)
         {
             former.sockets.open.remove(&socket);
+        }
+        if is_first {
+            self.watch_sockets();
         }
         self.mark_unsaved(id);
         self.abort_left_sockets(id);
@@ -60,10 +74,16 @@ impl Core {
     /// Sockets have ended, some of sessions perhaps.
     pub fn handle_sockets_ended(&mut self, ends: &[SocketEnd]) {
         for end in ends {
-            let Some(id) = self.socket_owners.remove(&end.socket) else { continue };
+            let Some(id) = self.socket_owners.remove(&end.socket) else {
+                if self.unknown_ends.len() == REMEMBERED_ENDS {
+                    self.unknown_ends.pop_front();
+                }
+                self.unknown_ends.push_back(*end);
+                continue;
+            };
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.sockets.open.remove(&end.socket);
-                session.sockets.carried = [session.sockets.carried, end.carried.unwrap_or_default()].into_iter().sum();
+                session.sockets.count(end.carried);
             }
             self.mark_unsaved(id);
             self.stop_watching_sockets();
@@ -137,8 +157,8 @@ impl Core {
         self.socket_owners.extend(session.sockets.open.keys().map(|socket| (*socket, id)));
     }
 
-    /// Once all are known.
-    pub(crate) fn watch_restored_sockets(&mut self) {
+    /// From now on ends are told; some may have ended before.
+    pub(crate) fn watch_sockets(&mut self) {
         if !self.socket_owners.is_empty() {
             self.actions.push_back(Action::WatchSockets(true));
             self.handle_socket_ends_missed();
@@ -147,6 +167,7 @@ impl Core {
 
     fn stop_watching_sockets(&mut self) {
         if self.socket_owners.is_empty() {
+            self.unknown_ends = VecDeque::new();
             self.actions.push_back(Action::WatchSockets(false));
         }
     }

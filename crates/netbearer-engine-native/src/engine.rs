@@ -408,6 +408,9 @@ impl NativeEngine {
             entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
             entry.name.clone_from(&link.name);
         }
+        if link.carrier && entry.seen.as_ref().is_some_and(|seen| !seen.carrier) {
+            ask_neighbours_anew(link);
+        }
         entry.seen = Some(Arc::clone(link));
         entry.index = Some(link.index);
         entry.bearer_type = bearer_type;
@@ -833,7 +836,7 @@ impl Engine for NativeEngine {
     }
 
     fn abort_sockets(&mut self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
-        Sockets::abort(sockets, owner);
+        self.sockets.abort(sockets, owner);
     }
 
     fn watch_sockets(&mut self, watching: bool) {
@@ -893,6 +896,15 @@ impl Engine for NativeEngine {
             }
             self.take_in_next().await?;
         }
+    }
+}
+
+/// Who was asked for without a carrier has not heard it.
+fn ask_neighbours_anew(link: &Link) {
+    match netbearer_kernel::forget_unresolved_neighbours(link.index) {
+        Ok(0) => {}
+        Ok(forgotten) => tracing::debug!(interface = link.name, forgotten, "neighbours will be asked for anew"),
+        Err(error) => tracing::debug!(interface = link.name, "neighbours are not asked for at once: {error}"),
     }
 }
 

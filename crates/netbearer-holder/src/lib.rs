@@ -3,6 +3,7 @@
 //!
 //! It ends with its input. Whoever wants to see how a process dies kills it.
 
+mod decision;
 mod line;
 mod order;
 mod passing;
@@ -10,7 +11,7 @@ mod way;
 mod work;
 
 pub use line::{Line, Told};
-pub use order::{Order, OrderError};
+pub use order::{Answer, Order, OrderError};
 pub use passing::receive;
 pub use way::Way;
 pub use work::{HolderError, hold};

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use netbearer::{Interface, SessionEvent, SessionSnapshot, SessionState};
 use serde::{Deserialize, Serialize};
 
+use crate::order::Answer;
+
 /// What the process says, one JSON object a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
@@ -42,6 +44,28 @@ pub enum Line {
     Received {
         /// Its number.
         descriptor: usize,
+    },
+    /// A connection through a session is there.
+    Reached {
+        /// The session's number.
+        session: usize,
+        /// The access point that the server is behind, by its own word.
+        access_point: String,
+    },
+    /// An offer has come to its end.
+    Decided {
+        /// The session's number.
+        session: usize,
+        /// What was answered.
+        answer: Answer,
+        /// The link that was in use was lost.
+        replacement: bool,
+        /// Why it has come to nothing: what kind of refusal, and a sentence.
+        refusal: Option<(String, String)>,
+        /// When, in nanoseconds of `CLOCK_BOOTTIME`.
+        at: u64,
+        /// What holds then.
+        now: Told,
     },
 }
 

@@ -1,5 +1,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 /// What the process is told to do, as a line of words. Sessions and descriptors are numbered from 0 in the order in which they
 /// were asked for, those too that were refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,25 @@ pub enum Order {
     Send(usize, PathBuf),
     /// Listens at this socket for one descriptor, and says when it has it.
     Receive(PathBuf),
+    /// Decides where a session roams from now on: the answers in turn, and then from the first on again.
+    Decide(usize, Vec<Answer>),
+    /// Makes a connection through a session, to a server that greets with the name of its access point. It takes the place of the
+    /// connection that the session had.
+    Connect(usize),
+    /// Has the server send something back by a session's connection.
+    Echo(usize),
+}
+
+/// What a session's process answers when another access point is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Migrates to it, and goes on with it.
+    Accept,
+    /// Migrates to it, and goes on without it.
+    Reject,
+    /// Stays.
+    Ignore,
 }
 
 /// A line that is no order.
@@ -52,6 +73,12 @@ impl FromStr for Order {
             ["release", descriptor] => Self::Release(number(descriptor)?),
             ["send", descriptor, socket] => Self::Send(number(descriptor)?, socket.into()),
             ["receive", socket] => Self::Receive(socket.into()),
+            ["decide", session, ref answers @ ..] if !answers.is_empty() => {
+                let answers = answers.iter().map(|answer| answer.parse()).collect::<Result<_, _>>()?;
+                Self::Decide(number(session)?, answers)
+            }
+            ["connect", session] => Self::Connect(number(session)?),
+            ["echo", session] => Self::Echo(number(session)?),
             _ => return Err(wrong()),
         })
     }
@@ -71,7 +98,36 @@ impl fmt::Display for Order {
             Self::Release(descriptor) => write!(formatter, "release {descriptor}"),
             Self::Send(descriptor, socket) => write!(formatter, "send {descriptor} {}", socket.display()),
             Self::Receive(socket) => write!(formatter, "receive {}", socket.display()),
+            Self::Decide(session, answers) => {
+                write!(formatter, "decide {session}")?;
+                answers.iter().try_for_each(|answer| write!(formatter, " {answer}"))
+            }
+            Self::Connect(session) => write!(formatter, "connect {session}"),
+            Self::Echo(session) => write!(formatter, "echo {session}"),
         }
+    }
+}
+
+impl FromStr for Answer {
+    type Err = OrderError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "accept" => Ok(Self::Accept),
+            "reject" => Ok(Self::Reject),
+            "ignore" => Ok(Self::Ignore),
+            _ => Err(OrderError(word.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Ignore => "ignore",
+        })
     }
 }
 
@@ -95,11 +151,14 @@ mod tests {
             Order::Release(6),
             Order::Send(7, "/run/there".into()),
             Order::Receive("/run/there".into()),
+            Order::Decide(8, vec![Answer::Accept, Answer::Reject, Answer::Ignore]),
+            Order::Connect(9),
+            Order::Echo(10),
         ];
         for order in orders {
             assert_eq!(order.to_string().parse(), Ok(order));
         }
-        for wrong in ["", "open", "open x", "open 1 2", "shut 1"] {
+        for wrong in ["", "open", "open x", "open 1 2", "shut 1", "decide 1", "decide 1 maybe"] {
             assert!(wrong.parse::<Order>().is_err(), "{wrong}");
         }
     }

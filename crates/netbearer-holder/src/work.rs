@@ -1,5 +1,6 @@
 use std::{
-    fs,
+    collections::BTreeMap,
+    fmt, fs,
     io::{self, BufRead},
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -8,19 +9,25 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use netbearer::{
-    CallError, FindError, ManagerError, PropertyKey, PropertyValue, SessionEvent,
+    CallError, FindError, ManagerError, PropertyKey, PropertyValue, SessionEvent, SocketError,
     blocking::{Events, Manager, Session},
 };
+use netbearer_lab::{Conversation, ECHO_PORT, INTERNET};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
+    decision::decide,
     line::{Line, Told, describe},
     order::{Order, OrderError},
     passing,
 };
+
+/// For a server to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the process ends before its input.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,8 @@ enum Refusal {
     Find(#[from] FindError),
     #[error(transparent)]
     System(#[from] io::Error),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("there is none of this number")]
     Number,
 }
@@ -55,6 +64,8 @@ struct Work {
     manager: Manager,
     sessions: Vec<Option<Arc<Session>>>,
     descriptors: Vec<Option<OwnedFd>>,
+    /// Of each session, the last one.
+    connections: BTreeMap<usize, Conversation>,
 }
 
 /// Does what its standard input says until that ends.
@@ -62,7 +73,7 @@ struct Work {
 /// # Errors
 /// When there are no orders to be read. What cannot be done is said, and is no error.
 pub fn hold(manager: Manager) -> Result<(), HolderError> {
-    let mut work = Work { manager, sessions: Vec::new(), descriptors: Vec::new() };
+    let mut work = Work { manager, sessions: Vec::new(), descriptors: Vec::new(), connections: BTreeMap::new() };
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (now, refusal) = match work.carry_out(line.parse()?) {
@@ -118,6 +129,21 @@ impl Work {
                 self.descriptors.push(Some(descriptor));
                 say(&Line::Received { descriptor: self.descriptors.len() - 1 });
             }
+            Order::Decide(number, answers) => {
+                let session = self.sessions.get(number).and_then(Option::as_ref).ok_or(Refusal::Number)?;
+                let (roaming, teller) = (session.roaming()?, Arc::downgrade(session));
+                thread::spawn(move || decide(number, roaming, &answers, || teller.upgrade()));
+            }
+            Order::Connect(number) => {
+                drop(self.connections.remove(&number));
+                let stream = self.session(number)?.connect_tcp((INTERNET, ECHO_PORT).into())?;
+                let connection = Conversation::over(stream, PATIENCE)?;
+                say(&Line::Reached { session: number, access_point: connection.access_point().to_owned() });
+                self.connections.insert(number, connection);
+            }
+            Order::Echo(number) => {
+                self.connections.get_mut(&number).ok_or(Refusal::Number)?.echo(b"still there")?;
+            }
         }
         Ok(None)
     }
@@ -153,25 +179,29 @@ fn tell(number: usize, events: Events<SessionEvent>, session: impl Fn() -> Optio
     }
 }
 
-fn say(line: &Line) {
+pub(crate) fn say(line: &Line) {
     match serde_json::to_string(line) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("{line:?} cannot be said: {error}"),
     }
 }
 
-/// The name of the variant, which is what tests compare.
 fn kind(refusal: &Refusal) -> String {
-    let text = match refusal {
-        Refusal::Call(error) => format!("{error:?}"),
-        Refusal::Find(error) => format!("{error:?}"),
+    match refusal {
+        Refusal::Call(error) => variant(error),
+        Refusal::Find(error) => variant(error),
+        Refusal::Socket(error) => variant(error),
         Refusal::System(_) => "System".to_owned(),
         Refusal::Number => "Number".to_owned(),
-    };
-    text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+    }
 }
 
-fn boot_time() -> u64 {
+/// The name of the variant, which is what tests compare.
+pub(crate) fn variant(error: &impl fmt::Debug) -> String {
+    format!("{error:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}
+
+pub(crate) fn boot_time() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or_default());
     seconds * 1_000_000_000 + nanoseconds

@@ -40,19 +40,31 @@ const BYTES_SENT: usize = 200;
 /// The families of the sockets that there may be.
 pub(crate) const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
 
-/// The socket that a `struct inet_diag_msg` is about, and what it has carried, if that is told.
-pub(crate) fn socket_in(message: &[u8]) -> Option<(SocketCookie, Option<Traffic>)> {
-    let identity = message.get(BEFORE_IDENTITY..)?.first_chunk().copied().map(SocketIdentity)?;
-    let attributes = attributes(message.get(MESSAGE_LENGTH..).unwrap_or_default(), |attribute| {
-        let number = |from: usize| attribute.value().get(from..).and_then(<[u8]>::first_chunk).copied();
-        let is_information = attribute.kind() == INFORMATION;
-        Ok(is_information.then(|| number(BYTES_RECEIVED).zip(number(BYTES_SENT))).flatten())
-    });
-    let carried = attributes.flatten().next().map(|(received, written)| Traffic {
-        received: u64::from_ne_bytes(received),
-        written: u64::from_ne_bytes(written),
-    });
-    Some((identity.cookie(), carried))
+/// What a `struct inet_diag_msg` says of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) identity: SocketIdentity,
+    /// The number of the user that it belongs to; not told at its end.
+    pub(crate) owner: u32,
+    /// None of UDP, and of what the kernel keeps of a socket that has ended.
+    pub(crate) carried: Option<Traffic>,
+}
+
+impl Listed {
+    pub(crate) fn decode(message: &[u8]) -> Option<Self> {
+        let identity = message.get(BEFORE_IDENTITY..)?.first_chunk().copied().map(SocketIdentity)?;
+        let owner = message.get(OWNER..)?.first_chunk().copied().map(u32::from_ne_bytes)?;
+        let attributes = attributes(message.get(MESSAGE_LENGTH..).unwrap_or_default(), |attribute| {
+            let number = |from: usize| attribute.value().get(from..).and_then(<[u8]>::first_chunk).copied();
+            let is_information = attribute.kind() == INFORMATION;
+            Ok(is_information.then(|| number(BYTES_RECEIVED).zip(number(BYTES_SENT))).flatten())
+        });
+        let carried = attributes.flatten().next().map(|(received, written)| Traffic {
+            received: u64::from_ne_bytes(received),
+            written: u64::from_ne_bytes(written),
+        });
+        Some(Self { identity, owner, carried })
+    }
 }
 
 /// What the kernel finds a socket by.
@@ -92,44 +104,8 @@ impl DiagnosticSocket {
     }
 
     /// The sockets of this family and protocol (`IPPROTO_TCP`, `IPPROTO_UDP`) that are in one of these states.
-    pub(crate) fn list(&mut self, family: u8, protocol: i32, states: u32) -> io::Result<Vec<SocketIdentity>> {
-        let all = self.list_with_owners(family, protocol, states)?;
-        Ok(all.into_iter().map(|(identity, _)| identity).collect())
-    }
-
-    /// The same with the number of the user that each belongs to.
-    pub(crate) fn list_with_owners(
-        &mut self,
-        family: u8,
-        protocol: i32,
-        states: u32,
-    ) -> io::Result<Vec<(SocketIdentity, u32)>> {
+    pub(crate) fn list(&mut self, family: u8, protocol: i32, states: u32) -> io::Result<Vec<Listed>> {
         self.send(LIST, DUMP, family, protocol, states, &SocketIdentity::ANY)?;
-        let mut identities = Vec::new();
-        loop {
-            let part = self.0.receive()?;
-            for (kind, content) in Messages(part) {
-                match kind {
-                    DONE => return Ok(identities),
-                    ERROR => refusal(content)?,
-                    LIST => {
-                        let identity = content.get(BEFORE_IDENTITY..).and_then(|rest| rest.first_chunk());
-                        let owner = content.get(OWNER..).and_then(|rest| rest.first_chunk());
-                        identities.extend(
-                            identity
-                                .zip(owner)
-                                .map(|(identity, owner)| (SocketIdentity(*identity), u32::from_ne_bytes(*owner))),
-                        );
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// The TCP sockets of this family, with what they have carried for their programs.
-    pub(crate) fn list_traffic(&mut self, family: u8, states: u32) -> io::Result<Vec<(SocketCookie, Traffic)>> {
-        self.send_asking(LIST, DUMP, family, libc::IPPROTO_TCP, TCP_INFORMATION, states, &SocketIdentity::ANY)?;
         let mut all = Vec::new();
         loop {
             let part = self.0.receive()?;
@@ -137,8 +113,7 @@ impl DiagnosticSocket {
                 match kind {
                     DONE => return Ok(all),
                     ERROR => refusal(content)?,
-                    // What the kernel keeps of a socket that has ended has nothing to tell.
-                    LIST => all.extend(socket_in(content).and_then(|(socket, carried)| Some((socket, carried?)))),
+                    LIST => all.extend(Listed::decode(content)),
                     _ => {}
                 }
             }
@@ -157,7 +132,7 @@ impl DiagnosticSocket {
         }
     }
 
-    /// Sends a `struct inet_diag_req_v2`.
+    /// Sends a `struct inet_diag_req_v2`, which asks for what TCP sockets have carried, too.
     fn send(
         &mut self,
         kind: u16,
@@ -167,22 +142,7 @@ impl DiagnosticSocket {
         states: u32,
         identity: &SocketIdentity,
     ) -> io::Result<()> {
-        self.send_asking(kind, flags, family, protocol, 0, states, identity)
-    }
-
-    /// The same, which asks for these attributes (`idiag_ext`), too.
-    #[allow(clippy::too_many_arguments)]
-    fn send_asking(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        family: u8,
-        protocol: i32,
-        attributes: u8,
-        states: u32,
-        identity: &SocketIdentity,
-    ) -> io::Result<()> {
-        let mut content = vec![family, protocol as u8, attributes, 0];
+        let mut content = vec![family, protocol as u8, TCP_INFORMATION, 0];
         content.extend(states.to_ne_bytes());
         content.extend(identity.0);
         self.0.send(kind, flags, &content)

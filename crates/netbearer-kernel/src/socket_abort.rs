@@ -4,9 +4,11 @@ use std::{
     net::{Ipv4Addr, UdpSocket},
 };
 
-use netbearer_types::SocketCookie;
+use netbearer_types::{SocketCookie, SocketEnd};
 
-use crate::diagnostic_socket::{DiagnosticSocket, FAMILIES, STATES_OF_OWNERS, STATES_WITH_PEER, SocketIdentity};
+use crate::diagnostic_socket::{
+    DiagnosticSocket, FAMILIES, Listed, STATES_OF_OWNERS, STATES_WITH_PEER, SocketIdentity,
+};
 
 /// Aborts the TCP sockets of this network namespace that have this local address and a peer, whoever they belong to: the
 /// calls that wait in them return `ECONNABORTED` at once, instead of after a quarter of an hour of repetitions
@@ -38,22 +40,25 @@ pub fn abort_tcp_sockets_without_address(interface: u32) -> io::Result<usize> {
 /// kernel compares it again. What waits in them returns `ECONNABORTED`. Sockets that are gone, were never connected nor bound
 /// to a port, or belong to another user than `owner` (by its number; none for anybody's), are passed over.
 ///
-/// The number of sockets that were aborted. Takes as long as the kernel needs to list its sockets. Needs `CAP_NET_ADMIN`.
+/// The sockets that were aborted, with what they have carried: the kernel tells no more of them before their programs close them.
+/// Takes as long as the kernel needs to list its sockets. Needs `CAP_NET_ADMIN`.
 ///
 /// # Errors
 /// As [`abort_tcp_sockets`].
-pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>, owner: Option<u32>) -> io::Result<usize> {
+pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>, owner: Option<u32>) -> io::Result<Vec<SocketEnd>> {
     let mut socket = DiagnosticSocket::open()?;
-    let mut aborted = 0;
+    let mut aborted = Vec::new();
     // TCP first: there somebody waits.
     for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
         for family in FAMILIES {
-            if aborted == cookies.len() {
+            if aborted.len() == cookies.len() {
                 return Ok(aborted);
             }
-            for (identity, user) in socket.list_with_owners(family, protocol, STATES_OF_OWNERS)? {
-                if cookies.contains(&identity.cookie()) && owner.is_none_or(|owner| owner == user) {
-                    aborted += usize::from(socket.destroy(family, protocol, &identity)?);
+            for listed in socket.list(family, protocol, STATES_OF_OWNERS)? {
+                let cookie = listed.identity.cookie();
+                let is_meant = cookies.contains(&cookie) && owner.is_none_or(|owner| owner == listed.owner);
+                if is_meant && socket.destroy(family, protocol, &listed.identity)? {
+                    aborted.push(SocketEnd { socket: cookie, carried: listed.carried });
                 }
             }
         }
@@ -70,7 +75,7 @@ fn abort(
     let mut aborted = 0;
     for family in FAMILIES {
         let wanted = local_address(family, address);
-        for identity in socket.list(family, libc::IPPROTO_TCP, STATES_WITH_PEER)? {
+        for Listed { identity, .. } in socket.list(family, libc::IPPROTO_TCP, STATES_WITH_PEER)? {
             if identity.has_local_address(&wanted) && is_meant(&identity) {
                 if !may_go_on() {
                     return Ok(aborted);

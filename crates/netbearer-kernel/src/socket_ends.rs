@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::{
     asking_socket::Messages,
-    diagnostic_socket::{DiagnosticSocket, FAMILIES, STATES_OF_OWNERS, socket_in},
+    diagnostic_socket::{DiagnosticSocket, FAMILIES, Listed, STATES_OF_OWNERS},
     registration::register,
 };
 
@@ -75,8 +75,8 @@ impl SocketEnds {
 #[must_use]
 pub fn socket_ends_in(datagram: &[u8]) -> Vec<SocketEnd> {
     Messages(datagram)
-        .filter_map(|(_, content)| socket_in(content))
-        .map(|(socket, carried)| SocketEnd { socket, carried })
+        .filter_map(|(_, content)| Listed::decode(content))
+        .map(|ended| SocketEnd { socket: ended.identity.cookie(), carried: ended.carried })
         .collect()
 }
 
@@ -89,7 +89,8 @@ pub fn socket_traffic() -> io::Result<BTreeMap<SocketCookie, Traffic>> {
     let mut socket = DiagnosticSocket::open()?;
     let mut all = BTreeMap::new();
     for family in FAMILIES {
-        all.extend(socket.list_traffic(family, STATES_OF_OWNERS)?);
+        let listed = socket.list(family, libc::IPPROTO_TCP, STATES_OF_OWNERS)?.into_iter();
+        all.extend(listed.filter_map(|socket| Some((socket.identity.cookie(), socket.carried?))));
     }
     Ok(all)
 }
@@ -105,7 +106,7 @@ pub fn living_sockets() -> io::Result<BTreeSet<SocketCookie>> {
     for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
         for family in FAMILIES {
             let found = socket.list(family, protocol, STATES_OF_OWNERS)?;
-            all.extend(found.iter().map(|identity| identity.cookie()));
+            all.extend(found.iter().map(|socket| socket.identity.cookie()));
         }
     }
     Ok(all)

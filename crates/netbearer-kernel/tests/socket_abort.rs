@@ -150,12 +150,17 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
             socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         }
         let unused = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        streams[0].write_all(b"hello").expect("it lives");
 
         let doomed =
             [cookie(&streams[0]), cookie(&streams[1]), cookie(&listening), cookie(&datagrams[0]), cookie(&unused)];
-        assert_eq!(abort_sockets(&doomed.into(), Some(4_711)).expect("nothing to do"), 0, "they are another user's");
+        assert_eq!(abort_sockets(&doomed.into(), Some(4_711)).expect("nothing to do"), [], "they are another user's");
         let ours = Some(rustix::process::getuid().as_raw());
-        assert_eq!(abort_sockets(&doomed.into(), ours).expect("aborted"), 4, "the unused one is nowhere to be found");
+        let aborted = abort_sockets(&doomed.into(), ours).expect("aborted");
+        assert_eq!(aborted.len(), 4, "the unused one is nowhere to be found");
+        let carried = |socket| aborted.iter().find(|end| end.socket == socket).expect("it was aborted").carried;
+        assert_eq!(carried(doomed[0]), Some(Traffic { received: 0, written: 5 }));
+        assert_eq!(carried(doomed[3]), None, "of UDP nothing is counted");
         for stream in &mut streams {
             let error = stream.read(&mut [0]).expect_err("it is over");
             assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
@@ -164,7 +169,7 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         let error = listening.accept().expect_err("it is over");
         assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ConnectionAborted), "{error}");
-        assert_eq!(abort_sockets(&doomed.into(), None).expect("nothing left"), 0);
+        assert_eq!(abort_sockets(&doomed.into(), None).expect("nothing left"), []);
 
         for _ in 0..2 {
             server.accept().expect("connected");

@@ -11,6 +11,8 @@ use crate::{LabError, Namespace, Program, Record};
 /// Port of the packet that marks the end of a capture: the discard service (RFC 863).
 const END_PORT: u16 = 9;
 const END_TEXT: &str = "end of capture";
+/// Room for what comes before tcpdump gets its turn.
+const BUFFER_KIBIBYTES: &str = "65536";
 /// For tcpdump to start, or to print what has been on the wire already.
 const TCPDUMP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,8 @@ impl<'a> Capture<'a> {
             .command("tcpdump")
             // Not to be given up: a change of user would also drop the death signal (`prctl(2)`).
             .args(["-Z", "root", "--immediate-mode", "-l", "-nn", "-t"])
+            // A packet takes the room of the longest there may be, of which the usual two megabytes have eight.
+            .args(["-B", BUFFER_KIBIBYTES])
             .args(["-i", interface, filter.as_str()])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -108,7 +108,8 @@ fn parse(line: &str) -> Option<Told> {
     match serde_json::from_str(line).ok()? {
         Line::Event { now, .. } => Some(now),
         Line::Done { now, .. } => now,
-        Line::Held { .. } | Line::Listening | Line::Received { .. } => None,
+        Line::Decided { now, .. } => Some(now),
+        Line::Held { .. } | Line::Listening | Line::Received { .. } | Line::Reached { .. } => None,
     }
 }
 

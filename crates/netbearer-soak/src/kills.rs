@@ -2,47 +2,26 @@
 //! on, cables cut. A model keeps count of who must hold what; whenever all has settled, the processes' own words, the kernel's
 //! (`ip`, `/proc`) and the daemon's must agree with it, and in the end nothing is left.
 
-mod ends;
-mod kernel;
-mod ledger;
-mod member;
-mod plan;
-mod round;
-mod stage;
+pub(crate) mod ends;
+pub(crate) mod kernel;
+pub(crate) mod ledger;
+pub(crate) mod member;
+pub(crate) mod plan;
+pub(crate) mod round;
+pub(crate) mod site;
+pub(crate) mod stage;
 
 use std::{fs, time::Instant};
-
-use clap::Args;
 
 use self::{
     plan::{Place, Plan},
     round::Round,
     stage::Stage,
 };
-use crate::{error::SoakError, with_causes};
+use crate::{error::SoakError, rounds::Rounds};
 
 /// What the service network is called.
-const NETWORK: &str = "net";
-/// After so many rounds it says how far it is.
-const PROGRESS: u64 = 100;
-
-/// Which rounds.
-#[derive(Args, Debug)]
-pub(crate) struct Kills {
-    /// Seed of the first round; the others follow.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// How many rounds.
-    #[arg(long, value_name = "M", default_value_t = 1_000)]
-    count: u64,
-    /// Go on after a failure, up to the last round.
-    #[arg(long)]
-    keep_going: bool,
-    /// Print what happened in good rounds, too.
-    #[arg(long)]
-    verbose: bool,
-}
-
+pub(crate) const NETWORK: &str = "net";
 /// How often something happened in all rounds.
 #[derive(Debug, Default)]
 struct Counts {
@@ -52,41 +31,19 @@ struct Counts {
     passed_on: usize,
 }
 
-pub(crate) fn run(kills: &Kills) -> Result<(), SoakError> {
+pub(crate) fn run(rounds: &Rounds) -> Result<(), SoakError> {
     let begin = Instant::now();
-    let mut stage = Stage::build()?;
-    let (mut counts, mut failed) = (Counts::default(), Vec::new());
-    for seed in kills.seed..kills.seed.saturating_add(kills.count) {
-        let plan = Plan::random(seed);
-        stage.pulse.begin_anew();
-        let (outcome, log) = follow(&stage, &plan);
-        counts.add(&stage);
-        let transcript = || format!("{plan:#?}\n\nwhat happened, after milliseconds:\n{}", stage.pulse.transcript());
-        if kills.verbose {
-            println!("{}\n\nwhat daemons have logged:\n{log}", transcript());
-        }
-        if let Err(error) = outcome {
-            eprintln!("{}\n\nwhat daemons have logged:\n{log}", transcript());
-            eprintln!("== seed {seed} failed: {}", with_causes(&error));
-            eprintln!("== run it again with: cargo xtask soak --kills --seed {seed} --count 1");
-            failed.push(seed);
-            if !kills.keep_going {
-                break;
-            }
-            // What has come of the old one is not known.
-            stage = Stage::build()?;
-        }
-        let done = seed - kills.seed + 1;
-        if done.is_multiple_of(PROGRESS) {
-            println!("{done} of {} rounds, {:.1} s", kills.count, begin.elapsed().as_secs_f64());
-        }
-    }
+    let mut counts = Counts::default();
+    let outcome = rounds.run("kills", Plan::random, follow, |stage| {
+        counts.add(stage);
+        1
+    });
     let Counts { opened, kills, daemon_kills, passed_on } = counts;
     println!(
         "sessions opened: {opened}, holders killed: {kills}, daemons killed: {daemon_kills}, descriptors passed on: {passed_on}, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
-    if failed.is_empty() { Ok(()) } else { Err(SoakError::Wrong(format!("failed seeds: {failed:?}"))) }
+    outcome
 }
 
 impl Counts {
@@ -112,19 +69,18 @@ fn follow(stage: &Stage, plan: &Plan) -> (Result<(), SoakError>, String) {
         }
     }
     let log = fs::read_to_string(log).unwrap_or_default();
-    let outcome = round.end().and_then(|()| match log.lines().find(|line| is_grave(line)) {
-        None => Ok(()),
-        Some(line) => Err(SoakError::Wrong(format!("a daemon has logged: {line}"))),
-    });
-    (outcome, log)
+    (round.end().and_then(|()| nothing_grave(&log)), log)
 }
 
-/// What no daemon says as long as nothing fails but other programs.
-fn is_grave(line: &str) -> bool {
-    [" ERROR ", "panicked"].iter().any(|word| line.contains(word))
+/// Daemons have not said what none says as long as nothing fails but other programs.
+pub(crate) fn nothing_grave(log: &str) -> Result<(), SoakError> {
+    match log.lines().find(|line| [" ERROR ", "panicked"].iter().any(|word| line.contains(word))) {
+        None => Ok(()),
+        Some(line) => Err(SoakError::Wrong(format!("a daemon has logged: {line}"))),
+    }
 }
 
 /// What an access point and its interface are called.
-fn name_of(place: Place) -> String {
+pub(crate) fn name_of(place: Place) -> String {
     format!("ap{place}")
 }

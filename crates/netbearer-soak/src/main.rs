@@ -16,6 +16,8 @@ mod idle;
 mod kills;
 mod operation;
 mod pulse;
+mod roams;
+mod rounds;
 mod trace;
 mod truth;
 mod world;
@@ -30,7 +32,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use netbearer_holder::{HolderError, Way, hold};
 
-use crate::{error::SoakError, history::History, kills::Kills, pulse::Pulse, world::World};
+use crate::{error::SoakError, history::History, pulse::Pulse, rounds::Rounds, world::World};
 
 /// Runs random fault histories. Must be root.
 #[derive(Debug, Parser)]
@@ -45,7 +47,9 @@ enum Command {
     /// Run histories, one after another.
     Run(Run),
     /// Run rounds of killed clients and daemons, one after another.
-    Kills(Kills),
+    Kills(Rounds),
+    /// Run rounds of roaming sessions until there were so many roams, while cables are cut and processes are killed.
+    Roams(Rounds),
     /// Be the other process of a history: hold sessions as the standard input says.
     #[command(hide = true, subcommand)]
     Hold(Way),
@@ -82,7 +86,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run_all(&run),
         Command::Hold(way) => way.manager().map_err(HolderError::from).and_then(hold).map_err(SoakError::from),
-        Command::Kills(kills) => kills::run(&kills),
+        Command::Kills(rounds) => kills::run(&rounds),
+        Command::Roams(rounds) => roams::run(&rounds),
         Command::Trace => trace::run(),
         Command::Idle { seconds } => idle::run(Duration::from_secs(seconds)),
     };

@@ -9,9 +9,10 @@ use crate::{
 /// |---|---|---|
 /// | whatever | another state | StateChanged first |
 /// | not open | open | Opened |
+/// | not open | open, and roaming | Connected and Opened first, as only an open session roams |
 /// | open | neither open nor waiting | Error, Closed |
 /// | opening or waiting | neither, and not open | Error; and Closed, if it was stopped or its configuration is gone |
-/// | open | waiting for its lost link (`Reconnect`) | nothing more |
+/// | open | waiting for its lost link (`Reconnect`) | nothing more; Disconnected first, if it watches what others keep up |
 /// | Connected | Connected by another access point | ActiveConfigurationChanged |
 /// | Connected | Connected by the same, with an interface that is another one for sessions | InterfaceChanged |
 /// | no offer, or another | an offer | PreferredConfigurationChanged |
@@ -23,11 +24,22 @@ use crate::{
 #[must_use]
 pub fn differences(before: &SessionSnapshot, after: &SessionSnapshot) -> Vec<SessionEvent> {
     let mut events = Vec::new();
-    if after.state != before.state {
-        events.push(SessionEvent::StateChanged { state: after.state });
+    let has_opened = after.is_open && !before.is_open;
+    let waits = before.is_open && !after.is_open && after.is_opening;
+    if waits && after.state == SessionState::Connected {
+        events.push(SessionEvent::StateChanged { state: SessionState::Disconnected });
+        events.push(SessionEvent::StateChanged { state: SessionState::Connected });
+        return events;
     }
-    if after.is_open && !before.is_open {
+    let told = if has_opened { SessionState::Connected } else { after.state };
+    if told != before.state {
+        events.push(SessionEvent::StateChanged { state: told });
+    }
+    if has_opened {
         events.push(SessionEvent::Opened);
+    }
+    if after.state != told {
+        events.push(SessionEvent::StateChanged { state: after.state });
     }
     let was_wanted = before.is_open || before.is_opening;
     if was_wanted && !after.is_open && !after.is_opening {
@@ -192,6 +204,14 @@ mod tests {
     }
 
     #[test]
+    fn only_who_is_open_roams() {
+        let roams = SessionSnapshot { state: SessionState::Roaming, interface: None, ..open() };
+        assert_eq!(told(&opening(), &roams), ["Connected", "Opened", "Roaming"]);
+        assert_eq!(told(&watching(SessionState::Connected), &roams), ["Opened", "Roaming"]);
+        assert_eq!(told(&open(), &roams), ["Roaming"]);
+    }
+
+    #[test]
     fn an_opening_that_has_failed_is_no_closing() {
         let after = failed(SessionState::NotAvailable, SessionError::Unknown, FailureReason::NoCarrier);
         assert_eq!(told(&opening(), &after), ["NotAvailable", "Unknown: NoCarrier"]);
@@ -234,6 +254,9 @@ mod tests {
     fn who_waits_for_a_lost_link_is_told_the_state_only() {
         let waiting = SessionSnapshot { is_opening: true, ..watching(SessionState::NotAvailable) };
         assert_eq!(told(&open(), &waiting), ["NotAvailable"]);
+        let watching = SessionSnapshot { state: SessionState::Connected, ..waiting };
+        assert_eq!(told(&open(), &watching), ["Disconnected", "Connected"]);
+        assert_eq!(told(&opening(), &watching), ["Connected"]);
     }
 
     fn roaming(number: u64, phase: OfferPhase) -> SessionSnapshot {

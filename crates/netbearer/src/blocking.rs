@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent};
+use netbearer_types::{Configuration, ManagerEvent, PropertyKey, PropertyValue, SessionEvent, Traffic};
 
 #[cfg(feature = "embedded")]
 use crate::Embedded;
@@ -206,6 +206,14 @@ impl Session {
     /// As there.
     pub fn bytes_written(&self) -> Result<u64, CallError> {
         block_on(self.0.bytes_written())
+    }
+
+    /// See [`crate::Session::own_traffic`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn own_traffic(&self) -> Result<Traffic, CallError> {
+        block_on(self.0.own_traffic())
     }
 
     /// See [`crate::Session::property`].

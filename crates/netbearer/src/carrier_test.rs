@@ -179,7 +179,8 @@ fn status(answer: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.strip_prefix("HTTP/1.")?.split_ascii_whitespace();
     let status = words.nth(1)?;
-    (status.len() == 3).then(|| status.parse().ok()).flatten()
+    let is_status = status.len() == 3 && status.bytes().all(|octet| octet.is_ascii_digit());
+    is_status.then(|| status.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -182,6 +182,41 @@
 //! # }
 //! ```
 //!
+//! # Roaming
+//!
+//! A session on a service network need not stay where it was opened. When a better member has been there for a while, and when
+//! its link is lost, it moves by itself: the state is Roaming, then Connected, and [`SessionEvent::ActiveConfigurationChanged`]
+//! names the access point. The session stays open meanwhile; sockets that are opened from then on use the new link. The old
+//! one is kept for a while (`roam_linger` of the service network), so that what goes by it can end.
+//!
+//! A program that knows better decides itself, by taking the session's roaming events:
+//!
+//! ```no_run
+//! # async fn example(session: &netbearer::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! let mut roaming = session.roaming().await?;
+//! while let Some(offer) = roaming.next().await {
+//!     println!("{} is to be had", offer.configuration);
+//!     // Nothing has changed so far. Now both links are up; new sockets of the session try the candidate.
+//!     let Ok(trial) = offer.migrate().await else { continue };
+//!     match trial.test_http("http://probe.example/", Duration::from_secs(5)).await {
+//!         Ok(()) => trial.accept().await?,
+//!         Err(error) => {
+//!             println!("{} is of no use: {error}", trial.candidate());
+//!             trial.reject().await?; // connections by the old link have not noticed anything
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each answer exists only where it is due. An [`Offer`] that is dropped is ignored, a [`Trial`] that is dropped is rejected,
+//! and so is a migration whose future is dropped. An offer does not wait for ever if the link in use is lost
+//! (`offer.replacement`): the property AnswerTimeout says how long, and OnTimeout what then. Dropping the [`Roaming`] leaves
+//! the decisions to NetBearer again.
+//!
 //! # One at a time
 //!
 //! A device may be several access points, for instance one by DHCP and one with a fixed address: files with
@@ -267,12 +302,16 @@
 //! [`Manager::events`]: crate::Manager::events
 //! [`Manager::service`]: crate::Manager::service
 //! [`Manager::steps`]: crate::Manager::steps
+//! [`Offer`]: crate::Offer
 //! [`Profile`]: crate::Profile
+//! [`Roaming`]: crate::Roaming
 //! [`Session`]: crate::Session
 //! [`Session::close`]: crate::Session::close
 //! [`Session::error`]: crate::Session::error
 //! [`Session::hold_fd`]: crate::Session::hold_fd
 //! [`SessionError`]: crate::SessionError
+//! [`SessionEvent::ActiveConfigurationChanged`]: crate::SessionEvent::ActiveConfigurationChanged
 //! [`SessionEvent::Lagged`]: crate::SessionEvent::Lagged
 //! [`SessionEvent::ServiceBack`]: crate::SessionEvent::ServiceBack
 //! [`SessionEvent::ServiceLost`]: crate::SessionEvent::ServiceLost
+//! [`Trial`]: crate::Trial

@@ -117,3 +117,41 @@ fn what_holds(snapshot: &SessionSnapshot) -> Vec<SessionEvent> {
     });
     [SessionEvent::Lagged, state].into_iter().chain(interest).chain(roaming).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use netbearer_types::{Interface, Offer, OfferNumber, RoamingSnapshot};
+
+    use super::*;
+
+    fn open() -> SessionSnapshot {
+        SessionSnapshot { state: SessionState::Connected, is_open: true, ..SessionSnapshot::invalid() }
+    }
+
+    fn roaming(phase: OfferPhase) -> SessionSnapshot {
+        let offer = Offer { number: OfferNumber(1), configuration: "ap1".into(), seamless: false, replacement: false };
+        let interface = Interface {
+            name: "ap1".to_owned(),
+            index: 2,
+            hardware_address: "02:00:00:00:00:01".to_owned(),
+            mtu: 1_500,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            name_servers: Vec::new(),
+            search_domains: Vec::new(),
+        };
+        let candidate_interface = (phase == OfferPhase::Trial).then_some(interface);
+        SessionSnapshot { roaming: Some(Box::new(RoamingSnapshot { offer, phase, candidate_interface })), ..open() }
+    }
+
+    #[test]
+    fn who_has_missed_something_is_told_what_there_is_to_decide() {
+        let last = |snapshot: SessionSnapshot| what_holds(&snapshot).pop();
+        assert_eq!(last(open()), Some(SessionEvent::Opened));
+        let offered = last(roaming(OfferPhase::Offered));
+        assert!(matches!(offered, Some(SessionEvent::PreferredConfigurationChanged { .. })), "{offered:?}");
+        assert_eq!(last(roaming(OfferPhase::Migrating)), Some(SessionEvent::Opened));
+        let on_trial = last(roaming(OfferPhase::Trial));
+        assert!(matches!(on_trial, Some(SessionEvent::NewConfigurationActivated { .. })), "{on_trial:?}");
+    }
+}

@@ -246,6 +246,34 @@ fn an_answer_given_beforehand_is_taken_and_a_wrong_one_is_told() {
 }
 
 #[test]
+fn a_session_that_roams_says_so_and_to_where() {
+    let stage = stage();
+    let list = stage.run(&["list", "--json"]).json();
+    for json in [false, true] {
+        let arguments: &[&str] = if json { &["open", "--json", "uplink"] } else { &["open", "uplink"] };
+        let open = stage.start(arguments);
+        open.wait_for("Opened");
+        let ap0 = stage.lab.access_point("ap0").unwrap();
+        ap0.cut().unwrap();
+        let roamed = open.wait_for(if json { "ActiveConfigurationChanged" } else { "Roamed" });
+        if json {
+            let roamed: Value = serde_json::from_str(&roamed).unwrap();
+            assert_eq!(roamed["configuration"], "service-uplink");
+            assert_eq!(roamed["access_point"], json!(identifier(&list, "ap1")));
+        } else {
+            assert!(roamed.ends_with("to ap1"), "{roamed}");
+        }
+        let ended = open.end_by(Signal::INT);
+        if !json {
+            let roaming = ["Roaming", "Connected", "Roamed"];
+            assert_eq!(ended.words()[3..6], roaming, "{ended:?}");
+        }
+        ap0.restore().unwrap();
+        stage.assert_as_before();
+    }
+}
+
+#[test]
 fn at_a_terminal_the_user_is_asked_and_enter_takes_the_first() {
     let stage = stage();
     let (open, mut terminal) = at_terminal(&stage, "open Where");

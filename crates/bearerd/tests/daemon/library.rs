@@ -19,7 +19,7 @@ use std::{
 use netbearer::{
     CallError, ChooserEvent, Daemon, Directories, ManagerError, ManagerEvent, PropertyKey, PropertyValue, ServiceKind,
     SessionError, SessionEvent, SessionState,
-    blocking::{Events, Manager, Session},
+    blocking::{Events, Manager, Offer, Roaming, Session},
 };
 use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, ECHO_PORT, Fault, INTERNET, Script, Signal};
 use rustix::io::{FdFlags, fcntl_getfd};
@@ -269,6 +269,86 @@ fn the_next_daemon_knows_that_the_application_decides_when_to_roam() {
     left.expect(&["ServiceBack"]);
     assert!(kept.session.is_stakeholder());
     assert!(!left.session.is_stakeholder(), "what was left while it was away is left");
+}
+
+/// A session that decides, open on the less preferred of two members, while the other one is offered.
+fn offered(manager: &Manager) -> (Watched, Watched, Roaming, Offer) {
+    // What is up already is taken.
+    let mut lte = Watched::on(manager, "lte");
+    lte.session.open().unwrap();
+    lte.read_until("Opened");
+    let mut session = Watched::on(manager, NETWORK);
+    let mut roaming = session.session.roaming().unwrap();
+    session.session.open().unwrap();
+    session.expect(&["Opened"]);
+    let offer = roaming.next_within(DEADLINE).unwrap();
+    assert_eq!(offer.configuration.as_str(), "native-lan");
+    session.next();
+    (lte, session, roaming, offer)
+}
+
+fn two_members() -> Stage {
+    on_the_machine(Stage::with(["lan", "lte"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq))))
+}
+
+#[test]
+fn an_offer_and_a_trial_outlive_the_daemon() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (_lte, mut session, mut roaming, offer) = offered(&manager);
+    let mut old = session.connect();
+    running.kill();
+    session.expect(&["ServiceLost"]);
+    let running = stage.start();
+    session.expect(&["ServiceBack"]);
+    assert!(roaming.next_within(Duration::from_millis(500)).is_none(), "it is not offered again");
+    let trial = offer.migrate().unwrap();
+    assert_eq!(session.next(), "Roaming");
+    assert!(session.next().starts_with("NewConfigurationActivated"));
+    assert_eq!(session.connect().access_point(), "lan");
+    running.kill();
+    session.expect(&["ServiceLost"]);
+    assert_eq!(session.connect().access_point(), "lan", "it is tried all the same");
+    let _running = stage.start();
+    session.expect(&["ServiceBack"]);
+    old.echo(b"still here").unwrap();
+    trial.accept().unwrap();
+    session.expect(&["Connected"]);
+    assert_eq!(session.connect().access_point(), "lan");
+}
+
+#[test]
+fn what_is_dropped_while_the_daemon_is_away_is_told_when_it_is_back() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (_lte, mut session, mut roaming, offer) = offered(&manager);
+    let mut lan = Watched::on(&manager, "lan");
+    running.kill();
+    session.expect(&["ServiceLost"]);
+    drop(offer);
+    let running = stage.start();
+    session.expect(&["ServiceBack"]);
+    lan.expect(&["ServiceLost", "ServiceBack"]);
+    assert!(roaming.next_within(Duration::from_millis(500)).is_none(), "it was ignored");
+    assert_eq!(session.session.snapshot().roaming, None);
+    // It comes back, and is tried.
+    let of_stage = stage.lab.access_point("lan").unwrap();
+    of_stage.cut().unwrap();
+    lan.read_until("NotAvailable");
+    of_stage.restore().unwrap();
+    let trial = roaming.next_within(DEADLINE).unwrap().migrate().unwrap();
+    lan.read_until("Connected");
+    running.kill();
+    lan.expect(&["ServiceLost"]);
+    drop(trial);
+    let _running = stage.start();
+    lan.read_until("Disconnected");
+    session.read_until("ServiceBack");
+    assert_eq!(session.connect().access_point(), "lte");
 }
 
 #[test]

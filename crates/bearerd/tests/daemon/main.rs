@@ -16,5 +16,6 @@ mod opening;
 mod raw;
 mod restarts;
 mod rights;
+mod roaming;
 mod stage;
 mod witnesses;

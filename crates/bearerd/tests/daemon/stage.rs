@@ -60,7 +60,8 @@ impl Stage {
     pub(crate) fn write_service_network(&self, members: &[&str]) {
         let profiles = self.directory.path().join("configuration").join("profiles.d");
         fs::create_dir_all(&profiles).unwrap();
-        fs::write(profiles.join("uplink.toml"), format!("[service_network]\nmembers = {members:?}\n")).unwrap();
+        let text = format!("[service_network]\nmembers = {members:?}\nsettle = \"200ms\"\n");
+        fs::write(profiles.join("uplink.toml"), text).unwrap();
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A lab with one access point, and the daemon on its machine.
-pub(super) struct DaemonMachine {
+pub(crate) struct DaemonMachine {
     // In the order of their end.
     daemon: Program,
     directory: TempDir,
@@ -23,10 +23,18 @@ pub(super) struct DaemonMachine {
 
 impl DaemonMachine {
     pub(super) fn new(dhcp: Dhcp) -> Result<Self, BenchError> {
-        let lab = Lab::builder().access_point(AccessPointPlan::new(ACCESS_POINT).dhcp(dhcp)).build()?;
+        Self::on(Lab::builder().access_point(AccessPointPlan::new(ACCESS_POINT).dhcp(dhcp)).build()?, |_| Ok(()))
+    }
+
+    /// On the machine of this lab; `configure` writes files before the daemon reads them.
+    pub(crate) fn on(
+        lab: Lab,
+        configure: impl FnOnce(&Directories) -> Result<(), BenchError>,
+    ) -> Result<Self, BenchError> {
         // In memory, as /run is on a machine.
         let directory = TempDir::new_in("/dev/shm")?;
         under_test::furnish(directory.path())?;
+        configure(&Directories::below(directory.path()))?;
         // As a service manager hears of it (`sd_notify(3)`).
         let readiness = directory.path().join("readiness");
         let ready = UnixDatagram::bind(&readiness)?;
@@ -41,7 +49,7 @@ impl DaemonMachine {
         self.daemon.id()
     }
 
-    pub(super) fn lab(&self) -> &Lab {
+    pub(crate) fn lab(&self) -> &Lab {
         &self.lab
     }
 
@@ -53,8 +61,12 @@ impl DaemonMachine {
         self.directory.path()
     }
 
+    pub(crate) fn directories(&self) -> Directories {
+        Directories::below(self.directory())
+    }
+
     pub(super) fn socket(&self) -> PathBuf {
-        netbearer_dbus::socket_path(&Directories::below(self.directory.path()).runtime)
+        netbearer_dbus::socket_path(&self.directories().runtime)
     }
 
     /// Clients with open sessions on the access point.

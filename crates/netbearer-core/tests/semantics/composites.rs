@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netbearer_core::{ClientId, Profiles, Refusal, SessionId, Settings, Verdict};
+use netbearer_core::{ClientId, Profiles, Refusal, Settings, Verdict};
 use netbearer_types::{
     FailureReason, Identifier, Kind, Lifetime, Profile, PropertyKey, PropertyValue, Proxy, ServiceNetworkProfile,
     SessionError::{InvalidConfiguration, OperationNotSupported, SessionAborted, Unknown},
@@ -12,11 +12,10 @@ use netbearer_types::{
 
 use crate::{
     heard::Told::{self, Closed, Error, InterfaceChanged, Moved, Opened, State},
-    scene::Scene,
+    scene::{NETWORK, Scene},
     simulated::{Foreign, Simulated},
 };
 
-const NETWORK: &str = "service-uplink";
 const CHOICE: &str = "choice-uplink";
 const NOTHING: &[Told] = &[];
 
@@ -56,49 +55,6 @@ fn without_cables() -> Scene {
 fn bring_up_by_itself(access_point: &mut Simulated) {
     access_point.is_up = true;
     access_point.foreign = Foreign::Usable;
-}
-
-impl Scene {
-    /// A session that is open on the service network by this member.
-    fn open_by(&mut self, member: &str) -> SessionId {
-        let session = self.opening(1, NETWORK);
-        self.settle_on(member);
-        assert_eq!(self.told(session).last(), Some(&Opened));
-        assert_eq!(self.active(session), member);
-        session
-    }
-
-    fn active(&self, session: SessionId) -> String {
-        self.text(session, PropertyKey::ActiveConfiguration)
-    }
-
-    fn text(&self, session: SessionId, key: PropertyKey) -> String {
-        match self.core.property(session, key) {
-            Some(PropertyValue::Text(text)) => text,
-            other => panic!("{key} reads {other:?}"),
-        }
-    }
-
-    fn state(&self, session: SessionId) -> netbearer_types::SessionState {
-        self.core.session(session).expect("it exists").state
-    }
-
-    /// It is told once that it sees the interface of another member than before, and nothing else.
-    fn expect_to_be_shown(&mut self, session: SessionId, member: &str) {
-        let told = self.told(session);
-        assert!(matches!(&told[..], [InterfaceChanged(interface)] if interface.name == member), "{told:?}");
-        let shown = self.core.session(session).and_then(|snapshot| snapshot.interface);
-        assert_eq!(shown.map(|interface| interface.name).as_deref(), Some(member));
-    }
-
-    fn fail(&mut self, member: &str) {
-        self.listen();
-        self.change_of(member, |access_point| access_point.fail(FailureReason::KernelRefused));
-    }
-
-    fn flags(&self, configuration: &str) -> StateFlags {
-        self.core.configuration(&configuration.into()).expect("it exists").state_flags
-    }
 }
 
 #[test]

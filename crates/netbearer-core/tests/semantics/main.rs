@@ -4,6 +4,7 @@
 mod composites;
 mod coverage;
 mod descriptors;
+mod diagram;
 mod event_table;
 mod exclusive;
 mod heard;
@@ -16,6 +17,8 @@ mod operation;
 mod promises;
 mod returns;
 mod rights;
+mod roaming;
 mod scene;
 mod simulated;
 mod sockets;
+mod verb;

@@ -7,8 +7,8 @@ use netbearer_core::{
     Action, Client, ClientId, Core, HoldId, Question, QuestionNumber, SavedState, SessionId, Settings, Token, UserId,
 };
 use netbearer_types::{
-    CommandNumber, Identifier, Kind, LinkNames, ManagerEvent, Moment, OfferPhase, PropertyKey, PropertyValue,
-    SessionEvent, SessionSnapshot, SessionState, SocketCookie, StateFlags, Target,
+    CommandNumber, FailureReason, Identifier, Kind, LinkNames, ManagerEvent, Moment, OfferPhase, PropertyKey,
+    PropertyValue, SessionEvent, SessionSnapshot, SessionState, SocketCookie, StateFlags, Target,
 };
 
 use crate::{
@@ -217,6 +217,49 @@ impl Scene {
         assert_eq!(commands, targets, "{access_point}");
     }
 
+    // A small language for plays on a service network.
+
+    /// A session that is open on the service network by this member.
+    pub(crate) fn open_by(&mut self, member: &str) -> SessionId {
+        let session = self.opening(1, NETWORK);
+        self.settle_on(member);
+        assert_eq!(self.told(session).last(), Some(&Told::Opened));
+        assert_eq!(self.active(session), member);
+        session
+    }
+
+    pub(crate) fn active(&self, session: SessionId) -> String {
+        self.text(session, PropertyKey::ActiveConfiguration)
+    }
+
+    pub(crate) fn text(&self, session: SessionId, key: PropertyKey) -> String {
+        match self.core.property(session, key) {
+            Some(PropertyValue::Text(text)) => text,
+            other => panic!("{key} reads {other:?}"),
+        }
+    }
+
+    pub(crate) fn state(&self, session: SessionId) -> SessionState {
+        self.core.session(session).expect("it exists").state
+    }
+
+    /// It is told once that it sees the interface of another member than before, and nothing else.
+    pub(crate) fn expect_to_be_shown(&mut self, session: SessionId, member: &str) {
+        let told = self.told(session);
+        assert!(matches!(&told[..], [Told::InterfaceChanged(interface)] if interface.name == member), "{told:?}");
+        let shown = self.core.session(session).and_then(|snapshot| snapshot.interface);
+        assert_eq!(shown.map(|interface| interface.name).as_deref(), Some(member));
+    }
+
+    pub(crate) fn fail(&mut self, member: &str) {
+        self.listen();
+        self.change_of(member, |access_point| access_point.fail(FailureReason::KernelRefused));
+    }
+
+    pub(crate) fn flags(&self, configuration: &str) -> StateFlags {
+        self.core.configuration(&configuration.into()).expect("it exists").state_flags
+    }
+
     // A small language for plays on "ap0".
 
     pub(crate) fn access_point(&mut self) -> &mut Simulated {
@@ -289,6 +332,11 @@ impl Scene {
     pub(crate) fn told(&mut self, session: SessionId) -> Vec<Told> {
         self.listen();
         self.heard.sessions.remove(&session).unwrap_or_default()
+    }
+
+    /// What a client that was away concludes for itself.
+    pub(crate) fn tell_afterwards(&mut self, session: SessionId, told: impl Iterator<Item = Told>) {
+        told.for_each(|told| self.heard.tell(session, told));
     }
 
     /// All that was said since it was asked last.
@@ -472,5 +520,7 @@ fn agrees(event: &SessionEvent, snapshot: &SessionSnapshot) -> bool {
     }
 }
 
+/// The service network of plays with one.
+pub(crate) const NETWORK: &str = "service-uplink";
 /// The access point of plays with one.
 pub(crate) const AP0: &str = "ap0";

@@ -8,7 +8,7 @@ use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, Traffic};
 use crate::{
     heard::Told,
     scene::{AP0, Scene},
-    simulated::Simulated,
+    simulated::{Foreign, Simulated},
 };
 
 const NETWORK: &str = "service-uplink";
@@ -159,6 +159,20 @@ fn a_stop_ends_the_sockets_of_others_and_leaves_ones_own_to_oneself() {
 }
 
 #[test]
+fn what_is_no_access_point_any_more_keeps_its_sockets_if_its_link_is_that_of_others() {
+    for is_adopted in [true, false] {
+        let mut scene = Scene::with_one_access_point(Settings::default(), |access_point| {
+            access_point.is_up = is_adopted;
+            access_point.foreign = if is_adopted { Foreign::Usable } else { Foreign::Nothing };
+        });
+        let session = scene.open_session(1);
+        scene.core.add_socket(session, SocketCookie(1), AP0.into()).unwrap();
+        scene.core.handle_removed(&AP0.into(), "its profile makes another of it", scene.now);
+        assert_eq!(scene.ended().is_empty(), is_adopted);
+    }
+}
+
+#[test]
 fn sockets_outlive_the_service() {
     let settings = Settings { serves_all_processes: true, ..Settings::default() };
     let mut scene = Scene::with_one_access_point(settings.clone(), |_| {});
@@ -218,6 +232,25 @@ fn ends_are_told_only_while_there_are_sockets() {
     scene.core.drop_session(session, scene.now);
     scene.listen();
     assert!(!scene.watches_sockets);
+}
+
+#[test]
+fn a_socket_of_which_is_told_after_its_end_is_counted_all_the_same() {
+    let (mut scene, session) = open_on_b();
+    scene.end_socket(2, Some((10, 20)));
+    scene.bind(session, 2);
+    assert_eq!(scene.carried(session), (110, 21), "the first one lives");
+    scene.end_socket(1, Some((100, 1)));
+    assert_eq!(scene.carried(session), (110, 21));
+    assert!(!scene.core.has_sockets(session) && !scene.watches_sockets);
+    for socket in 1_000..2_025 {
+        scene.bind(session, 3);
+        scene.end_socket(socket, Some((1, 1)));
+    }
+    scene.bind(session, 1_000);
+    assert_eq!(scene.carried(session), (110, 21), "that was too long ago");
+    scene.bind(session, 1_001);
+    assert_eq!(scene.carried(session), (111, 22));
 }
 
 #[test]

@@ -55,10 +55,15 @@ impl Sockets {
         })
     }
 
-    pub(super) fn abort(sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
+    /// What they have carried is told with their end.
+    pub(super) fn abort(&self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
+        let sender = self.gone_sender.clone();
         spawn_blocking(move || match netbearer_kernel::abort_sockets(&sockets, owner) {
             Ok(aborted) => {
-                tracing::debug!(aborted, known = sockets.len(), "sockets on a link that was left were aborted");
+                let (known, aborted_count) = (sockets.len(), aborted.len());
+                tracing::debug!(known, aborted = aborted_count, "sockets on a link that was left were aborted");
+                // Nobody is interested in the end.
+                let _ = sender.send(aborted);
             }
             Err(error) => tracing::warn!("sockets on a link that was left could not be aborted: {error}"),
         });

@@ -53,6 +53,18 @@ impl Ends {
         }
     }
 
+    /// A FIFO of these that nobody holds, or that somebody else than the daemon looks after.
+    pub(crate) fn wrong(&self, files: &BTreeSet<String>, daemon: Option<u32>) -> Option<String> {
+        let held: BTreeSet<String> = self.writing.keys().cloned().collect();
+        if held != *files {
+            return Some(format!("there are FIFOs {files:?}, and those that somebody holds are {:?}", self.writing));
+        }
+        let read: BTreeSet<String> = self.reading.keys().cloned().collect();
+        let readers: BTreeSet<u32> = self.reading.values().flatten().copied().collect();
+        (read != *files || readers.iter().any(|process| Some(*process) != daemon))
+            .then(|| format!("there are FIFOs {files:?}, and the daemon has {:?}", self.reading))
+    }
+
     /// Those of which a process has the writing end.
     pub(crate) fn written_by(&self, process: u32) -> BTreeSet<&str> {
         let of_it = self.writing.iter().filter(|(_, processes)| processes.contains(&process));

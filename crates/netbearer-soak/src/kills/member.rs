@@ -1,7 +1,7 @@
 //! A process that holds sessions, and what is known of it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Write},
     process::{ChildStdin, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use netbearer::SessionState;
-use netbearer_holder::{Line, Order, Told};
+use netbearer_holder::{Answer, Line, Order, Told};
 use netbearer_lab::{NamespaceCommand, Program, Signal};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -56,16 +56,20 @@ pub(crate) struct Session {
 /// What a process has said.
 #[derive(Debug, Default)]
 struct Heard {
-    answers: Vec<Answer>,
+    answers: Vec<Reply>,
     told: BTreeMap<usize, Told>,
     files: BTreeMap<usize, String>,
     last_events: BTreeMap<usize, String>,
     last_states: BTreeMap<usize, String>,
     sessions: usize,
+    /// By which access point the connections that sessions have reach their server.
+    reached: BTreeMap<usize, String>,
+    /// Sessions that have not done what they were offered, since that was asked for the last time.
+    stayed: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
-struct Answer {
+struct Reply {
     /// The kind of refusal.
     refusal: Option<String>,
     at: u64,
@@ -162,6 +166,16 @@ impl Member {
     /// The file of a descriptor, as it was when that was got.
     pub(crate) fn file(&self, descriptor: usize) -> Option<String> {
         lock(&self.heard).files.get(&descriptor).cloned()
+    }
+
+    /// By which access point a session's connection reaches its server; none if it has none, or it is known to be broken.
+    pub(crate) fn reached(&self, session: usize) -> Option<String> {
+        lock(&self.heard).reached.get(&session).cloned()
+    }
+
+    /// The sessions that have not done what they were offered, since this was asked for the last time.
+    pub(crate) fn take_stayed(&self) -> BTreeSet<usize> {
+        std::mem::take(&mut lock(&self.heard).stayed)
     }
 
     /// The first thing that it has not answered, if any.
@@ -279,7 +293,12 @@ impl Member {
                 return is_granted.then_some(Outcome::Held(number, Hold { aim, reconnects, since: when }));
             }
             Order::Release(descriptor) => return Some(Outcome::Released(descriptor)),
-            Order::Ask(_) | Order::Send(..) | Order::Receive(_) => {}
+            Order::Ask(_)
+            | Order::Send(..)
+            | Order::Receive(_)
+            | Order::Decide(..)
+            | Order::Connect(_)
+            | Order::Echo(_) => {}
         }
         None
     }
@@ -305,13 +324,14 @@ impl Heard {
                     .then(|| format!("session {session} was told twice: {event}"))
             }
             Line::Done { order, refusal, now, at } => {
+                self.take_in_connections(order.parse().ok(), refusal.is_some());
                 if order.starts_with("session ") {
                     if let Some(now) = now {
                         self.told.entry(self.sessions).or_insert(now);
                     }
                     self.sessions += 1;
                 }
-                self.answers.push(Answer { refusal: refusal.map(|(kind, _)| kind), at });
+                self.answers.push(Reply { refusal: refusal.map(|(kind, _)| kind), at });
                 None
             }
             Line::Held { descriptor, file } => {
@@ -319,7 +339,28 @@ impl Heard {
                 self.files.insert(descriptor, name.unwrap_or_default().to_owned());
                 None
             }
+            Line::Reached { session, access_point } => {
+                self.reached.insert(session, access_point);
+                None
+            }
+            // What holds then may be overtaken by what an event tells.
+            Line::Decided { session, answer, refusal, .. } => {
+                let has_stayed = answer != Answer::Accept || refusal.is_some();
+                if has_stayed {
+                    self.stayed.insert(session);
+                }
+                None
+            }
             Line::Listening | Line::Received { .. } => None,
+        }
+    }
+
+    fn take_in_connections(&mut self, order: Option<Order>, is_refused: bool) {
+        match order {
+            Some(Order::Connect(session) | Order::Echo(session)) if is_refused => {
+                self.reached.remove(&session);
+            }
+            _ => {}
         }
     }
 }

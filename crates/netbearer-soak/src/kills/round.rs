@@ -1,24 +1,17 @@
-mod judgement;
+pub(crate) mod judgement;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, Permissions},
     io,
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        net::UnixListener,
-    },
-    path::{Path, PathBuf},
-    process::Stdio,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-use netbearer::Directories;
-use netbearer_holder::{Order, Way, receive};
-use netbearer_lab::{AccessPoint, Program, Signal, Snapshot};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use tempfile::TempDir;
+use netbearer_holder::{Order, receive};
+use netbearer_lab::{Program, Signal};
 
 use super::{
     NETWORK,
@@ -27,6 +20,7 @@ use super::{
     member::{Member, Outcome, boot_time},
     name_of,
     plan::{MEMBERS, Place, Plan, Seat, Slot, Step},
+    site::Site,
     stage::Stage,
 };
 use crate::{error::SoakError, pulse::Pulse};
@@ -46,8 +40,7 @@ pub(crate) struct Round<'a> {
     passes: Vec<Pass>,
     ledger: Ledger,
     places: Vec<PlaceInUse>,
-    daemon: Option<Program>,
-    directory: TempDir,
+    site: Site<'a>,
 }
 
 /// A descriptor that somebody got as another hold.
@@ -72,25 +65,17 @@ struct Pass {
 }
 
 #[derive(Debug)]
-struct PlaceInUse {
-    name: String,
+pub(crate) struct PlaceInUse {
+    pub(crate) name: String,
     /// What others have there, if it is theirs.
-    adopted: Option<Vec<String>>,
+    pub(crate) adopted: Option<Vec<String>>,
     /// It was theirs until somebody may have stopped it.
-    was_adopted: bool,
+    pub(crate) was_adopted: bool,
 }
 
 impl<'a> Round<'a> {
     pub(crate) fn begin(stage: &'a Stage, plan: &'a Plan) -> Result<Self, SoakError> {
-        // In memory, as /run is on a machine, and open to all.
-        let directory = TempDir::new_in("/dev/shm")?;
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-        let directories = Directories::below(directory.path());
-        fs::create_dir_all(directory.path().join("root"))?;
-        let holds = directories.runtime.join("holds");
-        fs::create_dir_all(&directories.runtime)?;
-        DirBuilder::new().mode(0o700).create(&holds)?;
-        watch(&holds, &stage.pulse)?;
+        let site = Site::build(stage)?;
         let places =
             (0..plan.places).map(|place| PlaceInUse { name: name_of(place), adopted: None, was_adopted: false });
         let mut round = Self {
@@ -103,8 +88,7 @@ impl<'a> Round<'a> {
             passes: Vec::new(),
             ledger: Ledger::default(),
             places: places.collect(),
-            daemon: None,
-            directory,
+            site,
         };
         for place in 0..plan.places {
             round.write_profile(place)?;
@@ -113,7 +97,7 @@ impl<'a> Round<'a> {
         if plan.adopted {
             round.adopt(plan.places - 1)?;
         }
-        round.start_daemon()?;
+        round.site.start_daemon()?;
         Ok(round)
     }
 
@@ -149,22 +133,17 @@ impl<'a> Round<'a> {
             }
             Step::Suspend(slot) => self.signal(*slot, Signal::STOP)?,
             Step::Resume(slot) => self.signal(*slot, Signal::CONT)?,
-            Step::KillDaemon => {
-                if let Some(mut daemon) = self.daemon.take() {
-                    daemon.signal(Signal::KILL)?;
-                    daemon.wait(PATIENCE)?;
-                }
-            }
-            Step::EndDaemon => self.end_daemon()?,
-            Step::StartDaemon => self.start_daemon()?,
+            Step::KillDaemon => self.site.kill_daemon()?,
+            Step::EndDaemon => self.site.end_daemon()?,
+            Step::StartDaemon => self.site.start_daemon()?,
             Step::Cut(place) => {
                 self.ledger.cut(*place);
-                self.access_point(*place)?.cut()?;
+                self.stage.access_point(*place)?.cut()?;
             }
-            Step::Restore(place) => drop(self.access_point(*place)?.restore()?),
+            Step::Restore(place) => drop(self.stage.access_point(*place)?.restore()?),
             Step::Flap(place) => {
                 self.ledger.cut(*place);
-                let access_point = self.access_point(*place)?;
+                let access_point = self.stage.access_point(*place)?;
                 access_point.cut()?;
                 access_point.restore()?;
             }
@@ -184,11 +163,10 @@ impl<'a> Round<'a> {
     }
 
     fn start(&mut self, slot: Slot, as_root: bool, seats: &[Seat]) -> Result<(), SoakError> {
-        let way = Way::Socket { directory: self.directory.path().to_owned() };
         let number = self.started;
         self.started += 1;
         let name = format!("holder {number} in slot {slot}");
-        let member = Member::start(self.stage.holder(as_root, &way), number, name, seats, self.pulse())?;
+        let member = Member::start(self.stage.holder(as_root, &self.site.way()), number, name, seats, self.pulse())?;
         self.pulse().note(format!("holder {number} is process {}", member.process()));
         self.members.insert(slot, member);
         Ok(())
@@ -205,7 +183,7 @@ impl<'a> Round<'a> {
     }
 
     fn pass_on(&mut self, slot: Slot, descriptor: usize) -> Result<(), SoakError> {
-        let socket = self.directory.path().join(format!("pass-{}", self.passes.len()));
+        let socket = self.site.directory().join(format!("pass-{}", self.passes.len()));
         let listener = UnixListener::bind(&socket)?;
         listener.set_nonblocking(true)?;
         fs::set_permissions(&socket, Permissions::from_mode(0o777))?;
@@ -336,7 +314,7 @@ impl<'a> Round<'a> {
                 session.hold = is_open.then_some(Hold { aim, reconnects, since: now });
             }
         }
-        let holds = self.holds();
+        let holds = self.site.holds();
         for descriptor in self.descriptors.values_mut() {
             descriptor.is_over |= !holds.join(&descriptor.file).exists();
             descriptor.hold.since = now;
@@ -346,113 +324,39 @@ impl<'a> Round<'a> {
 
     /// After the last step: nothing is held, and nothing is left.
     pub(crate) fn end(mut self) -> Result<(), SoakError> {
-        self.end_daemon()?;
+        self.site.end_daemon()?;
         for place in 0..self.places.len() {
             if self.places.get(place).is_some_and(|place| place.adopted.is_some() || place.was_adopted) {
-                self.abandon(place)?;
+                self.stage.abandon(place)?;
             }
         }
-        let left = self.left()?;
-        if !left.is_empty() {
-            return Err(SoakError::Wrong(format!("left behind: {left:?}")));
-        }
-        let now = Snapshot::take(self.stage.lab.machine())?;
-        let difference = self.stage.before.difference(&now);
-        if difference.is_empty() {
-            Ok(())
-        } else {
-            Err(SoakError::Wrong(format!("the machine is not as before:\n{difference}")))
-        }
-    }
-
-    /// What of ours is in the runtime directory, but for locks.
-    fn left(&self) -> Result<Vec<PathBuf>, SoakError> {
-        let mut left = Vec::new();
-        for entry in fs::read_dir(Directories::below(self.directory.path()).runtime)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                let within = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
-                left.extend(within.collect::<Result<Vec<_>, _>>()?);
-            } else if path.extension().is_none_or(|extension| extension != "lock") {
-                left.push(path);
-            }
-        }
-        Ok(left)
-    }
-
-    fn start_daemon(&mut self) -> Result<(), SoakError> {
-        let Directories { configuration, runtime, state } = Directories::below(self.directory.path());
-        let root = self.directory.path().join("root");
-        let nowhere = format!("unix:path={}", root.join("no-bus").display());
-        let log = File::options().create(true).append(true).open(self.log())?;
-        let command = self.stage.daemon().arg("--root").arg(root).env("NETBEARER_CONFIG_DIR", configuration);
-        let command = command.env("NETBEARER_RUNTIME_DIR", runtime).env("NETBEARER_STATE_DIR", state);
-        // Never the bus of the machine that the lab is on.
-        let command = command.env("DBUS_SYSTEM_BUS_ADDRESS", nowhere).stderr(Stdio::from(log));
-        let daemon = command.spawn()?;
-        self.pulse().note(format!("the daemon is process {}", daemon.id()));
-        self.daemon = Some(daemon);
-        Ok(())
-    }
-
-    fn end_daemon(&mut self) -> Result<(), SoakError> {
-        let Some(mut daemon) = self.daemon.take() else { return Ok(()) };
-        daemon.signal(Signal::TERM)?;
-        let status = daemon.wait(PATIENCE)?;
-        self.pulse().note(format!("the daemon has ended: {status}"));
-        // Before it has begun to listen for signals, it ends by them.
-        Ok(())
+        self.site.check_what_is_left()
     }
 
     /// What the daemons of this round have logged.
     pub(crate) fn log(&self) -> PathBuf {
-        self.directory.path().join("daemon.log")
-    }
-
-    fn holds(&self) -> PathBuf {
-        Directories::below(self.directory.path()).runtime.join("holds")
+        self.site.log()
     }
 
     fn write_profile(&self, place: Place) -> Result<(), SoakError> {
-        let profiles = Directories::below(self.directory.path()).configuration.join("profiles.d");
-        fs::create_dir_all(&profiles)?;
         let (name, linger) = (name_of(place), self.plan.linger.as_millis());
         let text = format!("[match]\ninterface = \"{name}\"\n\n[access_point]\nlinger = \"{linger}ms\"\n");
-        Ok(fs::write(profiles.join(format!("{name}.toml")), text)?)
+        self.site.write_profile(&name, &text)
     }
 
     fn write_network(&self) -> Result<(), SoakError> {
-        let profiles = Directories::below(self.directory.path()).configuration.join("profiles.d");
         let members = MEMBERS.map(name_of);
-        Ok(fs::write(profiles.join(format!("{NETWORK}.toml")), format!("[service_network]\nmembers = {members:?}\n"))?)
+        self.site.write_profile(NETWORK, &format!("[service_network]\nmembers = {members:?}\n"))
     }
 
     /// Somebody else brings an access point up.
     fn adopt(&mut self, place: Place) -> Result<(), SoakError> {
-        let name = name_of(place);
-        self.script(&format!(
-            "ip link set {name} addrgenmode none up && ip address add 10.10.{place}.77/24 dev {name} && \
-             ip route add default via 10.10.{place}.1 dev {name} metric 600"
-        ))?;
-        let others = Kernel::read(self.stage.lab.machine())?.of_others(&name);
+        self.stage.adopt(place)?;
+        let others = Kernel::read(self.stage.lab.machine())?.of_others(&name_of(place));
         if let Some(place) = self.places.get_mut(place) {
             place.adopted = Some(others);
         }
         Ok(())
-    }
-
-    fn abandon(&self, place: Place) -> Result<(), SoakError> {
-        let name = name_of(place);
-        self.script(&format!("ip address flush dev {name} && ip link set {name} addrgenmode eui64 down"))
-    }
-
-    fn script(&self, script: &str) -> Result<(), SoakError> {
-        self.stage.lab.machine().command("sh").args(["-c", script]).output()?;
-        Ok(())
-    }
-
-    fn access_point(&self, place: Place) -> Result<&AccessPoint, SoakError> {
-        Ok(self.stage.lab.access_point(&name_of(place))?)
     }
 }
 
@@ -462,25 +366,4 @@ fn file_of(descriptor: &std::os::fd::OwnedFd) -> Option<String> {
 
     let path = fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
     Some(path.file_name()?.to_string_lossy().into_owned())
-}
-
-/// Beats at each FIFO that comes or goes, as long as the directory is there.
-fn watch(directory: &Path, pulse: &Pulse) -> Result<(), SoakError> {
-    let watch = inotify::init(CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-    let events = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
-    inotify::add_watch(&watch, directory, events).map_err(io::Error::from)?;
-    let pulse = pulse.clone();
-    thread::spawn(move || {
-        let mut room = [std::mem::MaybeUninit::uninit(); 4_096];
-        let mut reader = inotify::Reader::new(watch, &mut room);
-        while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::IGNORED) {
-                return;
-            }
-            let name = event.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let what = if event.events().contains(ReadFlags::DELETE) { "has gone" } else { "has come" };
-            pulse.beat(format!("FIFO {name} {what}"));
-        }
-    });
-    Ok(())
 }

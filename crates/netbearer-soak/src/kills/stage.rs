@@ -5,10 +5,15 @@ use std::{
 };
 
 use netbearer_holder::Way;
-use netbearer_lab::{AccessPointPlan, Dhcp, Lab, LabBuilder, NamespaceCommand, Program, Script, Snapshot, own_program};
+use netbearer_lab::{
+    AccessPoint, AccessPointPlan, Dhcp, Lab, LabBuilder, NamespaceCommand, Program, Script, Snapshot, own_program,
+};
 use tempfile::TempDir;
 
-use super::plan::PLACES;
+use super::{
+    name_of,
+    plan::{PLACES, Place},
+};
 use crate::{
     error::SoakError,
     pulse::{Listener, Pulse},
@@ -38,7 +43,7 @@ impl Stage {
         let daemon = own_program("bearerd")?;
         let plans = (0..PLACES).map(|place| {
             let dhcp = if place == 1 { Dhcp::Dnsmasq } else { Dhcp::Scripted(Script::default()) };
-            AccessPointPlan::new(super::name_of(place)).dhcp(dhcp)
+            AccessPointPlan::new(name_of(place)).dhcp(dhcp)
         });
         let lab = plans.fold(Lab::builder(), LabBuilder::access_point).build()?;
         let programs = TempDir::new()?;
@@ -70,5 +75,29 @@ impl Stage {
             machine.command("setpriv").args(identity).args(rest).arg(&self.holder)
         };
         command.arg("hold").args(way.arguments())
+    }
+
+    /// Somebody else brings an access point up.
+    pub(crate) fn adopt(&self, place: Place) -> Result<(), SoakError> {
+        let name = name_of(place);
+        self.script(&format!(
+            "ip link set {name} addrgenmode none up && ip address add 10.10.{place}.77/24 dev {name} && \
+             ip route add default via 10.10.{place}.1 dev {name} metric 600"
+        ))
+    }
+
+    /// And down again.
+    pub(crate) fn abandon(&self, place: Place) -> Result<(), SoakError> {
+        let name = name_of(place);
+        self.script(&format!("ip address flush dev {name} && ip link set {name} addrgenmode eui64 down"))
+    }
+
+    pub(crate) fn access_point(&self, place: Place) -> Result<&AccessPoint, SoakError> {
+        Ok(self.lab.access_point(&name_of(place))?)
+    }
+
+    fn script(&self, script: &str) -> Result<(), SoakError> {
+        self.lab.machine().command("sh").args(["-c", script]).output()?;
+        Ok(())
     }
 }

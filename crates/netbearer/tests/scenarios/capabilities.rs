@@ -53,13 +53,17 @@ fn what_a_configuration_cannot_do_is_refused_and_changes_nothing() {
     everywhere.set(Capabilities::SystemSessionSupport, Transport::chosen() != Transport::Embedded);
     let startable = everywhere | Capabilities::CanStartAndStopInterfaces;
     assert_eq!(find(&manager, AP0).capabilities, startable);
-    assert_eq!(find(&manager, "service-card").capabilities, startable);
-    assert_eq!(of_the_manager(&manager), startable | Capabilities::NetworkSessionRequired);
+    let roaming = Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming;
+    assert_eq!(find(&manager, "service-card").capabilities, startable | roaming, "it may get another member");
+    assert_eq!(of_the_manager(&manager), startable | roaming | Capabilities::NetworkSessionRequired);
 
     // Nobody but its program can start and stop the tunnel, nor what is made of it.
-    for identifier in [find(&manager, TUNNEL).identifier, "service-tunnel".into(), "choice-anything".into()] {
+    for (identifier, can_roam) in
+        [(find(&manager, TUNNEL).identifier, false), ("service-tunnel".into(), true), ("choice-anything".into(), true)]
+    {
         let configuration = manager.wait_for(async |manager| manager.configuration(&identifier).await).unwrap();
-        assert_eq!(configuration.capabilities, everywhere, "{identifier}");
+        let expected = if can_roam { everywhere | roaming } else { everywhere };
+        assert_eq!(configuration.capabilities, expected, "{identifier}");
         let session = Watched::of(&manager, manager.session(&configuration).unwrap());
         assert_refused(&stage, session, &as_found);
     }
@@ -103,6 +107,9 @@ fn what_is_not_supported_on_any_configuration_does_not_happen() {
         Capabilities::SystemSessionSupport | Capabilities::ApplicationLevelRoaming | Capabilities::ForcedRoaming;
     assert!(!of_the_manager(&manager).intersects(absent), "{:?}", of_the_manager(&manager));
     let mut session = Watched::opened(&manager);
+    let refused = refused(session.session.roaming().map(drop));
+    assert_eq!(refused.reason, FailureReason::CannotRoam);
+    session.expect_silence();
     let mut elsewhere = Watched::new(&another_program);
     while elsewhere.session.state() != SessionState::Connected {
         elsewhere.next();

@@ -32,6 +32,8 @@ mod processes;
 mod profile_changes;
 mod profiles;
 mod properties;
+mod roaming;
+mod roaming_sockets;
 mod routing;
 mod sensing;
 mod service;
@@ -45,6 +47,7 @@ mod suspend;
 mod transport;
 mod tunnel;
 mod unrelated;
+mod uplink;
 mod waiting;
 
 pub(crate) use transport::{only_embedded, only_served};

@@ -441,6 +441,22 @@ fn describe(event: &SessionEvent) -> String {
         SessionEvent::Opened => "Opened".to_owned(),
         SessionEvent::Closed => "Closed".to_owned(),
         SessionEvent::Error(failure) => format!("Error({})", failure.error),
+        SessionEvent::PreferredConfigurationChanged { offer } if offer.replacement => {
+            format!("PreferredConfigurationChanged({}, replacement)", offer.configuration)
+        }
+        SessionEvent::PreferredConfigurationChanged { offer } => {
+            format!("PreferredConfigurationChanged({})", offer.configuration)
+        }
+        SessionEvent::OfferWithdrawn { .. } => "OfferWithdrawn".to_owned(),
+        SessionEvent::NewConfigurationActivated { configuration, interface, .. } => {
+            assert!(!interface.addresses.is_empty(), "it is up: {interface:?}");
+            format!("NewConfigurationActivated({configuration})")
+        }
+        SessionEvent::CurrentLinkLost { .. } => "CurrentLinkLost".to_owned(),
+        SessionEvent::RoamingFailed { configuration, .. } => format!("RoamingFailed({configuration})"),
+        SessionEvent::ActiveConfigurationChanged { configuration } => {
+            format!("ActiveConfigurationChanged({configuration})")
+        }
         other => format!("{other:?}"),
     }
 }

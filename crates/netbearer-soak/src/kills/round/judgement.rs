@@ -1,8 +1,7 @@
 use std::{collections::BTreeSet, fs, io, path::Path};
 
-use netbearer::{Daemon, Directories, SessionListing, SessionState, blocking::Manager};
+use netbearer::{SessionListing, SessionState, blocking::Manager};
 use netbearer_holder::Told;
-use netbearer_lab::Program;
 
 use super::{PlaceInUse, Round};
 use crate::{
@@ -24,8 +23,8 @@ impl Round<'_> {
         if let Some(wrong) = self.wrong_session() {
             return Ok(Some(wrong));
         }
-        let files = files(&self.holds())?;
-        let ends = Ends::read(&self.holds())?;
+        let files = files(&self.site.holds())?;
+        let ends = Ends::read(&self.site.holds())?;
         if let Some(wrong) = self.wrong_end(&files, &ends) {
             return Ok(Some(wrong));
         }
@@ -35,10 +34,7 @@ impl Round<'_> {
         }
         let manager = match witness {
             Some(manager) => manager,
-            None => {
-                let directories = Directories::below(self.directory.path());
-                witness.insert(Manager::with_daemon(Daemon::default().directories(directories).names(None))?)
-            }
+            None => witness.insert(self.site.manager()?),
         };
         let listed = manager.wait_for(async |manager| manager.sessions().await)?;
         Ok(self.wrong_count(&files, &listed))
@@ -64,15 +60,8 @@ impl Round<'_> {
 
     /// A FIFO that nobody holds, or that somebody holds in vain.
     fn wrong_end(&self, files: &BTreeSet<String>, ends: &Ends) -> Option<String> {
-        let held: BTreeSet<String> = ends.writing.keys().cloned().collect();
-        if held != *files {
-            return Some(format!("there are FIFOs {files:?}, and those that somebody holds are {:?}", ends.writing));
-        }
-        let daemon = self.daemon.as_ref().map(Program::id);
-        let read: BTreeSet<String> = ends.reading.keys().cloned().collect();
-        let readers: BTreeSet<u32> = ends.reading.values().flatten().copied().collect();
-        if read != *files || readers.iter().any(|process| Some(*process) != daemon) {
-            return Some(format!("there are FIFOs {files:?}, and the daemon has {:?}", ends.reading));
+        if let Some(wrong) = ends.wrong(files, self.site.daemon()) {
+            return Some(wrong);
         }
         for ((member, number), descriptor) in &self.descriptors {
             let fate = match (self.has_copies((*member, *number)), descriptor.is_over) {
@@ -111,35 +100,7 @@ impl Round<'_> {
 
     /// An access point that is up without being held, or held without being up.
     fn wrong_link(&self, files: &BTreeSet<String>, kernel: &Kernel) -> Option<String> {
-        let is_active = |place: &PlaceInUse| kernel.truth(&place.name).state == SessionState::Connected;
-        let has_several_ways = self.places.iter().filter(|place| is_active(place)).count() > 1;
-        let mut tables = BTreeSet::new();
-        for (number, place) in self.places.iter().enumerate() {
-            let (name, is_held) = (&place.name, self.held_by(number, files) > 0);
-            let (truth, ours) = (kernel.truth(name), kernel.ours(name));
-            tables.extend(ours.tables.iter().cloned());
-            let is_right = match &place.adopted {
-                Some(others) => {
-                    let now = kernel.of_others(name);
-                    if now != *others {
-                        return Some(format!("{name} is others', who had there {others:?}, and now {now:?}"));
-                    }
-                    let is_beside = is_held && has_several_ways;
-                    if is_beside { ours.is_whole() } else { ours.is_nothing() }
-                }
-                None if is_held => truth.state == SessionState::Connected && (place.was_adopted || ours.is_whole()),
-                None => {
-                    let is_down = truth.state == SessionState::Disconnected && truth.addresses.is_empty();
-                    (is_down || place.was_adopted) && ours.is_nothing()
-                }
-            };
-            if !is_right {
-                let held = if is_held { "held" } else { "not held" };
-                return Some(format!("{name} is {held}, and ip says {truth:?}, ours of it {ours:?}"));
-            }
-        }
-        let strays = kernel.strays(&tables);
-        (!strays.is_empty()).then(|| format!("rules or routes of ours for nothing: {strays:?}"))
+        wrong_link(&self.places, kernel, |place| self.held_by(place, files) > 0)
     }
 
     /// A session that tells something else than `ip` does.
@@ -210,8 +171,41 @@ impl Round<'_> {
     }
 }
 
+/// An access point that is up without being held, or held without being up.
+pub(crate) fn wrong_link(places: &[PlaceInUse], kernel: &Kernel, is_held: impl Fn(Place) -> bool) -> Option<String> {
+    let is_active = |place: &PlaceInUse| kernel.truth(&place.name).state == SessionState::Connected;
+    let has_several_ways = places.iter().filter(|place| is_active(place)).count() > 1;
+    let mut tables = BTreeSet::new();
+    for (number, place) in places.iter().enumerate() {
+        let (name, is_held) = (&place.name, is_held(number));
+        let (truth, ours) = (kernel.truth(name), kernel.ours(name));
+        tables.extend(ours.tables.iter().cloned());
+        let is_right = match &place.adopted {
+            Some(others) => {
+                let now = kernel.of_others(name);
+                if now != *others {
+                    return Some(format!("{name} is others', who had there {others:?}, and now {now:?}"));
+                }
+                let is_beside = is_held && has_several_ways;
+                if is_beside { ours.is_whole() } else { ours.is_nothing() }
+            }
+            None if is_held => truth.state == SessionState::Connected && (place.was_adopted || ours.is_whole()),
+            None => {
+                let is_down = truth.state == SessionState::Disconnected && truth.addresses.is_empty();
+                (is_down || place.was_adopted) && ours.is_nothing()
+            }
+        };
+        if !is_right {
+            let held = if is_held { "held" } else { "not held" };
+            return Some(format!("{name} is {held}, and ip says {truth:?}, ours of it {ours:?}"));
+        }
+    }
+    let strays = kernel.strays(&tables);
+    (!strays.is_empty()).then(|| format!("rules or routes of ours for nothing: {strays:?}"))
+}
+
 /// Whether a session tells what is so of one of the access points it may be about, and of the best of them.
-fn is_true(told: &Told, truths: &[&(&str, Truth)]) -> bool {
+pub(crate) fn is_true(told: &Told, truths: &[&(&str, Truth)]) -> bool {
     let is_connected = |(_, truth): &&&(&str, Truth)| truth.state == SessionState::Connected;
     if truths.iter().any(|truth| is_connected(&truth)) {
         let is_told = |(name, truth): &&(&str, Truth)| truth.is_told_by(told.interface.as_ref(), name);
@@ -221,13 +215,13 @@ fn is_true(told: &Told, truths: &[&(&str, Truth)]) -> bool {
     told.interface.is_none() && matches!(told.state, SessionState::Disconnected | SessionState::NotAvailable)
 }
 
-fn open_sessions(member: &Member) -> impl Iterator<Item = (Aim, Told)> {
+pub(crate) fn open_sessions(member: &Member) -> impl Iterator<Item = (Aim, Told)> {
     let there = member.sessions.iter().enumerate().filter(|(_, session)| session.is_there);
     let told = there.filter_map(|(number, session)| Some((session.seat.aim, member.told(number)?)));
     told.filter(|(_, told)| told.is_open)
 }
 
-fn files(directory: &Path) -> io::Result<BTreeSet<String>> {
+pub(crate) fn files(directory: &Path) -> io::Result<BTreeSet<String>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),

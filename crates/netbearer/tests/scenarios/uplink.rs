@@ -1,0 +1,83 @@
+//! A service network of two access points: "lan", which is preferred, and "lte".
+
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
+
+use netbearer::{Profile, PropertyKey, PropertyValue, ServiceNetworkProfile};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp};
+
+use crate::{
+    setup::Setup,
+    stage::{DEADLINE, Manager, Stage, Watched, server},
+};
+
+/// The identifier of the service network.
+pub(crate) const NETWORK: &str = "service-uplink";
+/// Long enough to be told from nothing, and short enough to wait for.
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
+/// How long a link that was left without asking is kept.
+pub(crate) const LINGER: Duration = Duration::from_millis(1_500);
+
+pub(crate) fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+pub(crate) fn stage(lan: Dhcp, lte: Dhcp) -> Stage {
+    Stage::new([AccessPointPlan::new("lan").dhcp(lan), AccessPointPlan::new("lte").dhcp(lte)])
+}
+
+/// The service network, whose members are not waited for long.
+pub(crate) fn setup(setup: Setup) -> Setup {
+    let impatient = || Profile {
+        connect_timeout: Duration::from_millis(700),
+        carrier_timeout: Duration::from_millis(500),
+        ..Profile::default()
+    };
+    let network = ServiceNetworkProfile {
+        members: owned(&["lan", "lte"]),
+        settle: SETTLE,
+        roam_linger: LINGER,
+        ..ServiceNetworkProfile::default()
+    };
+    setup.profile("lan", impatient()).profile("lte", impatient()).service_network("uplink", network)
+}
+
+pub(crate) fn manager(stage: &Stage) -> Manager {
+    stage.start(setup)
+}
+
+pub(crate) fn identifier(manager: &Manager, access_point: &str) -> String {
+    manager.find(Some(access_point)).expect("it is there").identifier.to_string()
+}
+
+pub(crate) fn text(watched: &Watched, key: PropertyKey) -> String {
+    match watched.session.property(key).expect("the service answers") {
+        Some(PropertyValue::Text(text)) => text,
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+/// The lab's access point of this name.
+pub(crate) fn access_point<'a>(stage: &'a Stage, name: &str) -> &'a AccessPoint {
+    stage.lab.access_point(name).expect("it is there")
+}
+
+/// A connection through the session, to the server behind whatever it uses.
+pub(crate) fn converse(watched: &Watched) -> Conversation {
+    let stream = watched.session.connect_tcp(server()).expect("the server is reached");
+    Conversation::over(stream, DEADLINE).expect("the server greets")
+}
+
+/// A connection that stays behind has ended: at once, not in minutes.
+pub(crate) fn expect_abort(conversation: &Conversation) {
+    let mut stream = conversation.stream();
+    let error = stream.read(&mut [0]).expect_err("it has ended");
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+}
+
+/// The interface through which a connection of the session leaves, by the word of the server behind it.
+pub(crate) fn reached_by(watched: &Watched) -> String {
+    converse(watched).access_point().to_owned()
+}
