@@ -97,7 +97,7 @@ impl Round<'_> {
     fn is_elsewhere(&self, told: &Told) -> bool {
         let best = self.order.iter().find(|place| !self.cut.contains(place));
         let here = told.interface.as_ref().map(|interface| interface.name.clone());
-        !self.is_restless && best.copied().map(name_of) != here
+        best.copied().map(name_of) != here
     }
 
     /// A member that has other holds than those of its open sessions.
