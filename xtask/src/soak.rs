@@ -23,6 +23,12 @@ pub(crate) struct Arguments {
     /// With --seed: run rounds of killed programs and daemons instead of fault histories
     #[arg(long, requires = "seed")]
     kills: bool,
+    /// How many roams of sessions over the real daemon
+    #[arg(long, default_value_t = 10_000)]
+    roam_count: u64,
+    /// With --seed: run rounds of roaming sessions instead of fault histories, --count roams
+    #[arg(long, requires = "seed", conflicts_with = "kills")]
+    roams: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
@@ -31,6 +37,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     if arguments.kills {
         command::run(&mut programs())?;
         return command::run(&mut kills);
+    }
+    if arguments.roams {
+        command::run(&mut programs())?;
+        return command::run(&mut roams(seed, arguments.count));
     }
     if arguments.seed.is_some() {
         return command::run(&mut faults);
@@ -43,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     command::run(&mut faults)?;
     command::run(&mut programs())?;
     command::run(&mut kills)?;
+    command::run(&mut roams(seed, arguments.roam_count))?;
     command::run(&mut idle(60))
 }
 
@@ -68,6 +79,13 @@ pub(crate) fn programs() -> Command {
 /// Rounds of killed programs and daemons, one after another.
 pub(crate) fn kills(seed: u64, count: u64) -> Command {
     let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "kills"]);
+    command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
+    command
+}
+
+/// Rounds of roaming sessions, until there were so many roams.
+pub(crate) fn roams(seed: u64, count: u64) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "roams"]);
     command.args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
     command
 }

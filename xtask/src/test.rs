@@ -21,6 +21,8 @@ const IDLE_SECONDS: u64 = 20;
 const FAULT_HISTORIES: u64 = 100;
 /// A tenth as well.
 const KILL_ROUNDS: u64 = 100;
+/// And again.
+const ROAMS: u64 = 1_000;
 const FUZZ_TARGETS: [&str; 6] =
     ["dhcp_client", "dhcp_frame", "dhcp_options", "arp", "router_options", "netlink_messages"];
 
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
         ("bus", scenarios("bus")),
         ("faults", soak::fault_histories(0, FAULT_HISTORIES)),
         ("kills", soak::kills(0, KILL_ROUNDS)),
+        ("roams", soak::roams(0, ROAMS)),
         ("trace", cargo(&["run", "--quiet", "--package", "netbearer-soak", "--", "trace"])),
         ("idle", soak::idle(IDLE_SECONDS)),
         ("documentation", documentation),
@@ -68,6 +71,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     steps.push(("bench", cargo(&bench.split(' ').collect::<Vec<_>>())));
     let daemon = "run --release --quiet --package netbearer-bench -- daemon --rounds 10 --show-only";
     steps.push(("daemon", cargo(&daemon.split(' ').collect::<Vec<_>>())));
+    let roam = "run --release --quiet --package netbearer-bench -- roam --rounds 10 --show-only";
+    steps.push(("roam", cargo(&roam.split(' ').collect::<Vec<_>>())));
     let peers = "run --release --quiet --package netbearer-bench -- open --peers --rounds 1";
     steps.push(("peers", cargo(&peers.split(' ').collect::<Vec<_>>())));
     run_all(arguments, steps)

@@ -314,6 +314,10 @@ impl Heard {
         match line {
             Line::Event { session, event, now, .. } => {
                 self.told.insert(session, now);
+                // Connections of before end with it.
+                if event == "Opened" || event == "Closed" {
+                    self.reached.remove(&session);
+                }
                 let before = self.last_events.insert(session, event.clone());
                 let is_state = STATES.iter().any(|state| state.to_string() == event);
                 let state_before = if is_state { self.last_states.insert(session, event.clone()) } else { None };

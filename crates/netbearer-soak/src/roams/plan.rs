@@ -125,7 +125,7 @@ impl Writer {
     }
 
     fn start(&mut self, slot: usize) {
-        let count = 1 + self.pick(3);
+        let count = 2 + self.pick(3);
         let parts = (0..count).map(|_| self.part()).collect();
         if let Some(there) = self.slots.get_mut(slot) {
             *there = true;
@@ -135,7 +135,7 @@ impl Writer {
     }
 
     fn part(&mut self) -> Part {
-        let aim = if self.choice.once_in(5) { Aim::Place(self.pick(self.places)) } else { Aim::Network };
+        let aim = if self.choice.once_in(6) { Aim::Place(self.pick(self.places)) } else { Aim::Network };
         let decides = aim == Aim::Network && self.choice.once_in(2);
         let answers = match (decides, self.choice.below(3)) {
             (false, _) => Vec::new(),
@@ -157,7 +157,7 @@ impl Writer {
         }
         // One link lasts, as far as it is up to cables, so that nobody needs to lose more than the link in use.
         let lasting = if self.choice.once_in(8) { None } else { self.lasting() };
-        for _ in 0..1 + self.pick(4) {
+        for _ in 0..2 + self.pick(4) {
             self.step(lasting);
             self.breathe();
         }

@@ -29,7 +29,8 @@ use crate::{
     },
 };
 
-/// For all to come to rest. A member that did not come up is tried again after five seconds, and then after ten.
+/// For all to come to rest. A member that did not come up is tried again after five seconds, and then after ten; one that was lost
+/// several times must have settled for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For the DHCP server, and so for a member to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,8 +45,6 @@ pub(crate) struct Round<'a> {
     ledger: Ledger,
     stretch: Stretch,
     cut: BTreeSet<Place>,
-    /// Some member may be damped, or was refused.
-    is_restless: bool,
     places: Vec<PlaceInUse>,
     foreigner: Foreigner,
     site: Site<'a>,
@@ -80,7 +79,6 @@ impl<'a> Round<'a> {
             ledger: Ledger::default(),
             stretch: Stretch::default(),
             cut: BTreeSet::new(),
-            is_restless: false,
             places: places.collect(),
             foreigner: Foreigner::default(),
             site,
@@ -115,7 +113,6 @@ impl<'a> Round<'a> {
             Step::ConnectAll => self.ask_all(|_, _, _| true, Order::Connect),
             Step::KillDaemon => {
                 self.stretch.has_daemon_died = true;
-                self.is_restless = true;
                 self.site.kill_daemon()?;
             }
             Step::StartDaemon => self.site.start_daemon()?,
@@ -162,7 +159,6 @@ impl<'a> Round<'a> {
         self.ledger.cut(place);
         self.cut.insert(place);
         self.stretch.cut.insert(place);
-        self.is_restless = true;
         self.foreigner.forget(place);
         self.stage.access_point(place)?.cut()?;
         Ok(())

@@ -100,7 +100,7 @@ impl Round<'_> {
 
     /// An access point that is up without being held, or held without being up.
     fn wrong_link(&self, files: &BTreeSet<String>, kernel: &Kernel) -> Option<String> {
-        wrong_link(&self.places, kernel, |place| self.held_by(place, files) > 0)
+        wrong_link(&self.places, kernel, |place| self.held_by(place, files) > 0, false)
     }
 
     /// A session that tells something else than `ip` does.
@@ -171,8 +171,13 @@ impl Round<'_> {
     }
 }
 
-/// An access point that is up without being held, or held without being up.
-pub(crate) fn wrong_link(places: &[PlaceInUse], kernel: &Kernel, is_held: impl Fn(Place) -> bool) -> Option<String> {
+/// An access point that is up without being held, or held without being up. Those that are sensed are kept up without addresses.
+pub(crate) fn wrong_link(
+    places: &[PlaceInUse],
+    kernel: &Kernel,
+    is_held: impl Fn(Place) -> bool,
+    are_sensed: bool,
+) -> Option<String> {
     let is_active = |place: &PlaceInUse| kernel.truth(&place.name).state == SessionState::Connected;
     let has_several_ways = places.iter().filter(|place| is_active(place)).count() > 1;
     let mut tables = BTreeSet::new();
@@ -191,7 +196,9 @@ pub(crate) fn wrong_link(places: &[PlaceInUse], kernel: &Kernel, is_held: impl F
             }
             None if is_held => truth.state == SessionState::Connected && (place.was_adopted || ours.is_whole()),
             None => {
-                let is_down = truth.state == SessionState::Disconnected && truth.addresses.is_empty();
+                let is_waited_for = are_sensed && truth.state == SessionState::NotAvailable;
+                let is_bare = truth.state == SessionState::Disconnected || is_waited_for;
+                let is_down = is_bare && truth.addresses.is_empty();
                 (is_down || place.was_adopted) && ours.is_nothing()
             }
         };

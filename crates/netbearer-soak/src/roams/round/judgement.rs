@@ -40,7 +40,7 @@ impl Round<'_> {
             return Ok(Some(wrong));
         }
         let kernel = Kernel::read(self.stage.lab.machine())?;
-        let wrong_link = wrong_link(&self.places, &kernel, |place| self.is_held(place));
+        let wrong_link = wrong_link(&self.places, &kernel, |place| self.is_held(place), self.is_network_open());
         if let Some(wrong) = wrong_link.or_else(|| self.wrong_word(&kernel)) {
             return Ok(Some(wrong));
         }
@@ -97,7 +97,7 @@ impl Round<'_> {
     fn is_elsewhere(&self, told: &Told) -> bool {
         let best = self.order.iter().find(|place| !self.cut.contains(place));
         let here = told.interface.as_ref().map(|interface| interface.name.clone());
-        !self.is_restless && best.copied().map(name_of) != here
+        best.copied().map(name_of) != here
     }
 
     /// A member that has other holds than those of its open sessions.
@@ -151,6 +151,11 @@ impl Round<'_> {
         let name = name_of(place);
         let is_here = |(_, told): (Aim, Told)| told.interface.as_ref().is_some_and(|interface| interface.name == name);
         self.members.values().any(|Actor { member, .. }| open_sessions(member).any(is_here))
+    }
+
+    /// Whether some session on the service network is open.
+    fn is_network_open(&self) -> bool {
+        self.members.values().any(|Actor { member, .. }| open_sessions(member).any(|(aim, _)| aim == Aim::Network))
     }
 
     pub(super) fn is_held_by_keeper(&self, place: Place) -> bool {
