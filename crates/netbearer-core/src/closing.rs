@@ -25,7 +25,9 @@ impl Core {
         }
         self.break_off(id, now);
         self.pass_on(id, now);
-        if let Some(way) = self.way_mut(id) {
+        if self.is_stakeholder(id) != decides
+            && let Some(way) = self.way_mut(id)
+        {
             // Its application decides again when it opens again.
             way.stakeholder = decides;
         }
