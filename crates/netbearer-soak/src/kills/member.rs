@@ -64,7 +64,7 @@ struct Heard {
     sessions: usize,
     /// By which access point the connections that sessions have reach their server.
     reached: BTreeMap<usize, String>,
-    /// Sessions that have not gone where they were offered to go the last time.
+    /// Sessions that have not gone where they were offered to go: that may not be offered again, whatever they accept later.
     stayed: BTreeSet<usize>,
 }
 
@@ -173,7 +173,7 @@ impl Member {
         lock(&self.heard).reached.get(&session).cloned()
     }
 
-    /// Whether a session has not gone where it was offered to go the last time.
+    /// Whether a session has ever not gone where it was offered to go.
     pub(crate) fn has_stayed(&self, session: usize) -> bool {
         lock(&self.heard).stayed.contains(&session)
     }
@@ -352,8 +352,6 @@ impl Heard {
                 let has_stayed = answer != Answer::Accept || refusal.is_some();
                 if has_stayed {
                     self.stayed.insert(session);
-                } else {
-                    self.stayed.remove(&session);
                 }
                 None
             }
