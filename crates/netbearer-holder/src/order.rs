@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,9 @@ pub enum Order {
     Send(usize, PathBuf),
     /// Listens at this socket for one descriptor, and says when it has it.
     Receive(PathBuf),
-    /// Decides where a session roams from now on: the answers in turn, and then from the first on again.
-    Decide(usize, Vec<Answer>),
+    /// Decides where a session roams from now on: the answers in turn, and then from the first on again. A trial goes on for this
+    /// long.
+    Decide(usize, Duration, Vec<Answer>),
     /// Makes a connection through a session, to a server that greets with the name of its access point. It takes the place of the
     /// connection that the session had.
     Connect(usize),
@@ -73,9 +74,10 @@ impl FromStr for Order {
             ["release", descriptor] => Self::Release(number(descriptor)?),
             ["send", descriptor, socket] => Self::Send(number(descriptor)?, socket.into()),
             ["receive", socket] => Self::Receive(socket.into()),
-            ["decide", session, ref answers @ ..] if !answers.is_empty() => {
+            ["decide", session, trial, ref answers @ ..] if !answers.is_empty() => {
                 let answers = answers.iter().map(|answer| answer.parse()).collect::<Result<_, _>>()?;
-                Self::Decide(number(session)?, answers)
+                let trial = trial.parse().map(Duration::from_millis).map_err(|_| wrong())?;
+                Self::Decide(number(session)?, trial, answers)
             }
             ["connect", session] => Self::Connect(number(session)?),
             ["echo", session] => Self::Echo(number(session)?),
@@ -98,8 +100,8 @@ impl fmt::Display for Order {
             Self::Release(descriptor) => write!(formatter, "release {descriptor}"),
             Self::Send(descriptor, socket) => write!(formatter, "send {descriptor} {}", socket.display()),
             Self::Receive(socket) => write!(formatter, "receive {}", socket.display()),
-            Self::Decide(session, answers) => {
-                write!(formatter, "decide {session}")?;
+            Self::Decide(session, trial, answers) => {
+                write!(formatter, "decide {session} {}", trial.as_millis())?;
                 answers.iter().try_for_each(|answer| write!(formatter, " {answer}"))
             }
             Self::Connect(session) => write!(formatter, "connect {session}"),
@@ -151,14 +153,14 @@ mod tests {
             Order::Release(6),
             Order::Send(7, "/run/there".into()),
             Order::Receive("/run/there".into()),
-            Order::Decide(8, vec![Answer::Accept, Answer::Reject, Answer::Ignore]),
+            Order::Decide(8, Duration::from_millis(20), vec![Answer::Accept, Answer::Reject, Answer::Ignore]),
             Order::Connect(9),
             Order::Echo(10),
         ];
         for order in orders {
             assert_eq!(order.to_string().parse(), Ok(order));
         }
-        for wrong in ["", "open", "open x", "open 1 2", "shut 1", "decide 1", "decide 1 maybe"] {
+        for wrong in ["", "open", "open x", "open 1 2", "shut 1", "decide 1 20", "decide 1 20 maybe"] {
             assert!(wrong.parse::<Order>().is_err(), "{wrong}");
         }
     }

@@ -129,10 +129,10 @@ impl Work {
                 self.descriptors.push(Some(descriptor));
                 say(&Line::Received { descriptor: self.descriptors.len() - 1 });
             }
-            Order::Decide(number, answers) => {
+            Order::Decide(number, trial, answers) => {
                 let session = self.sessions.get(number).and_then(Option::as_ref).ok_or(Refusal::Number)?;
                 let (roaming, teller) = (session.roaming()?, Arc::downgrade(session));
-                thread::spawn(move || decide(number, roaming, &answers, || teller.upgrade()));
+                thread::spawn(move || decide(number, roaming, trial, &answers, || teller.upgrade()));
             }
             Order::Connect(number) => {
                 drop(self.connections.remove(&number));

@@ -64,7 +64,7 @@ struct Heard {
     sessions: usize,
     /// By which access point the connections that sessions have reach their server.
     reached: BTreeMap<usize, String>,
-    /// Sessions that have not done what they were offered, since that was asked for the last time.
+    /// Sessions that have not gone where they were offered to go: that may not be offered again, whatever they accept later.
     stayed: BTreeSet<usize>,
 }
 
@@ -173,9 +173,9 @@ impl Member {
         lock(&self.heard).reached.get(&session).cloned()
     }
 
-    /// The sessions that have not done what they were offered, since this was asked for the last time.
-    pub(crate) fn take_stayed(&self) -> BTreeSet<usize> {
-        std::mem::take(&mut lock(&self.heard).stayed)
+    /// Whether a session has ever not gone where it was offered to go.
+    pub(crate) fn has_stayed(&self, session: usize) -> bool {
+        lock(&self.heard).stayed.contains(&session)
     }
 
     /// The first thing that it has not answered, if any.

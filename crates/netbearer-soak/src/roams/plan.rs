@@ -33,6 +33,8 @@ pub(crate) struct Plan {
 pub(crate) struct Part {
     pub(crate) seat: Seat,
     pub(crate) answers: Vec<Answer>,
+    /// How long it tries what it migrates to.
+    pub(crate) trial: Duration,
 }
 
 /// One thing that happens.
@@ -45,12 +47,15 @@ pub(crate) enum Step {
         parts: Vec<Part>,
     },
     Kill(Slot),
+    Close(Slot, usize),
     /// Whatever is not open any more is opened.
     OpenAll,
     /// Each session gets a connection.
     ConnectAll,
 
     KillDaemon,
+    /// It is asked to end, as by an upgrade.
+    EndDaemon,
     StartDaemon,
 
     Cut(Place),
@@ -120,7 +125,8 @@ impl Writer {
 
     fn start_keeper(&mut self, kept: &[Place]) {
         let seat = |place: &Place| Seat { aim: Aim::Place(*place), reconnects: false };
-        let parts = kept.iter().map(|place| Part { seat: seat(place), answers: Vec::new() }).collect();
+        let parts =
+            kept.iter().map(|place| Part { seat: seat(place), answers: Vec::new(), trial: Duration::ZERO }).collect();
         self.steps.push(Step::Start { slot: KEEPER, as_root: true, parts });
     }
 
@@ -146,7 +152,8 @@ impl Writer {
                 (0..count).map(|_| answer()).collect()
             }
         };
-        Part { seat: Seat { aim, reconnects: false }, answers }
+        let trial = Duration::from_millis(self.choice.of([0, 0, 20, 150]));
+        Part { seat: Seat { aim, reconnects: false }, answers, trial }
     }
 
     /// From one moment when all is settled to the next.
@@ -178,7 +185,7 @@ impl Writer {
     }
 
     fn step(&mut self, lasting: Option<Place>) {
-        match self.choice.below(12) {
+        match self.choice.below(14) {
             0..6 => self.put_in_order(),
             6..9 if self.cut.is_empty() => {
                 let place = self.pick(self.places);
@@ -199,9 +206,14 @@ impl Writer {
                 self.breathe();
                 self.start(slot);
             }
-            9..12 if self.daemon => {
+            11 | 12 if self.daemon => {
+                let (slot, session) = (KEEPER + 1 + self.pick(SLOTS), self.pick(4));
+                self.steps.push(Step::Close(slot, session));
+            }
+            9..14 if self.daemon => {
                 self.daemon = false;
-                self.steps.push(Step::KillDaemon);
+                let is_asked = self.choice.once_in(3);
+                self.steps.push(if is_asked { Step::EndDaemon } else { Step::KillDaemon });
             }
             _ => {
                 self.daemon = true;
@@ -266,7 +278,7 @@ mod tests {
         let steps = || plans.iter().flat_map(|plan| &plan.steps);
         let kind = |step: &Step| format!("{step:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
         let kinds: BTreeSet<String> = steps().map(kind).collect();
-        assert_eq!(kinds.len(), 13, "{kinds:?}");
+        assert_eq!(kinds.len(), 15, "{kinds:?}");
         let answers = steps().filter_map(|step| match step {
             Step::Start { parts, .. } => Some(parts.iter().flat_map(|part| part.answers.clone())),
             _ => None,

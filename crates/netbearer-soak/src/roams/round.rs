@@ -109,11 +109,21 @@ impl<'a> Round<'a> {
                     actor.member.kill()?;
                 }
             }
+            Step::Close(slot, session) => {
+                let actor = self.members.get_mut(slot);
+                if let Some(actor) = actor.filter(|actor| *session < actor.member.sessions.len()) {
+                    actor.member.ask(Order::Close(*session));
+                }
+            }
             Step::OpenAll => self.open_all(),
             Step::ConnectAll => self.ask_all(|_, _, _| true, Order::Connect),
             Step::KillDaemon => {
                 self.stretch.has_daemon_died = true;
                 self.site.kill_daemon()?;
+            }
+            Step::EndDaemon => {
+                self.stretch.has_daemon_died = true;
+                self.site.end_daemon()?;
             }
             Step::StartDaemon => self.site.start_daemon()?,
             Step::Cut(place) => self.cut(*place)?,
@@ -146,7 +156,7 @@ impl<'a> Round<'a> {
         self.stage.pulse.note(format!("holder {number} is process {}", member.process()));
         for (session, part) in parts.iter().enumerate() {
             if !part.answers.is_empty() {
-                member.ask(Order::Decide(session, part.answers.clone()));
+                member.ask(Order::Decide(session, part.trial, part.answers.clone()));
             }
             member.ask(Order::Open(session));
         }
@@ -223,13 +233,12 @@ impl<'a> Round<'a> {
     fn come_to_rest(&mut self) -> Result<(), SoakError> {
         self.wait_for_answers()?;
         self.look_at_connections()?;
-        let stayed = self.stayed();
         let mut witness = None;
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.stage.listener.drain();
             let over = Instant::now() >= deadline;
-            let wrong = match self.disagreement(&stayed, &mut witness)? {
+            let wrong = match self.disagreement(&mut witness)? {
                 None => self.wrong_way()?,
                 wrong => wrong,
             };
@@ -279,11 +288,6 @@ impl<'a> Round<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Which sessions of which members have not done what they were offered.
-    fn stayed(&self) -> BTreeMap<Slot, BTreeSet<usize>> {
-        self.members.iter().map(|(slot, actor)| (*slot, actor.member.take_stayed())).collect()
     }
 
     fn look_at_foreigner(&mut self) -> Result<(), SoakError> {

@@ -1,5 +1,3 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use netbearer::{SessionState, blocking::Manager};
 use netbearer_holder::{Answer, Order, Told};
 
@@ -12,7 +10,7 @@ use crate::{
         ledger::Fate,
         member::Member,
         name_of,
-        plan::{Aim, Place, Slot},
+        plan::{Aim, Place},
         round::judgement::{files, is_true, open_sessions, wrong_link},
     },
     roams::plan::KEEPER,
@@ -22,17 +20,9 @@ use crate::{
 /// What can be wrong once all has settled.
 impl Round<'_> {
     /// The first thing that is not as it must be. The daemon is asked last, by a client that is kept from then on.
-    pub(super) fn disagreement(
-        &self,
-        stayed: &BTreeMap<Slot, BTreeSet<usize>>,
-        witness: &mut Option<Manager>,
-    ) -> Result<Option<String>, SoakError> {
-        let nobody = BTreeSet::new();
-        for (slot, actor) in &self.members {
-            let stayed = stayed.get(slot).unwrap_or(&nobody);
-            if let Some(wrong) = self.wrong_session(actor, stayed) {
-                return Ok(Some(wrong));
-            }
+    pub(super) fn disagreement(&self, witness: &mut Option<Manager>) -> Result<Option<String>, SoakError> {
+        if let Some(wrong) = self.members.values().find_map(|actor| self.wrong_session(actor)) {
+            return Ok(Some(wrong));
         }
         let files = files(&self.site.holds())?;
         let ends = Ends::read(&self.site.holds())?;
@@ -51,7 +41,7 @@ impl Round<'_> {
     }
 
     /// A session that is on its way, or has ended without a reason, or is not where it belongs.
-    fn wrong_session(&self, actor: &Actor, stayed: &BTreeSet<usize>) -> Option<String> {
+    fn wrong_session(&self, actor: &Actor) -> Option<String> {
         let Actor { member, answers } = actor;
         for (number, session) in member.sessions.iter().enumerate().filter(|(_, session)| session.is_there) {
             let aim = session.seat.aim;
@@ -67,7 +57,7 @@ impl Round<'_> {
             {
                 return Some(format!("{} is on its way: {told:?}", whose()));
             }
-            let follows = answers.iter().all(|answer| *answer == Answer::Accept) && !stayed.contains(&number);
+            let follows = answers.iter().all(|answer| *answer == Answer::Accept) && !member.has_stayed(number);
             if told.is_open && aim == Aim::Network && follows && self.is_elsewhere(&told) {
                 return Some(format!("{} is not on the best of {:?}: {told:?}", whose(), self.order));
             }
