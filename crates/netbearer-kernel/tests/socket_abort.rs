@@ -23,6 +23,21 @@ const KEPT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 6);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A cable on which we have these addresses, and the server at its other end. With the first address of a network the kernel takes
+/// the others away, too.
+async fn cable_to_a_server(addresses: &[Ipv4Addr]) -> (Elsewhere, TcpListener) {
+    let elsewhere = Elsewhere::new();
+    Veth::Ordinary.make(&elsewhere);
+    elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+    for address in addresses {
+        ip(&format!("addr add {address}/24 dev ap0"));
+    }
+    let (_clock, mut watcher) = watcher().await;
+    wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
+    let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+    (elsewhere, server)
+}
+
 /// A TCP connection to the other end of the cable from this address, by a socket of this family.
 fn connected(domain: Domain, from: Ipv4Addr) -> TcpStream {
     let address = |address: Ipv4Addr, port| match domain {
@@ -40,16 +55,7 @@ fn connected(domain: Domain, from: Ipv4Addr) -> TcpStream {
 #[test]
 fn sockets_on_an_address_that_is_gone_end_at_once_and_no_others() {
     in_namespace(|| async {
-        let elsewhere = Elsewhere::new();
-        Veth::Ordinary.make(&elsewhere);
-        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
-        // With the first address of a network the kernel takes the others away, too.
-        for address in [KEPT, LOST] {
-            ip(&format!("addr add {address}/24 dev ap0"));
-        }
-        let (_clock, mut watcher) = watcher().await;
-        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
-        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let (_elsewhere, server) = cable_to_a_server(&[KEPT, LOST]).await;
         let mut kept = connected(Domain::IPV4, KEPT);
         let (mut kept_peer, _) = server.accept().expect("connected");
         kept_peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -78,13 +84,7 @@ fn sockets_on_an_address_that_is_gone_end_at_once_and_no_others() {
 #[test]
 fn a_call_that_waits_returns() {
     in_namespace(|| async {
-        let elsewhere = Elsewhere::new();
-        Veth::Ordinary.make(&elsewhere);
-        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
-        ip(&format!("addr add {LOST}/24 dev ap0"));
-        let (_clock, mut watcher) = watcher().await;
-        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
-        let _server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let (_elsewhere, _server) = cable_to_a_server(&[LOST]).await;
         let mut stream = connected(Domain::IPV4, LOST);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(move || stream.read(&mut [0]).map_err(|error| error.kind()));
@@ -98,12 +98,7 @@ fn a_call_that_waits_returns() {
 #[test]
 fn who_began_to_connect_without_an_address_need_not_wait() {
     in_namespace(|| async {
-        let elsewhere = Elsewhere::new();
-        Veth::Ordinary.make(&elsewhere);
-        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
-        let (_clock, mut watcher) = watcher().await;
-        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
-        let _server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let (_elsewhere, _server) = cable_to_a_server(&[]).await;
         let mut begun =
             [(Domain::IPV4, SocketAddr::from((PEER, 7))), (Domain::IPV6, (PEER.to_ipv6_mapped(), 7).into())].map(
                 |(domain, peer)| {
@@ -134,13 +129,7 @@ fn cookie(socket: &impl AsFd) -> SocketCookie {
 #[test]
 fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
     in_namespace(|| async {
-        let elsewhere = Elsewhere::new();
-        Veth::Ordinary.make(&elsewhere);
-        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
-        ip(&format!("addr add {KEPT}/24 dev ap0"));
-        let (_clock, mut watcher) = watcher().await;
-        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
-        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let (_elsewhere, server) = cable_to_a_server(&[KEPT]).await;
         let mut streams = [Domain::IPV4, Domain::IPV6].map(|domain| connected(domain, KEPT));
         let mut beside = connected(Domain::IPV4, KEPT);
         let listening = TcpListener::bind((KEPT, 0)).expect("a listener");
@@ -186,13 +175,7 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
 #[test]
 fn what_a_socket_has_carried_is_told_while_it_lives_and_at_its_end() {
     in_namespace(|| async {
-        let elsewhere = Elsewhere::new();
-        Veth::Ordinary.make(&elsewhere);
-        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
-        ip(&format!("addr add {KEPT}/24 dev ap0"));
-        let (_clock, mut watcher) = watcher().await;
-        wait_until(&mut watcher, |watcher| watcher.cache().link(support::AP0).is_some_and(|link| link.carrier)).await;
-        let server = elsewhere.run(|| TcpListener::bind((PEER, 7)).expect("a server"));
+        let (_elsewhere, server) = cable_to_a_server(&[KEPT]).await;
         let mut ends = SocketEnds::open().expect("the kernel tells");
         for (domain, server_ends_first) in [(Domain::IPV4, false), (Domain::IPV6, false), (Domain::IPV4, true)] {
             let mut stream = connected(domain, KEPT);
