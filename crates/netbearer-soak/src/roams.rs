@@ -9,7 +9,7 @@ mod round;
 
 use std::{fs, time::Instant};
 
-use self::{plan::Plan, round::Round};
+use self::{foreigner::STILL_THERE, plan::Plan, round::Round};
 use crate::{
     error::SoakError,
     kills::{nothing_grave, stage::Stage},
@@ -25,15 +25,16 @@ struct Counts {
     cuts: usize,
     kills: usize,
     daemon_kills: usize,
+    foreign: usize,
 }
 
 pub(crate) fn run(rounds: &Rounds) -> Result<(), SoakError> {
     let begin = Instant::now();
     let mut counts = Counts::default();
     let outcome = rounds.run("roams", Plan::random, follow, |stage| counts.add(stage));
-    let Counts { rounds, moved, decided, cuts, kills, daemon_kills } = counts;
+    let Counts { rounds, moved, decided, cuts, kills, daemon_kills, foreign } = counts;
     println!(
-        "rounds: {rounds}, moved without being asked: {moved}, ends of offers: {decided}, cables cut: {cuts}, holders killed: {kills}, daemons killed: {daemon_kills}, {:.1} s",
+        "rounds: {rounds}, moved without being asked: {moved}, ends of offers: {decided}, cables cut: {cuts}, holders killed: {kills}, daemons killed: {daemon_kills}, looks at connections of who is no client: {foreign}, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     outcome
@@ -51,6 +52,7 @@ impl Counts {
         self.cuts += count("Cut(");
         self.kills += count("Kill(");
         self.daemon_kills += count("KillDaemon");
+        self.foreign += count(STILL_THERE);
         (moved + decided) as u64
     }
 }

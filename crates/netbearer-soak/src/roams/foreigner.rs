@@ -11,6 +11,9 @@ use crate::{
 /// For a server to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is written down of a connection that has lasted.
+pub(crate) const STILL_THERE: &str = "who is no client has a connection still";
+
 /// Connections of somebody who is no client, each by one link: no socket of theirs was ever given to a session.
 #[derive(Debug, Default)]
 pub(crate) struct Foreigner {
@@ -27,9 +30,10 @@ impl Foreigner {
     pub(crate) fn look_at(&mut self, stage: &Stage, place: Place) -> Result<(), SoakError> {
         let name = name_of(place);
         if let Some(connection) = self.connections.get_mut(&place) {
-            return connection.echo(b"still there").map_err(|error| {
-                SoakError::Wrong(format!("who is no client has lost a connection by {name}: {error}"))
-            });
+            let lost = |error| SoakError::Wrong(format!("who is no client has lost a connection by {name}: {error}"));
+            connection.echo(b"still there").map_err(lost)?;
+            stage.pulse.note(format!("{STILL_THERE} by {name}"));
+            return Ok(());
         }
         let connection = stage.lab.machine().run(|| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;

@@ -261,7 +261,9 @@ impl<'a> Round<'a> {
         let cut = self.stretch.cut.clone();
         let must_live = |member: &Member, session: usize, aim: Aim| {
             let Aim::Place(place) = aim else { return false };
-            is_open(member, session) && !cut.contains(&place) && member.reached(session).is_some()
+            // Its own close may have been answered before its event is heard.
+            let holds = member.sessions.get(session).is_some_and(|session| session.hold.is_some());
+            holds && is_open(member, session) && !cut.contains(&place) && member.reached(session).is_some()
         };
         let asked = |member: &Member| -> Vec<usize> {
             let sessions = member.sessions.iter().enumerate();
