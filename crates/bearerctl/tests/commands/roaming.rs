@@ -151,6 +151,16 @@ fn decided(stage: &Stage, options: &[&str]) -> Running {
     roam
 }
 
+/// What was answered is told before it is carried out. The line that tells of the latter.
+fn wait_until_settled_again(roam: &Running) -> String {
+    let mut times = 0;
+    let settled = |line: &String| {
+        times += usize::from(line.contains("Connected"));
+        times == 2
+    };
+    roam.output.wait_for("Connected again", DEADLINE, settled).unwrap()
+}
+
 #[test]
 fn a_rule_accepts_what_passes_and_rejects_what_does_not() {
     let stage = stage();
@@ -160,12 +170,7 @@ fn a_rule_accepts_what_passes_and_rejects_what_does_not() {
         let roam = decided(&stage, &["--test", &test]);
         roam.wait_for(told);
         roam.wait_for(answered);
-        let mut times = 0;
-        let settled = |line: &String| {
-            times += usize::from(line.contains("Connected"));
-            times == 2
-        };
-        let line = roam.output.wait_for("Connected again", DEADLINE, settled).unwrap();
+        let line = wait_until_settled_again(&roam);
         assert!(line.contains(address), "{line}");
         let ended = roam.end_by(Signal::INT);
         assert_eq!(ended.code, 0, "{ended:?}");
@@ -212,7 +217,7 @@ fn why_tells_what_was_considered_and_what_became_of_it() {
     let stage = stage();
     let service = stage.start_service();
     let roam = decided(&stage, &["--test", &reachable()]);
-    roam.wait_for("accept");
+    wait_until_settled_again(&roam);
     stage.lab.access_point("ap0").unwrap().cut().unwrap();
     roam.wait_for("instead of the lost link");
     roam.output.wait_for_text("(offer 2)", DEADLINE).unwrap();
