@@ -14,6 +14,7 @@ mod collisions;
 mod configurations;
 mod counters;
 mod daemon;
+mod damping;
 mod deaths;
 mod dhcp_faults;
 mod exclusive;

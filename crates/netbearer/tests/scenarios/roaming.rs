@@ -47,7 +47,7 @@ impl Deciding {
     }
 
     /// "lan" is there, and is offered.
-    fn offered(&mut self, stage: &Stage) -> Offer {
+    pub(crate) fn offered(&mut self, stage: &Stage) -> Offer {
         access_point(stage, "lan").restore().expect("the cable is back");
         self.watched.expect(&[OFFERED]);
         self.next_offer()
@@ -64,13 +64,13 @@ impl Deciding {
         trial
     }
 
-    fn expect_no_offer(&mut self) {
+    pub(crate) fn expect_no_offer(&mut self) {
         assert!(self.roaming.next_within(A_WHILE).is_none(), "nothing should be offered");
         self.watched.expect_silence();
     }
 
     /// Settled where it was, and the old connection has never noticed.
-    fn assert_on_lte(&mut self) {
+    pub(crate) fn assert_on_lte(&mut self) {
         assert_eq!(self.watched.session.state(), SessionState::Connected);
         assert_eq!(self.watched.active_configuration(), LTE);
         assert_eq!(self.interface().as_deref(), Some("lte"));
