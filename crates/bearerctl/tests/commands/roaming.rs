@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     daemon::end,
     stage::{DEADLINE, Ended, Running, Stage},
-    terminal::{CTRL_C, CTRL_D, at_terminal, type_in},
+    terminal::{CTRL_C, CTRL_D, at_silent_terminal, type_in},
 };
 
 /// Two access points that may stand in for one another, the first one preferred.
@@ -53,7 +53,7 @@ impl AtTerminal {
     /// Opened by ap1, as ap0 has no cable.
     fn start(stage: &Stage, options: &str) -> Self {
         preferred(stage).cut().unwrap();
-        let (roam, terminal) = at_terminal(stage, &format!("roam Uplink {options}"));
+        let (roam, terminal) = at_silent_terminal(stage, &format!("roam Uplink {options}"));
         Self { roam, terminal }
     }
 
@@ -70,7 +70,7 @@ impl AtTerminal {
     }
 }
 
-/// Nothing ends the line of a question but its answer, so it is in the line that follows it.
+/// Nothing ends the line of a question, so it is in the line that follows it.
 fn count(ended: &Ended, text: &str) -> usize {
     ended.output.iter().filter(|line| line.contains(text)).count()
 }

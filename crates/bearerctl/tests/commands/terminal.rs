@@ -27,6 +27,12 @@ pub(crate) fn at_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdi
     stage.start_with_input("script", &script(&line))
 }
 
+/// The same at one that does not repeat what is typed: that would come in the middle of what the program says.
+pub(crate) fn at_silent_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdin) {
+    let line = format!("stty -echo; exec {BEARERCTL} --color never {arguments}");
+    stage.start_with_input("script", &script(&line))
+}
+
 pub(crate) fn type_in(terminal: &mut ChildStdin, keys: &str) {
     terminal.write_all(keys.as_bytes()).unwrap();
     terminal.flush().unwrap();
