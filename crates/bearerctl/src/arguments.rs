@@ -375,8 +375,7 @@ pub(crate) struct Roam {
     /// Identifier, name or interface name of a service network or user choice; the default configuration if left out
     pub(crate) id: Option<String>,
 
-    /// What to reach through a candidate in its trial: tcp://HOST:PORT, or http://HOST[:PORT][/PATH], which must answer with
-    /// success
+    /// What to reach through a candidate in its trial: tcp://HOST:PORT, or http://HOST/PATH, which must answer with success
     #[arg(long, value_name = "URL")]
     pub(crate) test: Option<TestTarget>,
 
