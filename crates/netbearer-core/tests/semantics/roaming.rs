@@ -754,10 +754,9 @@ fn an_offer_stands_while_the_candidate_goes_down_for_another_session_and_comes_b
     }
 }
 
-/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
-/// has gone away.
-#[test]
-fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+/// Of two sessions that were offered the same, the first has tried it and rejected it, so it was just taken down; its cable is not seen
+/// then. Both sessions are told.
+fn taken_down_while_offered() -> (Scene, SessionId, SessionId) {
     let (mut scene, one) = open_by_b(true);
     let other = scene.roamer(2, true);
     scene.set_down("a");
@@ -771,6 +770,14 @@ fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
         assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
         scene.report_of("a");
     }
+    (scene, one, other)
+}
+
+/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
+/// has gone away.
+#[test]
+fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+    let (mut scene, one, other) = taken_down_while_offered();
     scene.machine.get_mut("a").expect("it is there").pull_cable();
     scene.work();
     assert_eq!(scene.words(other), "withdrawn 2");
@@ -784,19 +791,7 @@ fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
 /// As long as a carrier may take to show.
 #[test]
 fn an_offer_does_not_stand_for_ever_while_nobody_can_see_whether_the_candidate_is_there() {
-    let (mut scene, one) = open_by_b(true);
-    let other = scene.roamer(2, true);
-    scene.set_down("a");
-    scene.appear("a");
-    scene.pass(SETTLE);
-    scene.answer(one, Verb::Migrate);
-    scene.work();
-    scene.answer(one, Verb::Reject);
-    scene.hear();
-    while scene.machine["a"].is_up {
-        assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
-        scene.report_of("a");
-    }
+    let (mut scene, one, other) = taken_down_while_offered();
     scene.pass(5 * SECOND - Duration::from_millis(1));
     assert_eq!(scene.words(other), "");
     scene.pass(Duration::from_millis(1));
