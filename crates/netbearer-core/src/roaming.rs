@@ -51,6 +51,7 @@ impl Core {
             if let Some(access_point) = self.access_points.get_mut(current) {
                 access_point.sessions.remove(id);
             }
+            self.abort_left_sockets(*id);
             self.tell_state(*id, SessionState::Roaming);
         }
         self.last_hold_gone(current, now);
@@ -275,12 +276,21 @@ impl Core {
         let Some(way) = self.way_mut(id) else { return };
         let over = way.roam.lingering.iter().filter(|(_, end)| **end <= now).map(|(left, _)| left.clone());
         let over: Vec<Identifier> = over.collect();
-        way.roam.lingering.retain(|_, end| *end > now);
         for left in over {
-            self.record_session(id, Verdict::Release, now, vec![Input::new("left", &left)]);
-            self.release_beside(id, &left);
+            self.end_lingering_on(id, &left, "roam_linger is over", now);
         }
-        self.await_end_of_lingering(id);
+    }
+
+    /// A link that the session has left is kept no more. False if it was not.
+    pub(crate) fn end_lingering_on(&mut self, id: SessionId, left: &Identifier, cause: &str, now: Moment) -> bool {
+        let was_kept = self.way_mut(id).is_some_and(|way| way.roam.lingering.remove(left).is_some());
+        if was_kept {
+            let inputs = vec![Input::new("left", left), Input::new("cause", cause)];
+            self.record_session(id, Verdict::Release, now, inputs);
+            self.release_beside(id, left);
+            self.await_end_of_lingering(id);
+        }
+        was_kept
     }
 
     pub(crate) fn release_beside(&mut self, id: SessionId, identifier: &Identifier) {

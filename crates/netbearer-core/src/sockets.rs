@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use netbearer_types::{Identifier, SocketCookie, SocketEnd, Traffic};
+use netbearer_types::{Identifier, Moment, SocketCookie, SocketEnd, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -34,6 +34,10 @@ impl Sockets {
     pub(crate) fn are_none(&self) -> bool {
         *self == Self::default()
     }
+
+    fn are_on(&self, access_point: &Identifier) -> bool {
+        self.open.values().any(|bound| bound.as_ref() == Some(access_point))
+    }
 }
 
 /// The sockets of sessions: what is left behind on a link that a session does not hold any more ends at once (§5), and what all of
@@ -44,7 +48,13 @@ impl Core {
     ///
     /// # Errors
     /// [`Refusal::TooManySockets`], [`Refusal::UnknownSession`].
-    pub fn add_socket(&mut self, id: SessionId, socket: SocketCookie, access_point: Identifier) -> Result<(), Refusal> {
+    pub fn add_socket(
+        &mut self,
+        id: SessionId,
+        socket: SocketCookie,
+        access_point: Identifier,
+        now: Moment,
+    ) -> Result<(), Refusal> {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::UnknownSession)?;
         if session.sockets.open.len() >= MOST_SOCKETS {
             return Err(Refusal::TooManySockets(MOST_SOCKETS));
@@ -55,24 +65,31 @@ impl Core {
             self.mark_unsaved(id);
             return Ok(());
         }
-        // Whoever binds it again moves it.
-        session.sockets.open.insert(socket, Some(access_point));
         let is_first = self.socket_owners.is_empty();
-        if let Some(former) = self.socket_owners.insert(socket, id).filter(|former| *former != id)
-            && let Some(former) = self.sessions.get_mut(&former)
-        {
-            former.sockets.open.remove(&socket);
+        // Whoever binds it again moves it.
+        let former = self.socket_owners.insert(socket, id).unwrap_or(id);
+        let left = self.sessions.get_mut(&former).and_then(|session| session.sockets.open.remove(&socket)).flatten();
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.sockets.open.insert(socket, Some(access_point));
         }
         if is_first {
             self.watch_sockets();
         }
-        self.mark_unsaved(id);
+        for id in [former, id] {
+            self.mark_unsaved(id);
+        }
         self.abort_left_sockets(id);
+        if let Some(left) = left
+            && self.leave_to_none(former, &left, now)
+        {
+            self.publish(now);
+        }
         Ok(())
     }
 
     /// Sockets have ended, some of sessions perhaps.
-    pub fn handle_sockets_ended(&mut self, ends: &[SocketEnd]) {
+    pub fn handle_sockets_ended(&mut self, ends: &[SocketEnd], now: Moment) {
+        let mut has_left = false;
         for end in ends {
             let Some(id) = self.socket_owners.remove(&end.socket) else {
                 if self.unknown_ends.len() == REMEMBERED_ENDS {
@@ -81,13 +98,25 @@ impl Core {
                 self.unknown_ends.push_back(*end);
                 continue;
             };
+            let mut left = None;
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.sockets.open.remove(&end.socket);
+                left = session.sockets.open.remove(&end.socket).flatten();
                 session.sockets.count(end.carried);
             }
             self.mark_unsaved(id);
             self.stop_watching_sockets();
+            has_left |= left.is_some_and(|left| self.leave_to_none(id, &left, now));
         }
+        if has_left {
+            self.publish(now);
+        }
+    }
+
+    /// A socket of the session's is not on this access point any more. True if the session kept that for its sockets alone, and
+    /// keeps it no more, as this was the last one.
+    fn leave_to_none(&mut self, id: SessionId, access_point: &Identifier, now: Moment) -> bool {
+        let is_needed = self.sessions.get(&id).is_some_and(|session| session.sockets.are_on(access_point));
+        !is_needed && self.end_lingering_on(id, access_point, "none of its sockets is left there", now)
     }
 
     /// Ends may have been missed.

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use netbearer_core::{MatchedProfile, Profiles, Refusal, SessionId, Settings, Token};
 use netbearer_types::{
     FailureReason, Interface, Matching, OfferNumber, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
-    SessionState::Connected, StateFlags, Target, UserChoiceProfile, differences,
+    SessionState::Connected, SocketCookie, StateFlags, Target, UserChoiceProfile, differences,
 };
 
 use crate::{
@@ -1606,10 +1606,12 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
     let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
+    scene.core.add_socket(one, SocketCookie(1), OFFICE.into(), scene.now).expect("it has few");
     scene.pass(5 * SECOND);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Roaming", "break before make");
     }
+    assert_eq!(scene.aborted, [SocketCookie(1)].into(), "nothing is left of its link");
     scene.settle_on(AP0);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Connected, moved ap0/home");

@@ -147,8 +147,8 @@ impl SessionBackend for EmbeddedSession {
 
     fn add_socket(&self, socket: SocketCookie, access_point: Identifier) {
         let id = self.id;
-        self.backend.service.cast(move |core, _| {
-            if let Err(refusal) = core.add_socket(id, socket, access_point) {
+        self.backend.service.cast(move |core, now| {
+            if let Err(refusal) = core.add_socket(id, socket, access_point, now) {
                 tracing::warn!("{refusal}");
             }
         });
