@@ -1,10 +1,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use netbearer_types::{Identifier, Moment, Offer, SessionState};
+use netbearer_types::{Identifier, Moment};
 
 use crate::{
     Core, Input, RoamCause, SessionId, Verdict, access_point::AccessPoint, choosing::is_startable,
-    composite::Composite, course::Course, course::HeldBack, course::Reserve, phase::Phase,
+    composite::Composite, course::Course, course::HeldBack, course::Reserve, phase::Phase, session::Session,
 };
 
 /// Which member a settled session would rather use, and since when it may (§5).

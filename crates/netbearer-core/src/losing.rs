@@ -4,7 +4,7 @@ use netbearer_types::{
 
 use crate::{
     Core, Input, RoamCause, SessionId, Verdict, choosing::is_startable, course::Course, ledger::Released,
-    opening::retry_delay, session::Interest, session::Session,
+    opening::retry_delay, session::Interest,
 };
 
 /// Why what a session holds beside its link came to nothing.

@@ -28,9 +28,19 @@ pub(crate) struct Presence {
     /// Failed starts in a row.
     failed_starts: u32,
     /// What those who could roam to it saw last.
-    looked: Option<(StateFlags, bool)>,
+    looked: Option<Looks>,
     /// Until when a failed start is not repeated for the sake of roaming.
     not_before: Option<Moment>,
+}
+
+/// What decides whether somebody could roam to it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Looks {
+    flags: StateFlags,
+    is_there: bool,
+    may_start: bool,
+    /// Nothing that is bound to it would be heard.
+    is_deaf: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,7 +204,16 @@ impl Core {
     pub(crate) fn note_presence(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         access_point.note_presence(now);
-        let looks = (access_point.flags(), access_point.presence.is_there());
+        let looks = Looks {
+            flags: access_point.flags(),
+            is_there: access_point.presence.is_there(),
+            may_start: access_point.may_start(),
+            is_deaf: access_point.report.steering.deaf.is_some(),
+        };
+        if looks.flags == StateFlags::Active {
+            // Whoever has brought it up.
+            access_point.presence.end_back_off();
+        }
         if access_point.presence.looked != Some(looks) {
             access_point.presence.looked = Some(looks);
             self.tell_composites(identifier);

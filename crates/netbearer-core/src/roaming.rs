@@ -124,15 +124,15 @@ impl Core {
         if lingered {
             self.await_end_of_lingering(id);
         }
-        if let Err(failure) = self.bring_up_beside(candidate, now) {
+        if let Err(failure) = self.bring_up_beside(id, candidate, now) {
             self.back_off(candidate, now);
             self.release_beside(id, candidate);
             self.lose_candidate(id, candidate, &failure, Downfall::Start, now);
         }
     }
 
-    /// Brings an access point up for those who hold it beside the one they use, unless it is up already.
-    fn bring_up_beside(&mut self, identifier: &Identifier, now: Moment) -> Result<(), Failure> {
+    /// Brings an access point up for a session that holds it beside the one it uses, unless it is up already.
+    fn bring_up_beside(&mut self, id: SessionId, identifier: &Identifier, now: Moment) -> Result<(), Failure> {
         if self.share_device(identifier, now)? {
             return Ok(());
         }
@@ -150,14 +150,14 @@ impl Core {
                     access_point.timers.disarm(Timer::Linger);
                 }
                 self.steer(now);
-                self.candidate_is_up(identifier, now);
+                self.candidate_is_up_for(id, identifier, now);
             }
-            Phase::Up | Phase::Regaining => self.candidate_is_up(identifier, now),
+            Phase::Up | Phase::Regaining => self.candidate_is_up_for(id, identifier, now),
             Phase::Lingering => {
                 let inputs = vec![Input::new("cause", "roaming while it lingers")];
                 self.enter_phase(identifier, Phase::Up, Verdict::Up, now, inputs);
                 self.tell_composites(identifier);
-                self.candidate_is_up(identifier, now);
+                self.candidate_is_up_for(id, identifier, now);
             }
             Phase::Enumerating | Phase::AwaitingDevice | Phase::Starting | Phase::Closing(_) => {}
             _ if flags != StateFlags::Discovered => return Err(not_available(access_point.name())),
@@ -176,17 +176,26 @@ impl Core {
         self.ledger.guests(identifier).into_iter().any(reaches)
     }
 
+    /// True for a session that has this access point on trial.
+    pub(crate) fn tries(&self, id: SessionId, identifier: &Identifier) -> bool {
+        matches!(self.course(id), Some(Course::Trial { offer }) if offer.configuration == *identifier)
+    }
+
     /// An access point has come up: those who roam to it have what they wanted.
     pub(crate) fn candidate_is_up(&mut self, identifier: &Identifier, now: Moment) {
         for id in self.ledger.guests(identifier) {
-            let course = self.course(id).filter(|course| course.held_candidate() == Some(identifier)).cloned();
-            match course {
-                Some(Course::Preparing { .. } | Course::Replacing { .. }) => {
-                    self.settle_on_candidate(id, RoamCause::CandidateUp, now);
-                }
-                Some(Course::Migrating { offer }) => self.begin_trial(id, offer, now),
-                _ => {}
+            self.candidate_is_up_for(id, identifier, now);
+        }
+    }
+
+    fn candidate_is_up_for(&mut self, id: SessionId, identifier: &Identifier, now: Moment) {
+        let course = self.course(id).filter(|course| course.held_candidate() == Some(identifier)).cloned();
+        match course {
+            Some(Course::Preparing { .. } | Course::Replacing { .. }) => {
+                self.settle_on_candidate(id, RoamCause::CandidateUp, now);
             }
+            Some(Course::Migrating { offer }) => self.begin_trial(id, offer, now),
+            _ => {}
         }
     }
 
