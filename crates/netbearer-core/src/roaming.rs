@@ -461,6 +461,7 @@ impl Core {
             if let Some(access_point) = self.access_points.get_mut(current) {
                 access_point.sessions.remove(id);
             }
+            self.abort_left_sockets(*id);
             self.tell_state(*id, SessionState::Roaming);
         }
         self.last_hold_gone(current, now);

@@ -1611,10 +1611,13 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
     let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
+    scene.bind(one, 1);
+    scene.bind(other, 2);
     scene.pass(5 * SECOND);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Roaming", "break before make");
     }
+    assert_eq!(scene.ended(), [1, 2], "what is on it ends at once");
     scene.settle_on(AP0);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Connected, moved ap0/home");
