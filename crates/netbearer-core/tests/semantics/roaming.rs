@@ -518,9 +518,36 @@ fn a_candidate_that_may_not_be_started_is_offered_while_others_keep_it_up() {
     scene.pass(60 * SECOND);
     assert_eq!(scene.words(session), "");
     scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.words(session), "", "it settles");
+    scene.pass(SETTLE);
     assert_eq!(scene.words(session), "offer 1 a");
     scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
     assert_eq!(scene.words(session), "withdrawn 1");
+}
+
+/// Its cable was there all the time.
+#[test]
+fn a_candidate_that_may_not_be_started_has_gone_away_when_others_take_it_down() {
+    for verb in [Verb::Ignore, Verb::Reject] {
+        let (mut scene, session) = open_by_b(true);
+        scene.change_of("a", |a| a.set_privilege(false));
+        scene.appear("a");
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        scene.pass(SETTLE);
+        if verb == Verb::Reject {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.answer(session, verb);
+        scene.pass(120 * SECOND);
+        scene.hear();
+        scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        // One loss within the last minute.
+        scene.pass(2 * SETTLE - Duration::from_millis(1));
+        assert_eq!(scene.words(session), "", "{verb:?}");
+        scene.pass(Duration::from_millis(1));
+        assert_eq!(scene.words(session), "offer 2 a", "{verb:?}");
+    }
 }
 
 #[test]
