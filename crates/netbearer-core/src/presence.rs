@@ -17,7 +17,8 @@ const MOST_LOSSES: usize = 16;
 
 /// Since when an access point has been there for those who could roam to it, and how often it was lost.
 ///
-/// What we do with a link ourselves is no loss: a candidate that is taken down after a trial has not gone away.
+/// What we do with a link ourselves is no loss: a candidate that is taken down after a trial has not gone away. One that only others
+/// can bring up has, when they take it down.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     seen: Seen,
@@ -163,6 +164,10 @@ impl AccessPoint {
         let patience = self.profile.carrier_timeout;
         let is_wired = self.report.bearer_type.family() == BearerFamily::Wired;
         let is_ours = self.commanded.is_some();
+        // What only others can bring up is of no use to anybody before they have.
+        if !self.may_start() && self.flags() != StateFlags::Active {
+            return self.presence.go(now);
+        }
         let Some(link) = self.link().filter(|_| !self.carrier_refuted) else { return self.presence.go(now) };
         match (link.administratively_up, link.carrier, self.presence.seen) {
             (true, true, _) => self.presence.become_there(true, patience, now),

@@ -518,9 +518,36 @@ fn a_candidate_that_may_not_be_started_is_offered_while_others_keep_it_up() {
     scene.pass(60 * SECOND);
     assert_eq!(scene.words(session), "");
     scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.words(session), "", "it settles");
+    scene.pass(SETTLE);
     assert_eq!(scene.words(session), "offer 1 a");
     scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
     assert_eq!(scene.words(session), "withdrawn 1");
+}
+
+/// Its cable was there all the time.
+#[test]
+fn a_candidate_that_may_not_be_started_has_gone_away_when_others_take_it_down() {
+    for verb in [Verb::Ignore, Verb::Reject] {
+        let (mut scene, session) = open_by_b(true);
+        scene.change_of("a", |a| a.set_privilege(false));
+        scene.appear("a");
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        scene.pass(SETTLE);
+        if verb == Verb::Reject {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.answer(session, verb);
+        scene.pass(120 * SECOND);
+        scene.hear();
+        scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        // One loss within the last minute.
+        scene.pass(2 * SETTLE - Duration::from_millis(1));
+        assert_eq!(scene.words(session), "", "{verb:?}");
+        scene.pass(Duration::from_millis(1));
+        assert_eq!(scene.words(session), "offer 2 a", "{verb:?}");
+    }
 }
 
 #[test]
@@ -1606,12 +1633,13 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
     let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
-    scene.core.add_socket(one, SocketCookie(1), OFFICE.into(), scene.now).expect("it has few");
+    scene.bind(one, 1);
+    scene.bind(other, 2);
     scene.pass(5 * SECOND);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Roaming", "break before make");
     }
-    assert_eq!(scene.aborted, [SocketCookie(1)].into(), "nothing is left of its link");
+    assert_eq!(scene.ended(), [1, 2], "what is on it ends at once");
     scene.settle_on(AP0);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Connected, moved ap0/home");

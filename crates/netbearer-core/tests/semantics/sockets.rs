@@ -16,7 +16,7 @@ const NONE_IS_LEFT: &str = "none of its sockets is left there";
 
 impl Scene {
     /// A socket is bound, as the library does it: by the candidate during a trial.
-    fn bind(&mut self, session: SessionId, socket: u64) {
+    pub(crate) fn bind(&mut self, session: SessionId, socket: u64) {
         let snapshot = self.core.session(session).expect("it exists");
         let candidate = snapshot.roaming.filter(|roaming| roaming.candidate_interface.is_some());
         let candidate = candidate.map(|roaming| roaming.offer.configuration);
@@ -41,7 +41,7 @@ impl Scene {
     }
 
     /// The sockets that have been ended since it was asked last.
-    fn ended(&mut self) -> Vec<u64> {
+    pub(crate) fn ended(&mut self) -> Vec<u64> {
         self.listen();
         std::mem::take(&mut self.aborted).into_iter().map(|socket| socket.0).collect()
     }

@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer_lab::Dhcp;
+use netbearer_lab::{Conversation, Dhcp};
 
 use crate::{
+    ipv6::{self, OTHER_NETWORK, announce, connect_ipv6, wait_for_way},
     roaming::Deciding,
     stage::{DEADLINE, Watched, assert_alive},
+    steering::Flow,
     uplink::{NETWORK, access_point, converse, manager, reached_by, stage},
 };
 
@@ -21,7 +23,7 @@ const FOR_A_MOMENT: Duration = Duration::from_millis(100);
 /// A member that has been lost twenty times within a minute is not offered before another one is over.
 const DAMPED: Duration = Duration::from_secs(3);
 
-/// Scenario 27, with either of them in the better place.
+/// Scenario 27, in both families, and with either of them in the better place.
 #[test]
 fn those_who_decide_may_settle_on_different_members_at_the_same_time() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
@@ -40,12 +42,24 @@ fn those_who_decide_may_settle_on_different_members_at_the_same_time() {
         let (accepting, ignoring) = if accepts_first { (first, second) } else { (second, first) };
         ignoring.ignore().expect("it is the newest");
         accepting.migrate().expect("it comes up").accept().expect("the trial is on");
-        let expected = if accepts_first { ["lan", "lte"] } else { ["lte", "lan"] };
-        let mut conversations = sessions.each_ref().map(converse);
-        assert_eq!(conversations.each_ref().map(|conversation| conversation.access_point()), expected);
-        for _ in 0..2 {
-            conversations.iter_mut().for_each(assert_alive);
+        for (name, network) in [("lan", ipv6::NETWORK), ("lte", OTHER_NETWORK)] {
+            announce(&stage, access_point(&stage, name), network);
+            wait_for_way(&stage, &stage.table_of(name));
         }
+        let expected = if accepts_first { ["lan", "lte"] } else { ["lte", "lan"] };
+        let converse_by_both = || {
+            let conversations = sessions.each_ref().map(|watched| [converse(watched), connect_ipv6(watched)]);
+            for (of_session, expected) in conversations.iter().zip(expected) {
+                assert_eq!(of_session.each_ref().map(Conversation::access_point), [expected; 2]);
+            }
+            conversations.into_iter().flatten()
+        };
+        let flowing = Flow::start(converse_by_both());
+        for _ in 0..2 {
+            converse_by_both().for_each(|mut conversation| assert_alive(&mut conversation));
+        }
+        let rounds = flowing.stop();
+        assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
     }
 }
 

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, net::UdpSocket, time::Instant};
 use netbearer::Traffic;
 
 use netbearer_lab::{Capture, Conversation, Dhcp, ECHO_PORT, INTERNET};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::{
     roaming::Deciding,
     stage::{DEADLINE, Watched, assert_alive, server},
-    uplink::{NETWORK, access_point, converse, expect_abort, manager, stage},
+    uplink::{NETWORK, access_point, bound_to, converse, expect_abort, manager, stage},
 };
 
 #[test]
@@ -37,10 +37,7 @@ fn only_the_sessions_own_sockets_end_when_it_leaves_a_link() {
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let other = Watched::opened_on(&manager, "lte");
     let mut of_other = converse(&other);
-    let of_nobody = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    of_nobody.bind_device(Some(b"lte")).unwrap();
-    of_nobody.connect(&server().into()).unwrap();
-    let mut of_nobody = Conversation::over(of_nobody.into(), DEADLINE).unwrap();
+    let mut of_nobody = bound_to("lte");
     let bound = UdpSocket::bind("0.0.0.0:0").unwrap();
     deciding.watched.session.bind(&bound).unwrap();
     bound.connect((INTERNET, ECHO_PORT)).unwrap();

@@ -7,6 +7,7 @@ use std::{
 
 use netbearer::{Profile, PropertyKey, PropertyValue, ServiceNetworkProfile};
 use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     setup::Setup,
@@ -68,6 +69,14 @@ pub(crate) fn access_point<'a>(stage: &'a Stage, name: &str) -> &'a AccessPoint 
 pub(crate) fn converse(watched: &Watched) -> Conversation {
     let stream = watched.session.connect_tcp(server()).expect("the server is reached");
     Conversation::over(stream, DEADLINE).expect("the server greets")
+}
+
+/// The connection of a program that knows nothing of sessions, and chooses its interface itself.
+pub(crate) fn bound_to(interface: &str) -> Conversation {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind_device(Some(interface.as_bytes())).expect("the interface is there");
+    socket.connect(&server().into()).expect("the server is reached");
+    Conversation::over(socket.into(), DEADLINE).expect("the server greets")
 }
 
 /// A connection that stays behind has ended: at once, not in minutes.
