@@ -927,6 +927,10 @@ impl Core {
         if self.is_at_hand(access_point) {
             return true;
         }
+        // Its carrier was lost. If it is down now, then only on its way to where that shows again.
+        if access_point.presence.is_gone() {
+            return false;
+        }
         // The device of the lost one will be free; of a cable that has no carrier nobody can make use.
         let of_same_device = lost.and_then(|lost| self.access_points.get(lost));
         let of_same_device = of_same_device.filter(|lost| lost.device == access_point.device);
