@@ -375,6 +375,8 @@ fn with_a_past(stage: &Stage, manager: &Manager, adjust: impl FnOnce(&Session)) 
         let failed = format!("RoamingFailed(native-{name})");
         let offered = format!("PreferredConfigurationChanged(native-{next})");
         subject.expect_offer(&["Connected", &failed, &offered]);
+        // Until it is set up again, it is down, and may be tried.
+        wait_for_state(manager, name, SessionState::NotAvailable);
     }
     subject
 }
