@@ -74,6 +74,11 @@ impl Presence {
         matches!(self.seen, Seen::There { .. })
     }
 
+    /// True if it was last seen without a carrier, or not at all.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(self.seen, Seen::Gone)
+    }
+
     /// When it will have been there long enough to be offered as something better; none while it is not there.
     pub(crate) fn settled_at(&self, settle: Duration, rejections: usize) -> Option<Moment> {
         let Seen::There { since, .. } = self.seen else { return None };

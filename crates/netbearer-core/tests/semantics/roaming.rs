@@ -1044,6 +1044,32 @@ fn what_is_up_replaces_a_lost_link_before_what_would_have_to_be_brought_up() {
     }
 }
 
+/// Its link is cleared away then and set up again, and is down in between, which says nothing about its cable.
+#[test]
+fn what_was_just_lost_replaces_nothing_while_something_is_there_that_was_not() {
+    for decides in [true, false] {
+        let (mut scene, session) = open_by_b(decides);
+        scene.set_down("a");
+        scene.appear("worse");
+        scene.appear("a");
+        scene.pass(SETTLE);
+        if decides {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.settle_on("a");
+        scene.hear();
+        scene.vanish("a");
+        let back = if decides { "Connected, failed a: LinkLost" } else { "Roaming, Connected, moved b" };
+        assert_eq!(scene.words(session), back);
+        scene.vanish("b");
+        scene.settle_on("worse");
+        let replaced = if decides { "Roaming, replacement 2 worse" } else { "Roaming, Connected, moved worse" };
+        assert_eq!(scene.words(session), replaced);
+        scene.work();
+        assert_eq!(scene.words(session), "");
+    }
+}
+
 #[test]
 fn a_stop_aborts_who_is_settled_on_the_link_and_nobody_roams_away() {
     for decides in [true, false] {
