@@ -4,7 +4,7 @@ use netbearer_types::{
 
 use crate::{
     Core, Input, RoamCause, SessionId, Verdict, choosing::is_startable, course::Course, ledger::Released,
-    opening::retry_delay, phase::Phase, session::Interest,
+    opening::retry_delay, session::Interest,
 };
 
 /// Why what a session holds beside its link came to nothing.
@@ -198,8 +198,8 @@ impl Core {
         if self.is_at_hand(access_point) {
             return true;
         }
-        // Its carrier was lost, and it is down only on its way to where that shows again.
-        if access_point.presence.is_gone() && matches!(access_point.phase, Phase::Closing(_) | Phase::Sensing) {
+        // Its carrier was lost. If it is down now, then only on its way to where that shows again.
+        if access_point.presence.is_gone() {
             return false;
         }
         // The device of the lost one will be free; of a cable that has no carrier nobody can make use.
