@@ -35,6 +35,7 @@ mod profile_changes;
 mod profiles;
 mod properties;
 mod roaming;
+mod roaming_ends;
 mod roaming_sockets;
 mod roaming_tables;
 mod routing;

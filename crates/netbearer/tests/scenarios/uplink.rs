@@ -31,22 +31,38 @@ pub(crate) fn stage(lan: Dhcp, lte: Dhcp) -> Stage {
 
 /// The service network, whose members are not waited for long.
 pub(crate) fn setup(setup: Setup) -> Setup {
-    let impatient = || Profile {
+    adjusted(setup, |_, _| ())
+}
+
+/// The same, with other times.
+fn adjusted(setup: Setup, adjust: impl FnOnce(&mut Profile, &mut ServiceNetworkProfile)) -> Setup {
+    let mut member = Profile {
         connect_timeout: Duration::from_millis(700),
         carrier_timeout: Duration::from_millis(500),
         ..Profile::default()
     };
-    let network = ServiceNetworkProfile {
+    let mut network = ServiceNetworkProfile {
         members: owned(&["lan", "lte"]),
         settle: SETTLE,
         roam_linger: LINGER,
         ..ServiceNetworkProfile::default()
     };
-    setup.profile("lan", impatient()).profile("lte", impatient()).service_network("uplink", network)
+    adjust(&mut member, &mut network);
+    setup.profile("lan", member.clone()).profile("lte", member).service_network("uplink", network)
 }
 
 pub(crate) fn manager(stage: &Stage) -> Manager {
     stage.start(setup)
+}
+
+/// With members that are waited for as long as is usual.
+pub(crate) fn patient_manager(stage: &Stage) -> Manager {
+    stage.start(|setup| adjusted(setup, |member, _| *member = Profile::default()))
+}
+
+/// With a link that was left without asking kept so long.
+pub(crate) fn lingering_manager(stage: &Stage, linger: Duration) -> Manager {
+    stage.start(|setup| adjusted(setup, |_, network| network.roam_linger = linger))
 }
 
 pub(crate) fn identifier(manager: &Manager, access_point: &str) -> String {
