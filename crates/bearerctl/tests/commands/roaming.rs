@@ -270,6 +270,12 @@ fn why_tells_what_was_considered_and_what_became_of_it() {
     ] {
         assert!(told.contains(said), "no \"{said}\":\n{told}");
     }
+    // Why an access point is not used is in the decisions of sessions that could use it.
+    let told = stage.run(&["why", "ap1"]).output.join("\n");
+    for said in [" on Uplink accepts ap0, and leaves ap1", " on Uplink is offered ap1, as its link is lost"] {
+        assert!(told.contains(said), "no \"{said}\":\n{told}");
+    }
+    assert!(!told.contains("has lost ap0"), "{told}");
     end(service);
 }
 
