@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     listing::{flag_words, kind_words},
     output::{BOLD, DIM, Output},
-    terminal::Terminal,
+    terminal::{NOTHING_ASKED, Terminal},
 };
 
 /// What one types to choose nothing.
@@ -137,6 +137,11 @@ impl Asking {
     /// Puts the question to the person at the terminal.
     pub(crate) fn put(&mut self, output: Output) {
         if let Some(question) = self.questions.front() {
+            if let Answerer::Person(terminal) = &mut self.answerer
+                && terminal.begin_question()
+            {
+                output.prompt(NOTHING_ASKED);
+            }
             let news =
                 if self.was_answered && !self.is_for_others { "The choices have changed meanwhile.\n" } else { "" };
             output.prompt(&format!("{news}{}", prompt(question)));
@@ -175,6 +180,13 @@ impl Asking {
                                 self.is_in_line = true;
                             }
                         }
+                        continue;
+                    }
+                },
+                (None, Answerer::Person(terminal)) => tokio::select! {
+                    told = chooser.next() => told,
+                    () = terminal.stray_line() => {
+                        output.prompt(NOTHING_ASKED);
                         continue;
                     }
                 },

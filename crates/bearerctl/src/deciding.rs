@@ -6,8 +6,8 @@ use std::{
 };
 
 use netbearer::{
-    CallError, Identifier, MigrateError, Offer, OfferNumber, PropertyKey, PropertyValue, Roaming, Session,
-    SessionEvent, SessionState, TestError, Trial,
+    CallError, Identifier, MigrateError, Offer, OfferDescription, OfferNumber, OfferPhase, PropertyKey, PropertyValue,
+    Roaming, Session, SessionEvent, SessionState, TestError, Trial,
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     holder::Holder,
     output::{BOLD, Output},
-    terminal::Terminal,
+    terminal::{NOTHING_ASKED, Terminal},
     test_target::TestTarget,
     timeline::{Answer, OwnEvent},
 };
@@ -34,10 +34,28 @@ pub(crate) struct Decider {
     candidate: String,
     /// When an answer comes too late; none while there is a link to stay with.
     due: Option<Instant>,
-    /// Whether the question was put.
+    /// The question that the person was asked last, as long as it stands.
+    asked: Option<Question>,
+    /// Whether it can be read where the cursor is.
     is_put: bool,
     /// Whether the cursor is behind it.
     is_in_line: bool,
+}
+
+/// What a person is asked. As long as it is the same, what is typed is an answer, however often it was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
+    offer: OfferNumber,
+    subject: Asked,
+    /// Without a link in use, the same answers mean something else.
+    has_link: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Migrate,
+    EndTest,
+    Keep,
 }
 
 /// Who decides.
@@ -51,7 +69,10 @@ pub(crate) enum Rule {
 enum Stage {
     Idle,
     Offered(Offer),
-    Migrating(Pin<Box<dyn Future<Output = Result<Trial, MigrateError>>>>),
+    Migrating {
+        offer: OfferDescription,
+        migration: Pin<Box<dyn Future<Output = Result<Trial, MigrateError>>>>,
+    },
     Testing {
         offer: OfferNumber,
         candidate: Identifier,
@@ -77,8 +98,10 @@ pub(crate) enum Progress {
     TestTakesLong,
     /// The trial is over, and not by us.
     Ended(MigrateError),
-    /// None at the end of input.
+    /// In answer to the question; none at the end of input.
     Typed(Option<String>),
+    /// Something was typed while nothing was asked.
+    TypedUnasked,
     /// Nothing will be offered any more.
     Gone,
 }
@@ -93,6 +116,7 @@ impl Decider {
             stage: Stage::Idle,
             candidate: String::new(),
             due: None,
+            asked: None,
             is_put: false,
             is_in_line: false,
         }
@@ -110,23 +134,36 @@ impl Decider {
 
     /// The next thing to [`Self::go_on`] with. May be dropped while waiting.
     pub(crate) async fn next(&mut self) -> Progress {
+        let is_asked = self.asked.is_some();
         let Self { roaming, rule, stage, .. } = self;
-        // Only while something is asked, so that a job in the background is not stopped for nothing.
+        // It is read only while something is asked, so that a job in the background is not stopped for nothing.
         let typed = async {
             match rule {
-                Rule::Person(terminal) => Progress::Typed(terminal.next_line().await),
+                Rule::Person(terminal) if is_asked => Progress::Typed(terminal.next_line().await),
+                Rule::Person(terminal) => {
+                    terminal.stray_line().await;
+                    Progress::TypedUnasked
+                }
                 Rule::Policy(_) => std::future::pending().await,
             }
         };
         let mut offered = async || roaming.next().await.map_or(Progress::Gone, Progress::Offered);
         let progress = match stage {
-            Stage::Idle => offered().await,
+            Stage::Idle => tokio::select! {
+                biased;
+                offered = offered() => offered,
+                typed = typed => typed,
+            },
             Stage::Offered(_) => tokio::select! {
                 biased;
                 newer = offered() => newer,
                 typed = typed => typed,
             },
-            Stage::Migrating(migration) => Progress::Migrated(migration.await),
+            Stage::Migrating { migration, .. } => tokio::select! {
+                biased;
+                migrated = migration => Progress::Migrated(migrated),
+                typed = typed => typed,
+            },
             Stage::Testing { test, told_at, .. } => tokio::select! {
                 biased;
                 tested = test => Progress::Tested(tested),
@@ -156,8 +193,23 @@ impl Decider {
                 }
                 self.due = None;
             }
-            SessionEvent::PreferredConfigurationChanged { offer } if offer.replacement => {
-                self.due = answer_due(holder.session()).await?;
+            SessionEvent::PreferredConfigurationChanged { offer } => {
+                if matches!(&self.stage, Stage::Offered(offered) if offered.number < offer.number) {
+                    self.stage = Stage::Idle;
+                }
+                if offer.replacement {
+                    self.due = answer_due(holder.session()).await?;
+                }
+            }
+            // What holds now is told after it.
+            SessionEvent::Lagged => {
+                let standing =
+                    holder.session().snapshot().roaming.filter(|standing| standing.phase == OfferPhase::Offered);
+                let standing = standing.map(|standing| standing.offer.number);
+                if matches!(&self.stage, Stage::Offered(offered) if Some(offered.number) != standing) {
+                    self.stage = Stage::Idle;
+                }
+                self.due = None;
             }
             SessionEvent::CurrentLinkLost { .. } => self.due = answer_due(holder.session()).await?,
             SessionEvent::NewConfigurationActivated { .. } if is_without_link() => {
@@ -177,14 +229,23 @@ impl Decider {
                 self.candidate = holder.name_of(&offer.configuration).await;
                 match self.rule {
                     Rule::Person(_) => self.stage = Stage::Offered(offer),
-                    Rule::Policy(Policy::Never) => self.ignore(offer, holder).await?,
+                    Rule::Policy(Policy::Never) => ignore(offer, holder).await?,
                     Rule::Policy(Policy::AcceptIfTested | Policy::Always) => self.migrate(offer, holder)?,
                 }
             }
             Progress::Migrated(Ok(trial)) => self.test(trial, holder).await?,
-            Progress::Migrated(Err(error)) | Progress::Ended(error) => {
-                self.stage = Stage::Idle;
-                self.tell_refusal(Err(error), holder);
+            Progress::Migrated(Err(error)) => {
+                if let Stage::Migrating { offer, .. } = std::mem::replace(&mut self.stage, Stage::Idle) {
+                    tell_refusal(&offer, Answer::Migrate, Err(error), holder)?;
+                }
+            }
+            Progress::Ended(error) => {
+                if let Stage::Trial(trial) = std::mem::replace(&mut self.stage, Stage::Idle)
+                    && !is_told_by_events(&error)
+                {
+                    let (offer, access_point) = (trial.offer().number, trial.candidate());
+                    holder.tell_own(&OwnEvent::TrialOver { offer, access_point, failure: with_causes(&error) })?;
+                }
             }
             Progress::Tested(Tested { trial, outcome, took }) => {
                 let passed = outcome.is_ok();
@@ -203,6 +264,7 @@ impl Decider {
                     *told_at = None;
                 }
             }
+            Progress::TypedUnasked => holder.output().prompt(NOTHING_ASKED),
             Progress::Typed(None) => return Ok(ControlFlow::Break(())),
             Progress::Typed(Some(line)) => return self.obey(line.trim(), holder).await,
         }
@@ -211,12 +273,17 @@ impl Decider {
 
     /// Puts the question to the person at the terminal, if there is one that was not put.
     pub(crate) fn put(&mut self, output: Output) {
-        if self.is_put || !matches!(self.rule, Rule::Person(_)) {
-            return;
+        let question = self.question();
+        let is_new = question != self.asked;
+        self.asked = question;
+        let (Some(question), Rule::Person(terminal)) = (question, &mut self.rule) else { return };
+        if is_new && terminal.begin_question() {
+            output.prompt(NOTHING_ASKED);
         }
-        let Some(question) = self.question() else { return };
-        output.prompt(&question);
-        (self.is_put, self.is_in_line) = (true, true);
+        if is_new || !self.is_put {
+            output.prompt(&self.words_of(question));
+            (self.is_put, self.is_in_line) = (true, true);
+        }
     }
 
     /// Ends the line of the question, as something else is to be told; then it is put again.
@@ -227,23 +294,33 @@ impl Decider {
         self.is_put = false;
     }
 
-    fn question(&self) -> Option<String> {
+    /// What is to be asked now.
+    fn question(&self) -> Option<Question> {
+        let (offer, subject, has_link) = match &self.stage {
+            Stage::Idle | Stage::Migrating { .. } | Stage::Testing { told_at: Some(_), .. } => return None,
+            Stage::Offered(offer) => (offer.number, Asked::Migrate, !offer.replacement),
+            Stage::Testing { offer, .. } => (*offer, Asked::EndTest, self.due.is_none()),
+            Stage::Trial(trial) => (trial.offer().number, Asked::Keep, self.due.is_none()),
+        };
+        matches!(self.rule, Rule::Person(_)).then_some(Question { offer, subject, has_link })
+    }
+
+    fn words_of(&self, question: Question) -> String {
         let candidate = format!("{BOLD}{}{BOLD:#}", self.candidate);
         let left = TimeLeft(self.due.map(|due| due.saturating_duration_since(Instant::now())));
-        Some(match &self.stage {
-            Stage::Idle | Stage::Migrating(_) | Stage::Testing { told_at: Some(_), .. } => return None,
-            Stage::Offered(offer) if offer.replacement => {
+        match (question.subject, question.has_link) {
+            (Asked::Migrate, true) => format!("Move to {candidate}? m to migrate, i to ignore, q to quit: "),
+            (Asked::Migrate, false) => {
                 format!("Go on with {candidate}{left}? m to migrate, i or q to end the session: ")
             }
-            Stage::Offered(_) => format!("Move to {candidate}? m to migrate, i to ignore, q to quit: "),
-            Stage::Testing { .. } => format!("Testing {candidate}{left}; r to reject it now, q to quit: "),
-            Stage::Trial(_) if self.due.is_some() => {
-                format!("Keep {candidate}{left}? t to test again, a to accept, r or q to end the session: ")
-            }
-            Stage::Trial(_) => {
+            (Asked::EndTest, _) => format!("Testing {candidate}{left}; r to reject it now, q to quit: "),
+            (Asked::Keep, true) => {
                 format!("Keep {candidate}? t to test again, a to accept, r to reject, q to quit: ")
             }
-        })
+            (Asked::Keep, false) => {
+                format!("Keep {candidate}{left}? t to test again, a to accept, r or q to end the session: ")
+            }
+        }
     }
 
     /// Does what was typed.
@@ -253,10 +330,10 @@ impl Decider {
         }
         match (std::mem::replace(&mut self.stage, Stage::Idle), typed) {
             (Stage::Offered(offer), "m" | "migrate") => self.migrate(offer, holder)?,
-            (Stage::Offered(offer), "i" | "ignore") => self.ignore(offer, holder).await?,
+            (Stage::Offered(offer), "i" | "ignore") => ignore(offer, holder).await?,
             (Stage::Trial(trial), "t" | "test") => self.test(trial, holder).await?,
-            (Stage::Trial(trial), "a" | "accept") => self.accept(trial, holder).await?,
-            (Stage::Trial(trial), "r" | "reject") => self.reject(trial, holder).await?,
+            (Stage::Trial(trial), "a" | "accept") => accept(trial, holder).await?,
+            (Stage::Trial(trial), "r" | "reject") => reject(trial, holder).await?,
             (Stage::Testing { offer, candidate, test, .. }, "r" | "reject") => {
                 holder.tell_own(&OwnEvent::Answered { offer, access_point: &candidate, answer: Answer::Reject })?;
                 // A trial that is dropped is rejected.
@@ -272,25 +349,7 @@ impl Decider {
 
     fn migrate(&mut self, offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
         tell_answer(&offer, Answer::Migrate, holder)?;
-        self.stage = Stage::Migrating(Box::pin(offer.migrate()));
-        Ok(())
-    }
-
-    async fn ignore(&self, offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
-        tell_answer(&offer, Answer::Ignore, holder)?;
-        self.tell_refusal(offer.ignore().await, holder);
-        Ok(())
-    }
-
-    async fn accept(&self, trial: Trial, holder: &Holder<'_>) -> Result<(), Error> {
-        tell_answer(trial.offer(), Answer::Accept, holder)?;
-        self.tell_refusal(trial.accept().await, holder);
-        Ok(())
-    }
-
-    async fn reject(&self, trial: Trial, holder: &Holder<'_>) -> Result<(), Error> {
-        tell_answer(trial.offer(), Answer::Reject, holder)?;
-        self.tell_refusal(trial.reject().await, holder);
+        self.stage = Stage::Migrating { offer: (*offer).clone(), migration: Box::pin(offer.migrate()) };
         Ok(())
     }
 
@@ -328,24 +387,59 @@ impl Decider {
             Rule::Policy(policy) => {
                 self.stage = Stage::Idle;
                 if passed || policy == Policy::Always {
-                    self.accept(trial, holder).await
+                    accept(trial, holder).await
                 } else {
-                    self.reject(trial, holder).await
+                    reject(trial, holder).await
                 }
             }
         }
     }
-
-    /// Says that an answer did not reach the service. Everything else that can be wrong with one is told by events.
-    fn tell_refusal(&self, answered: Result<(), MigrateError>, holder: &Holder<'_>) {
-        if let Err(MigrateError::Call(error)) = answered {
-            holder.output().hint(&format!("{}: {error}", self.candidate));
-        }
-    }
 }
 
-fn tell_answer(offer: &netbearer::OfferDescription, answer: Answer, holder: &Holder<'_>) -> Result<(), Error> {
+async fn ignore(offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
+    let about = (*offer).clone();
+    tell_answer(&about, Answer::Ignore, holder)?;
+    tell_refusal(&about, Answer::Ignore, offer.ignore().await, holder)
+}
+
+async fn accept(trial: Trial, holder: &Holder<'_>) -> Result<(), Error> {
+    let about = trial.offer().clone();
+    tell_answer(&about, Answer::Accept, holder)?;
+    tell_refusal(&about, Answer::Accept, trial.accept().await, holder)
+}
+
+async fn reject(trial: Trial, holder: &Holder<'_>) -> Result<(), Error> {
+    let about = trial.offer().clone();
+    tell_answer(&about, Answer::Reject, holder)?;
+    tell_refusal(&about, Answer::Reject, trial.reject().await, holder)
+}
+
+fn tell_answer(offer: &OfferDescription, answer: Answer, holder: &Holder<'_>) -> Result<(), Error> {
     holder.tell_own(&OwnEvent::Answered { offer: offer.number, access_point: &offer.configuration, answer })
+}
+
+/// Tells that an answer came to nothing, after it was told.
+fn tell_refusal(
+    offer: &OfferDescription,
+    answer: Answer,
+    outcome: Result<(), MigrateError>,
+    holder: &Holder<'_>,
+) -> Result<(), Error> {
+    let Err(error) = outcome else { return Ok(()) };
+    if is_told_by_events(&error) {
+        return Ok(());
+    }
+    holder.tell_own(&OwnEvent::AnswerRefused {
+        offer: offer.number,
+        access_point: &offer.configuration,
+        answer,
+        failure: with_causes(&error),
+    })
+}
+
+/// Whether the session's own events say what has happened: RoamingFailed, or Error and Closed.
+const fn is_told_by_events(error: &MigrateError) -> bool {
+    matches!(error, MigrateError::Failed { .. } | MigrateError::SessionEnded(_))
 }
 
 /// When an answer that is asked for now comes too late.

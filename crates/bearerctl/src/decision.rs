@@ -1,9 +1,18 @@
-use netbearer::{Decision, Identifier, RoamCause, Verdict};
+use netbearer::{Decision, Identifier, Input, RoamCause, Verdict};
 
 use crate::output::DIM;
 
 /// What an input says of something that is not there.
 const NOTHING: &str = "nothing";
+
+/// The inputs that name an access point.
+const NAMING: [&str; 5] = ["candidate", "in use", "lost", "before", "left"];
+
+/// Whether an access point was considered in a decision about something else.
+pub(crate) fn considers(decision: &Decision, access_point: &Identifier) -> bool {
+    let is_it = |input: &Input| NAMING.contains(&input.name.as_ref()) && input.value == access_point.as_str();
+    decision.inputs.iter().any(is_it)
+}
 
 /// What was decided, for people: what was considered, and from which inputs. Access points have the names that `name` knows.
 pub(crate) fn words(decision: &Decision, name: impl Fn(&Identifier) -> String) -> String {
@@ -30,6 +39,7 @@ fn roaming(cause: RoamCause, inputs: &mut Inputs<'_>) -> Option<String> {
     // How far it was, and is now, follows from what is said.
     let (from, to) = (inputs.take("from"), inputs.take("to"));
     let is_without_link = [&from, &to].into_iter().flatten().any(|course| course.contains("without"));
+    let is_from = |course: &str| from.as_deref() == Some(course);
     let candidate = inputs.take("candidate");
     let said = match (cause, &candidate) {
         (RoamCause::LinkLost, _) => format!("has lost {}, and roams", inputs.take("lost")?),
@@ -42,6 +52,13 @@ fn roaming(cause: RoamCause, inputs: &mut Inputs<'_>) -> Option<String> {
             Some(link) => format!("is offered {candidate} instead of what it was offered before, to leave {link}"),
             None => format!("is offered {candidate} instead of what it was offered before, as its link is lost"),
         },
+        // The inputs do not say which of the two it was.
+        (RoamCause::Withdraw, Some(candidate)) if is_from("preparing") => {
+            format!("does not move to {candidate}, which has gone or is no better any more")
+        }
+        (RoamCause::Withdraw, Some(candidate)) if is_from("offered") => {
+            format!("is not offered {candidate} any more, which has gone or is no better any more")
+        }
         (RoamCause::Withdraw, Some(candidate)) => format!("is not offered {candidate} any more, which cannot be had"),
         (RoamCause::Prepare, Some(candidate)) => match inputs.take_link("in use") {
             Some(link) => format!("is to move from {link} to {candidate}, as nobody takes its roaming events"),
@@ -92,7 +109,7 @@ impl Inputs<'_> {
 
 #[cfg(test)]
 mod tests {
-    use netbearer::{Input, Moment, SessionId, Subject};
+    use netbearer::{Moment, SessionId, Subject};
 
     use super::*;
 
@@ -118,6 +135,21 @@ mod tests {
                 Verdict::Roam(RoamCause::Offer),
                 vec![("candidate", "native-a"), ("in use", "nothing")],
                 "is offered a, as its link is lost",
+            ),
+            (
+                Verdict::Roam(RoamCause::Withdraw),
+                vec![("candidate", "native-a"), ("from", "offered"), ("to", "settled")],
+                "is not offered a any more, which has gone or is no better any more",
+            ),
+            (
+                Verdict::Roam(RoamCause::Withdraw),
+                vec![("candidate", "native-a"), ("from", "preparing"), ("to", "settled")],
+                "does not move to a, which has gone or is no better any more",
+            ),
+            (
+                Verdict::Roam(RoamCause::Withdraw),
+                vec![("candidate", "native-a"), ("from", "offered a replacement"), ("to", "without a link")],
+                "is not offered a any more, which cannot be had",
             ),
             (Verdict::Roam(RoamCause::LinkLost), vec![("lost", "native-b")], "has lost b, and roams"),
             (

@@ -8,8 +8,15 @@ use nix::{
     sys::signal::{SigSet, SigmaskHow, Signal},
     unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp},
 };
-use rustix::{stdio::stdin, termios::isatty};
+use rustix::{
+    io::ioctl_fionread,
+    stdio::stdin,
+    termios::{QueueSelector, isatty, tcflush},
+};
 use tokio::sync::mpsc as channel;
+
+/// What a person is told who has typed something that is no answer.
+pub(crate) const NOTHING_ASKED: &str = "Nothing was asked, so what was typed is dropped.\n";
 
 /// The terminal of a person who can answer (`tty(4)`).
 #[derive(Debug)]
@@ -39,6 +46,34 @@ impl Terminal {
             }
         });
         thread.ok().map(|_| Self { wanted, lines, is_reading: false })
+    }
+
+    /// A question begins: what was typed before is no answer to it. Returns whether anything was.
+    pub(crate) fn begin_question(&mut self) -> bool {
+        let mut was_typed = false;
+        while self.lines.try_recv().is_ok() {
+            (self.is_reading, was_typed) = (false, true);
+        }
+        // In the background this would stop the program, and what is typed there is the shell's.
+        if is_in_foreground() {
+            was_typed |= ioctl_fionread(stdin()).is_ok_and(|count| count > 0);
+            // What was typed of a line that has no end yet goes as well.
+            let _ = tcflush(stdin(), QueueSelector::IFlush);
+        }
+        was_typed
+    }
+
+    /// A line that is typed though nothing is asked any more: nobody can be kept from reading once he does. Never comes if
+    /// nobody reads. May be dropped while waiting.
+    pub(crate) async fn stray_line(&mut self) {
+        if self.is_reading {
+            let line = self.lines.recv().await;
+            self.is_reading = false;
+            if line.is_some() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// The next line without its end; none at the end of input (Ctrl-D), or if the terminal is gone. May be dropped while

@@ -41,6 +41,26 @@ pub(crate) enum OwnEvent<'a> {
         /// How.
         answer: Answer,
     },
+    /// An answer that was told came to nothing.
+    AnswerRefused {
+        /// To which offer.
+        offer: OfferNumber,
+        /// The candidate.
+        access_point: &'a Identifier,
+        /// What was answered.
+        answer: Answer,
+        /// Why it was refused.
+        failure: String,
+    },
+    /// A trial has come to its end without an answer of this program.
+    TrialOver {
+        /// Of which offer.
+        offer: OfferNumber,
+        /// The candidate.
+        access_point: &'a Identifier,
+        /// What is known of it.
+        failure: String,
+    },
     /// The candidate was tested, or nothing was.
     Tested {
         /// In which offer's trial.
@@ -70,18 +90,29 @@ pub(crate) enum Answer {
     Reject,
 }
 
+impl Answer {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Migrate => "migrate to",
+            Self::Ignore => "ignore",
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+        }
+    }
+}
+
 impl OwnEvent<'_> {
     /// In a word, and what belongs to it.
     fn describe(&self) -> (&'static str, String) {
         match self {
             Self::Answered { offer, access_point, answer } => {
-                let answer = match answer {
-                    Answer::Migrate => "migrate to",
-                    Answer::Ignore => "ignore",
-                    Answer::Accept => "accept",
-                    Answer::Reject => "reject",
-                };
-                ("Answered", format!("{answer} {access_point} (offer {offer})"))
+                ("Answered", format!("{} {access_point} (offer {offer})", answer.words()))
+            }
+            Self::AnswerRefused { offer, access_point, answer, failure } => {
+                ("AnswerRefused", format!("{} {access_point} (offer {offer}): {failure}", answer.words()))
+            }
+            Self::TrialOver { offer, access_point, failure } => {
+                ("TrialOver", format!("{access_point} (offer {offer}): {failure}"))
             }
             Self::Tested { access_point, target, failure, milliseconds, .. } => {
                 let Some(target) = target else {
@@ -104,8 +135,8 @@ impl OwnEvent<'_> {
     const fn style(&self) -> Style {
         match self {
             Self::Tested { passed: Some(true), .. } => GOOD,
-            Self::Tested { passed: Some(false), .. } => BAD,
-            Self::Tested { passed: None, .. } => BUSY,
+            Self::Tested { passed: Some(false), .. } | Self::AnswerRefused { .. } => BAD,
+            Self::Tested { passed: None, .. } | Self::TrialOver { .. } => BUSY,
             Self::Answered { .. } => Style::new(),
         }
     }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use netbearer::{BearerType, Decision, FindError, Identifier, Kind, Manager, SessionState, StateFlags, Subject};
 use serde::Serialize;
 
@@ -18,6 +20,9 @@ struct Explanation {
     decisions: Vec<Decision>,
     #[serde(skip)]
     ledger: Ledger,
+    /// What configurations are called that decisions name, whether they are explained or not.
+    #[serde(skip)]
+    names: BTreeMap<Identifier, String>,
 }
 
 pub(crate) async fn run(context: &Context, wanted: Option<&str>) -> Result<(), Error> {
@@ -45,7 +50,14 @@ async fn explain_all(manager: &Manager) -> Result<Explanation, Error> {
         configurations: listings.into_iter().map(Explained::new).collect(),
         decisions: manager.decisions().await?,
         ledger,
+        names: names(manager).await?,
     })
+}
+
+async fn names(manager: &Manager) -> Result<BTreeMap<Identifier, String>, Error> {
+    let mut all = manager.configurations(None).await?;
+    all.extend(manager.user_choices().await?);
+    Ok(all.into_iter().map(|one| (one.identifier, one.name)).collect())
 }
 
 async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> {
@@ -61,10 +73,8 @@ async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> 
                 let member = manager.configuration(member).await?;
                 explained.push(Explained::new(Listing::new(manager, &ledger, member).await?));
             }
-            let is_concerned = |subject: &Subject| {
-                explained.iter().any(|one| is_about(subject, &one.listing.configuration.identifier))
-            };
-            decisions.retain(|decision| is_concerned(&decision.subject));
+            let identifiers = explained.iter().map(|one| &one.listing.configuration.identifier);
+            decisions.retain(|decision| identifiers.clone().any(|one| is_about(decision, one)));
             explained
         }
         Err(error) => {
@@ -76,12 +86,14 @@ async fn explain(manager: &Manager, wanted: &str) -> Result<Explanation, Error> 
             Vec::new()
         }
     };
-    Ok(Explanation { configurations, decisions, ledger })
+    Ok(Explanation { configurations, decisions, ledger, names: names(manager).await? })
 }
 
-fn is_about(subject: &Subject, identifier: &Identifier) -> bool {
-    match subject {
-        Subject::AccessPoint(about) | Subject::Configuration(about) | Subject::Session(_, about) => about == identifier,
+/// Where a session goes is about each access point that it could use, or has left.
+fn is_about(decision: &Decision, identifier: &Identifier) -> bool {
+    match &decision.subject {
+        Subject::AccessPoint(about) | Subject::Configuration(about) => about == identifier,
+        Subject::Session(_, about) => about == identifier || decision::considers(decision, identifier),
         Subject::Interface(_) => false,
     }
 }
@@ -101,10 +113,8 @@ fn tell(explanation: &Explanation) -> Vec<String> {
     if !explanation.configurations.is_empty() && !explanation.decisions.is_empty() {
         lines.push(String::new());
     }
-    let name = |identifier: &Identifier| {
-        let mut listings = explanation.configurations.iter().map(|explained| &explained.listing.configuration);
-        listings.find(|one| one.identifier == *identifier).map_or(identifier.to_string(), |one| one.name.clone())
-    };
+    let name =
+        |identifier: &Identifier| explanation.names.get(identifier).cloned().unwrap_or_else(|| identifier.to_string());
     for decision in &explanation.decisions {
         let subject = match &decision.subject {
             Subject::AccessPoint(identifier) | Subject::Configuration(identifier) => name(identifier),

@@ -73,9 +73,18 @@ fn questions_of_several_programs_are_asked_one_after_the_other() {
     let third = stage.start(&["open", "Where"]);
     agent.output.wait_for_text_since(mark, "2  ap1", DEADLINE).unwrap();
     assert_eq!(third.end_by(Signal::TERM).code, 143);
+    // Its line is ended once it is withdrawn.
+    agent.output.wait_for_text_since(mark, "A number from 1 to 2", DEADLINE).unwrap();
+    type_in(&mut terminal, "2\n");
+    agent.output.wait_for_text_since(mark, "Nothing was asked", DEADLINE).unwrap();
+    let mark = agent.output.mark();
+    let fourth = stage.start(&["open", "Where"]);
+    agent.output.wait_for_text_since(mark, "2  ap1", DEADLINE).unwrap();
+    type_in(&mut terminal, "1\n");
+    assert!(fourth.wait_for("Opened").ends_with("with ap0"));
     type_in(&mut terminal, CTRL_C);
     assert_eq!(agent.end().code, 0);
-    for open in [first, second] {
+    for open in [first, second, fourth] {
         open.end_by(Signal::INT);
     }
     end(service);

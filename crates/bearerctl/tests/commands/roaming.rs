@@ -1,14 +1,12 @@
 //! Roaming at the command line: a person at a real terminal decides, or a rule.
 
-use std::process::ChildStdin;
-
 use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, ECHO_PORT, INTERNET, Signal};
 use serde_json::Value;
 
 use crate::{
     daemon::end,
-    stage::{DEADLINE, Ended, Running, Stage},
-    terminal::{CTRL_C, CTRL_D, at_silent_terminal, type_in},
+    stage::{DEADLINE, Running, Stage},
+    terminal::{CTRL_C, CTRL_D, Screen},
 };
 
 /// Two access points that may stand in for one another, the first one preferred.
@@ -36,60 +34,56 @@ fn unreachable() -> String {
     format!("tcp://{INTERNET}:9")
 }
 
-/// Waits until it is open by ap1, and then until it is offered ap0, which is back.
-fn offered(stage: &Stage, roam: &Running) {
-    assert!(roam.wait_for("Opened").trim_end().ends_with("with ap1"));
+const MOVE: &str = "Move to ap0? m to migrate, i to ignore, q to quit: ";
+const KEEP: &str = "Keep ap0? t to test again, a to accept, r to reject, q to quit: ";
+
+/// The program at a terminal of its own, opened by ap1, as ap0 has no cable; then it is offered ap0, which is back.
+fn asked(stage: &Stage, options: &str) -> Screen {
+    preferred(stage).cut().unwrap();
+    let mut screen = Screen::start(stage, &format!("roam Uplink {options}"));
+    screen.expect("Opened");
+    screen.expect("ap1");
     preferred(stage).restore().unwrap();
-    roam.wait_for("preferred to the link in use");
+    screen.expect(MOVE);
+    screen
 }
 
-/// The program at a terminal of its own.
-struct AtTerminal {
-    roam: Running,
-    terminal: ChildStdin,
-}
-
-impl AtTerminal {
-    /// Opened by ap1, as ap0 has no cable.
-    fn start(stage: &Stage, options: &str) -> Self {
-        preferred(stage).cut().unwrap();
-        let (roam, terminal) = at_silent_terminal(stage, &format!("roam Uplink {options}"));
-        Self { roam, terminal }
-    }
-
-    /// Types something, and waits for what follows it.
-    fn type_for(&mut self, keys: &str, told: &str) {
-        let mark = self.roam.output.mark();
-        type_in(&mut self.terminal, keys);
-        self.roam.output.wait_for_text_since(mark, told, DEADLINE).unwrap();
-    }
-
-    fn end(mut self, key: &str) -> Ended {
-        type_in(&mut self.terminal, key);
-        self.roam.end()
+/// Types something, and waits for each of what follows it.
+#[track_caller]
+fn answer(screen: &mut Screen, keys: &str, told: &[&str]) {
+    screen.type_in(keys);
+    for text in told {
+        screen.expect(text);
     }
 }
 
-/// Nothing ends the line of a question, so it is in the line that follows it.
-fn count(ended: &Ended, text: &str) -> usize {
-    ended.output.iter().filter(|line| line.contains(text)).count()
+/// Ends it by a key, in order. All that was told.
+#[track_caller]
+fn end_by(mut screen: Screen, key: &str) -> String {
+    screen.type_in(key);
+    let (code, text) = screen.end();
+    assert_eq!(code, 0, "{text}");
+    text
 }
 
 #[test]
 fn a_person_migrates_tests_again_and_accepts() {
     let stage = stage();
-    let mut at = AtTerminal::start(&stage, &format!("--test {}", reachable()));
-    offered(&stage, &at.roam);
-    at.type_for("m\n", "TestPassed");
-    at.type_for("t\n", "TestPassed");
-    at.type_for("a\n", "Connected");
-    let ended = at.end(CTRL_C);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(count(&ended, "Move to ap0? m to migrate, i to ignore, q to quit: "), 1, "{ended:?}");
-    assert_eq!(count(&ended, "Keep ap0? t to test again, a to accept, r to reject, q to quit: "), 2, "{ended:?}");
-    for (told, times) in [("migrate to native", 1), ("OnTrial", 1), ("accept native", 1), ("Roaming", 1), ("Closed", 1)]
-    {
-        assert_eq!(count(&ended, told), times, "{told}: {ended:?}");
+    let mut screen = asked(&stage, &format!("--test {}", reachable()));
+    answer(&mut screen, "m\n", &["TestPassed", KEEP]);
+    answer(&mut screen, "t\n", &["TestPassed", KEEP]);
+    answer(&mut screen, "a\n", &["Connected"]);
+    let text = end_by(screen, CTRL_C);
+    for (told, times) in [
+        (MOVE, 1),
+        (KEEP, 2),
+        ("migrate to native", 1),
+        ("OnTrial", 1),
+        ("accept native", 1),
+        ("Roaming", 1),
+        ("Closed", 1),
+    ] {
+        assert_eq!(text.matches(told).count(), times, "{told}: {text}");
     }
     stage.assert_as_before();
 }
@@ -97,50 +91,92 @@ fn a_person_migrates_tests_again_and_accepts() {
 #[test]
 fn a_person_is_told_that_nothing_was_tested_and_rejects() {
     let stage = stage();
-    let mut at = AtTerminal::start(&stage, "");
-    offered(&stage, &at.roam);
-    at.type_for("x\n", "\"x\" is none of them");
-    at.type_for("m\n", "nothing was tested through");
-    at.type_for("r\n", "10.10.1.");
-    let ended = at.end(CTRL_C);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut screen = asked(&stage, "");
+    answer(&mut screen, "x\n", &["\"x\" is none of them", MOVE]);
+    answer(&mut screen, "m\n", &["nothing was tested through", KEEP]);
+    answer(&mut screen, "r\n", &["10.10.1."]);
+    end_by(screen, CTRL_C);
     stage.assert_as_before();
 }
 
 #[test]
-fn what_a_person_ignores_is_not_asked_again() {
+fn what_a_person_ignores_is_not_asked_again_before_it_has_gone_away_and_come_back() {
     let stage = stage();
-    let mut at = AtTerminal::start(&stage, "");
-    offered(&stage, &at.roam);
-    at.type_for("i\n", "ignore");
+    let mut screen = asked(&stage, "");
+    answer(&mut screen, "i\n", &["ignore native-ap0"]);
     preferred(&stage).cut().unwrap();
     preferred(&stage).restore().unwrap();
-    // It has gone away and come back.
-    at.roam.wait_for("(offer 1)");
+    for told in ["(offer 2)", MOVE] {
+        screen.expect(told);
+    }
     // The end of input ends it as q does.
-    let ended = at.end(CTRL_D);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let text = end_by(screen, CTRL_D);
+    assert_eq!(text.matches(MOVE).count(), 2, "{text}");
     stage.assert_as_before();
 }
 
 #[test]
 fn a_question_is_withdrawn_with_its_offer_and_after_a_loss_says_how_much_time_is_left() {
     let stage = stage();
-    let mut at = AtTerminal::start(&stage, "");
-    offered(&stage, &at.roam);
+    let mut screen = asked(&stage, "");
     preferred(&stage).cut().unwrap();
-    at.roam.wait_for("OfferWithdrawn");
+    screen.expect("OfferWithdrawn");
     preferred(&stage).restore().unwrap();
-    at.roam.wait_for("(offer 1)");
+    for told in ["(offer 2)", MOVE] {
+        screen.expect(told);
+    }
     stage.lab.access_point("ap1").unwrap().cut().unwrap();
-    at.roam.wait_for("instead of the lost link");
-    at.type_for("m\n", "OnTrial");
-    at.type_for("a\n", "Connected");
-    let ended = at.end(CTRL_C);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(count(&ended, "Go on with ap0 (10 s left)? m to migrate, i or q to end the session: "), 1, "{ended:?}");
-    assert_eq!(count(&ended, "Keep ap0 (10 s left)? t to test again, a to accept"), 1, "{ended:?}");
+    screen.expect("instead of the lost link");
+    screen.expect("Go on with ap0 (10 s left)? m to migrate, i or q to end the session: ");
+    answer(&mut screen, "m\n", &["OnTrial", "Keep ap0 (10 s left)? t to test again, a to accept, r or q to end the "]);
+    answer(&mut screen, "a\n", &["Connected"]);
+    end_by(screen, CTRL_C);
     stage.assert_as_before();
+}
+
+#[test]
+fn what_is_typed_while_nothing_is_asked_answers_nothing() {
+    let stage = stage();
+    let mut screen = asked(&stage, "");
+    preferred(&stage).cut().unwrap();
+    screen.expect("OfferWithdrawn");
+    answer(&mut screen, "m\n", &["Nothing was asked"]);
+    // Neither does a line that is not read any more, nor one that has no end yet.
+    screen.type_in("m\nm");
+    preferred(&stage).restore().unwrap();
+    for told in ["(offer 2)", "Nothing was asked", MOVE] {
+        screen.expect(told);
+    }
+    answer(&mut screen, "\n", &["\"\" is none of them", MOVE]);
+    answer(&mut screen, "i\n", &["ignore native-ap0 (offer 2)"]);
+    let text = end_by(screen, CTRL_C);
+    assert!(!text.contains("migrate to"), "{text}");
+    stage.assert_as_before();
+}
+
+#[test]
+fn an_answer_that_does_not_reach_the_service_is_told_to_programs_too() {
+    let stage = stage();
+    let service = stage.start_service();
+    let mut screen = asked(&stage, "--json");
+    assert_eq!(service.end_by(Signal::KILL).code, 137);
+    for told in ["\"ServiceLost\"", MOVE] {
+        screen.expect(told);
+    }
+    let told = ["\"Answered\"", "\"AnswerRefused\"", "\"offer\":1", "\"answer\":\"Migrate\"", "\"failure\":"];
+    answer(&mut screen, "m\n", &told);
+    let service = stage.start_service();
+    screen.expect("\"ServiceBack\"");
+    end_by(screen, CTRL_C);
+    end(service);
+    stage.assert_as_before();
+}
+
+/// Waits until it is open by ap1, and then until it is offered ap0, which is back.
+fn offered(stage: &Stage, roam: &Running) {
+    assert!(roam.wait_for("Opened").trim_end().ends_with("with ap1"));
+    preferred(stage).restore().unwrap();
+    roam.wait_for("preferred to the link in use");
 }
 
 /// The program away from a terminal, opened by ap1, and offered ap0.
@@ -234,6 +270,12 @@ fn why_tells_what_was_considered_and_what_became_of_it() {
     ] {
         assert!(told.contains(said), "no \"{said}\":\n{told}");
     }
+    // Why an access point is not used is in the decisions of sessions that could use it.
+    let told = stage.run(&["why", "ap1"]).output.join("\n");
+    for said in [" on Uplink accepts ap0, and leaves ap1", " on Uplink is offered ap1, as its link is lost"] {
+        assert!(told.contains(said), "no \"{said}\":\n{told}");
+    }
+    assert!(!told.contains("has lost ap0"), "{told}");
     end(service);
 }
 

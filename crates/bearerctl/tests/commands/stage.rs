@@ -196,6 +196,14 @@ impl Stage {
         Running::start_with_input(self.with_directories(command))
     }
 
+    /// Starts another program, which starts ours, with an input and an output that the caller reads.
+    pub(crate) fn start_between(&self, program: &str, arguments: &[&str]) -> (Program, ChildStdin, ChildStdout) {
+        let command = self.lab.machine().command(program).args(arguments).stdin(Stdio::piped());
+        let mut program = self.with_directories(command).spawn().expect("the program starts");
+        let (input, output) = (program.take_stdin().expect("a pipe"), program.take_stdout().expect("a pipe"));
+        (program, input, output)
+    }
+
     fn spawn(&self, command: NamespaceCommand<'_>) -> Running {
         Running::start(self.with_directories(command))
     }

@@ -1,8 +1,17 @@
 //! The program at a real terminal: who gets the signals, and who may read.
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::ChildStdin};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::ChildStdin,
+    sync::mpsc,
+    thread,
+    time::Instant,
+};
 
-use netbearer_lab::Signal;
+use netbearer_lab::{Program, Signal};
 use rustix::process::{Pid, kill_process};
 
 use crate::{
@@ -27,10 +36,61 @@ pub(crate) fn at_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdi
     stage.start_with_input("script", &script(&line))
 }
 
-/// The same at one that does not repeat what is typed: that would come in the middle of what the program says.
-pub(crate) fn at_silent_terminal(stage: &Stage, arguments: &str) -> (Running, ChildStdin) {
-    let line = format!("stty -echo; exec {BEARERCTL} --color never {arguments}");
-    stage.start_with_input("script", &script(&line))
+/// The program at a terminal of its own, which is read as it is written: nothing ends the line of a question. It does not repeat
+/// what is typed, as that would come in the middle of what the program says.
+pub(crate) struct Screen {
+    program: Program,
+    keyboard: ChildStdin,
+    told: mpsc::Receiver<Vec<u8>>,
+    text: String,
+    /// So much of it was waited for.
+    read: usize,
+}
+
+impl Screen {
+    pub(crate) fn start(stage: &Stage, arguments: &str) -> Self {
+        let line = format!("stty -echo; exec {BEARERCTL} --color never {arguments}");
+        let (program, keyboard, mut output) = stage.start_between("script", &script(&line));
+        let (teller, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            while let Ok(length @ 1..) = output.read(&mut buffer) {
+                if teller.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { program, keyboard, told, text: String::new(), read: 0 }
+    }
+
+    /// Waits for this, behind all that was waited for before.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(begin) = self.text[self.read..].find(text) {
+                self.read += begin + text.len();
+                return;
+            }
+            match self.told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(told) => self.text.push_str(&String::from_utf8_lossy(&told)),
+                Err(error) => panic!("no \"{text}\" after\n{}: {error}", &self.text[..self.read].escape_debug()),
+            }
+        }
+    }
+
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        type_in(&mut self.keyboard, keys);
+    }
+
+    /// Waits for the end. Its code, and all that was told.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let code = self.program.wait(DEADLINE).map(|status| status.code());
+        let rest: Vec<u8> = self.told.iter().flatten().collect();
+        self.text.push_str(&String::from_utf8_lossy(&rest));
+        let code = code.unwrap_or_else(|error| panic!("{error}\n{}", self.text));
+        (code.expect("script has not got a signal"), self.text)
+    }
 }
 
 pub(crate) fn type_in(terminal: &mut ChildStdin, keys: &str) {
