@@ -607,7 +607,7 @@ mod tests {
 
     #[test]
     fn a_damaged_snapshot_is_made_good_by_the_generation_before_and_both_logs() {
-        let mut kept = Kept::of_three_generations();
+        let kept = Kept::of_three_generations();
         kept.edit("ledger-3.json", |snapshot| snapshot[..snapshot.len() / 2].to_vec());
         kept.assert_found(&["ledger-3.json is damaged"]);
         kept.edit("ledger-3.json", |_| b"\0\0\0\0".to_vec());

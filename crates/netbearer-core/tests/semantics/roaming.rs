@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use netbearer_core::{MatchedProfile, Profiles, Refusal, SessionId, Settings, Token};
 use netbearer_types::{
     FailureReason, Interface, Matching, OfferNumber, Profile, PropertyKey, PropertyValue, ServiceNetworkProfile,
-    SessionState::Connected, SocketCookie, StateFlags, Target, UserChoiceProfile, differences,
+    SessionState::Connected, StateFlags, Target, UserChoiceProfile, differences,
 };
 
 use crate::{
@@ -547,6 +547,77 @@ fn a_candidate_that_may_not_be_started_has_gone_away_when_others_take_it_down() 
         assert_eq!(scene.words(session), "", "{verb:?}");
         scene.pass(Duration::from_millis(1));
         assert_eq!(scene.words(session), "offer 2 a", "{verb:?}");
+    }
+}
+
+/// Nothing but who may start it has changed.
+#[test]
+fn a_member_that_may_be_started_from_now_on_is_kept_in_sight_and_offered() {
+    for is_up in [true, false] {
+        let mut scene = world_with(settings(), |[_, a, ..]| {
+            (a.is_up, a.has_cable) = (is_up, true);
+            a.set_privilege(false);
+        });
+        let session = scene.roamer(1, true);
+        scene.pass(60 * SECOND);
+        assert_eq!(scene.words(session), "", "nobody can bring it up");
+        scene.change_of("a", |a| a.set_privilege(true));
+        scene.work();
+        scene.pass(SETTLE);
+        assert_eq!(scene.words(session), "offer 1 a");
+    }
+}
+
+/// Nothing would be started: it is up.
+#[test]
+fn what_others_have_brought_up_is_usable_though_our_own_tries_have_failed() {
+    for decides in [true, false] {
+        let (mut scene, session) = open_by_b(decides);
+        scene.appear("a");
+        for _ in 0..3 {
+            let other = scene.opening(2, "a");
+            scene.fail("a");
+            scene.work();
+            scene.core.drop_session(other, scene.now);
+        }
+        scene.hear();
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        scene.vanish("b");
+        let expected = if decides { "Roaming, replacement 1 a" } else { "Roaming, Connected, moved a" };
+        assert_eq!(scene.words(session), expected);
+    }
+}
+
+/// The other family may follow, or a lease bring another address.
+#[test]
+fn who_tries_a_candidate_is_told_of_its_addresses() {
+    for at in [At::Trial, At::TrialWithoutLink] {
+        let (mut scene, session) = at.play();
+        scene.change_of("a", Simulated::change_gateway);
+        assert_eq!(scene.words(session), "interface a");
+        let snapshot = scene.core.session(session).expect("it is there");
+        let candidate = snapshot.roaming.and_then(|roaming| roaming.candidate_interface).expect("it is on trial");
+        assert_eq!(Some(candidate), scene.core.interface(&"a".into()));
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_trial_or_of_a_link_that_was_left_when_the_service_ends() {
+    for at in [At::Trial, At::Preparing] {
+        let mut profiles = edition(&MEMBERS);
+        profiles.default.linger = 60 * SECOND;
+        let mut scene = world_with(Settings { profiles, ..settings() }, |_| {});
+        let session = scene.roamer(1, at.decides());
+        scene.appear("a");
+        scene.pass(SETTLE);
+        if at.decides() {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.work();
+        scene.core.handle_shutdown(scene.now);
+        scene.listen();
+        scene.work();
+        assert!(scene.core.is_at_rest(), "{at:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netbearer_core::{Input, Profiles, SessionId, Settings, Token, Verdict};
+use netbearer_core::{Action, Client, ClientId, Input, Profiles, Record, SessionId, Settings, Token, UserId, Verdict};
 use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, Traffic};
 
 use crate::{
@@ -38,6 +38,13 @@ impl Scene {
         let read = read.map(|(socket, received, written)| (SocketCookie(socket), Traffic { received, written }));
         let carried = self.core.session_traffic(session, &read.into());
         (carried.received, carried.written)
+    }
+
+    /// These were looked for and not found.
+    fn miss(&mut self, sockets: &[u64]) {
+        let sockets: Vec<SocketCookie> = sockets.iter().map(|socket| SocketCookie(*socket)).collect();
+        self.core.handle_sockets_missing(&sockets, self.now);
+        self.listen();
     }
 
     /// The sockets that have been ended since it was asked last.
@@ -360,4 +367,116 @@ fn a_socket_that_another_session_binds_is_that_ones() {
     scene.bind(second, 1);
     scene.end_socket(1, Some((1, 1)));
     assert_eq!((scene.carried(first), scene.carried(second)), ((0, 0), (1, 1)));
+}
+
+/// Numbers are easily made up, and those of others are no secret.
+#[test]
+fn what_another_user_claims_of_a_socket_changes_nothing() {
+    let (mut scene, session) = open_on_b();
+    scene.core.handle_client(ClientId(9), Client::of_user(UserId(1001)));
+    let stranger = scene.core.create_session(ClientId(9), &"a".into()).unwrap();
+    scene.core.add_socket(stranger, SocketCookie(1), "b".into(), scene.now).unwrap();
+    let action = scene.core.poll_urgent_action();
+    let of_stranger = Action::AbortSockets { sockets: [SocketCookie(1)].into(), owner: Some(UserId(1001)) };
+    assert_eq!(action, Some(of_stranger), "which the kernel compares");
+    scene.end_socket(7, None);
+    assert_eq!(scene.carried(session), (100, 1));
+    scene.change_of("b", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [1]);
+    scene.end_socket(1, Some((9, 9)));
+    assert_eq!(scene.carried(session), (9, 9));
+    assert!(!scene.watches_sockets);
+}
+
+/// The kernel does not list what is not connected; what is told of before it is would be forgotten.
+#[test]
+fn a_socket_that_was_not_found_once_may_be_connected_later() {
+    let (mut scene, session) = open_on_b();
+    assert_eq!(scene.checked, [SocketCookie(1)].into());
+    scene.miss(&[1]);
+    assert_eq!(scene.carried(session), (100, 1), "it is known still");
+    scene.change_of("b", Simulated::pull_cable);
+    assert_eq!(scene.ended(), [1]);
+    let (mut scene, session) = open_on_b();
+    scene.bind(session, 2);
+    for _ in 0..2 {
+        assert!(scene.core.has_sockets(session));
+        scene.core.handle_socket_ends_missed();
+        scene.listen();
+        assert_eq!(scene.checked, [1, 2].map(SocketCookie).into());
+        scene.miss(&[1, 2]);
+    }
+    assert!(!scene.core.has_sockets(session) && !scene.watches_sockets, "both have ended unheard");
+}
+
+#[test]
+fn what_is_not_found_by_a_service_that_was_started_anew_has_ended() {
+    let (mut scene, session) = moved_by_force();
+    scene.core.give_token(session, Token(1));
+    scene.listen();
+    scene.restart(settings());
+    scene.look_around();
+    scene.settle_on("a");
+    scene.settle_on("b");
+    assert_eq!(scene.checked, [1, 2].map(SocketCookie).into());
+    scene.miss(&[1]);
+    assert!(!is_kept(&scene), "nothing goes by it any more");
+    assert_eq!(causes_of_release(&scene), [NONE_IS_LEFT]);
+}
+
+/// The process may have been killed before the kernel was asked.
+#[test]
+fn what_was_to_be_aborted_is_aborted_by_the_next_service() {
+    let (mut scene, session) = in_a_trial();
+    scene.core.give_token(session, Token(1));
+    answer(&mut scene, session, true);
+    assert_eq!(scene.ended(), [1]);
+    scene.restart(settings());
+    assert_eq!(scene.ended(), [1]);
+    scene.end_socket(1, None);
+    scene.restart(settings());
+    assert_eq!(scene.ended(), [0; 0]);
+}
+
+#[test]
+fn the_sockets_of_a_user_are_limited_however_many_sessions_there_are() {
+    let (mut scene, session) = open_on_b();
+    let mut sessions = vec![session];
+    sessions.extend((2..=5).map(|client| scene.opening(client, NETWORK)));
+    let mut added = 1;
+    'all: for session in &sessions {
+        for _ in 0..4_095 {
+            added += 1;
+            if let Err(refused) = scene.core.add_socket(*session, SocketCookie(added), "b".into(), scene.now) {
+                assert!(refused.to_string().contains("limit"), "{refused}");
+                break 'all;
+            }
+        }
+    }
+    assert_eq!(added, 16_384 + 1);
+    scene.core.handle_client(ClientId(9), Client::of_user(UserId(0)));
+    let of_root = scene.core.create_session(ClientId(9), &"b".into()).unwrap();
+    scene.core.open(of_root, scene.now).unwrap();
+    scene.core.add_socket(of_root, SocketCookie(99_999), "b".into(), scene.now).unwrap();
+}
+
+/// All that a session has would be written for each of thousands.
+#[test]
+fn a_socket_that_comes_or_goes_is_saved_by_itself() {
+    let (mut scene, session) = open_on_b();
+    scene.core.give_token(session, Token(1));
+    scene.saved.extend(scene.core.take_unsaved());
+    let length = |records: &[Record]| serde_json::to_string(records).unwrap().len();
+    for socket in 2..1_000 {
+        scene.core.add_socket(session, SocketCookie(socket), "b".into(), scene.now).unwrap();
+        let records = scene.core.take_unsaved();
+        assert!(length(&records) < 200, "{records:?}");
+        scene.saved.extend(records);
+    }
+    let end = SocketEnd { socket: SocketCookie(500), carried: Some(Traffic { received: 5, written: 6 }) };
+    scene.core.handle_sockets_ended(&[end], scene.now);
+    let records = scene.core.take_unsaved();
+    assert!(length(&records) < 200, "{records:?}");
+    scene.saved.extend(records);
+    assert_eq!(scene.saved, scene.core.saved());
 }
