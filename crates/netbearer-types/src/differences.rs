@@ -19,6 +19,7 @@ use crate::{
 /// | an offer | none, and open | OfferWithdrawn; RoamingFailed, if the session was migrating to it and is not there now |
 /// | roaming with its link | roaming without | CurrentLinkLost |
 /// | no trial | a trial | NewConfigurationActivated |
+/// | a trial | the same, with an interface that is another one for sessions | InterfaceChanged |
 ///
 /// If nothing is known of what ended the session, it is [`FailureReason::LinkLost`].
 #[must_use]
@@ -110,6 +111,12 @@ fn offer_news(before: &SessionSnapshot, after: &SessionSnapshot, roaming: &Roami
     if let Some(interface) = roaming.candidate_interface.clone().filter(|_| is_trial && is_news) {
         let configuration = offer.configuration.clone();
         events.push(SessionEvent::NewConfigurationActivated { offer: number, configuration, interface });
+    }
+    let tried_before = former.and_then(|former| former.candidate_interface.as_ref());
+    if let (Some(before), Some(interface)) = (tried_before, &roaming.candidate_interface)
+        && !before.is_same_for_sessions(interface)
+    {
+        events.push(SessionEvent::InterfaceChanged { interface: interface.clone() });
     }
     events
 }
@@ -309,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn another_interface_is_told_once_and_only_while_connected() {
+    fn another_interface_is_told_once_and_only_while_connected_or_on_trial() {
         let moved = SessionSnapshot { interface: Some(interface(3)), ..open() };
         assert_eq!(told(&open(), &moved), ["interface 10.0.0.3"]);
         let mut tentative = open();
@@ -317,6 +324,9 @@ mod tests {
         tentative.interface.as_mut().unwrap().addresses.push(address);
         assert_eq!(differences(&open(), &tentative), [], "what cannot be used is of no interest");
         assert_eq!(told(&watching(SessionState::Disconnected), &moved), ["Connected", "Opened"]);
+        let mut readdressed = roaming(1, OfferPhase::Trial);
+        readdressed.roaming.as_mut().unwrap().candidate_interface = Some(interface(8));
+        assert_eq!(told(&roaming(1, OfferPhase::Trial), &readdressed), ["interface 10.0.0.8"], "of the candidate");
         let unknown = SessionSnapshot { interface: None, ..open() };
         assert_eq!(told(&unknown, &open()), ["interface 10.0.0.2"]);
         assert_eq!(differences(&open(), &unknown), []);

@@ -18,7 +18,7 @@ pub enum SessionEvent {
     Closed,
     /// Something failed.
     Error(Failure),
-    /// Addresses or gateway changed while the link was kept.
+    /// Addresses or gateway changed while the link was kept. In a trial also those of the candidate.
     InterfaceChanged {
         /// The interface as it is now.
         interface: Interface,
