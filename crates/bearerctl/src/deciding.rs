@@ -212,8 +212,11 @@ impl Decider {
                 self.due = None;
             }
             SessionEvent::CurrentLinkLost { .. } => self.due = answer_due(holder.session()).await?,
-            SessionEvent::NewConfigurationActivated { .. } if is_without_link() => {
-                self.due = answer_due(holder.session()).await?;
+            SessionEvent::NewConfigurationActivated { offer, .. } => {
+                if is_without_link() {
+                    self.due = answer_due(holder.session()).await?;
+                }
+                self.join(*offer);
             }
             SessionEvent::StateChanged { state: SessionState::Connected } => self.due = None,
             _ => {}
@@ -347,9 +350,21 @@ impl Decider {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// The answer has not come in time, so that it was migrated for us: what is on trial can be decided as any other.
+    fn join(&mut self, number: OfferNumber) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Offered(offer) if offer.number == number => self.await_trial(offer),
+            stage => self.stage = stage,
+        }
+    }
+
+    fn await_trial(&mut self, offer: Offer) {
+        self.stage = Stage::Migrating { offer: (*offer).clone(), migration: Box::pin(offer.migrate()) };
+    }
+
     fn migrate(&mut self, offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
         tell_answer(&offer, Answer::Migrate, holder)?;
-        self.stage = Stage::Migrating { offer: (*offer).clone(), migration: Box::pin(offer.migrate()) };
+        self.await_trial(offer);
         Ok(())
     }
 

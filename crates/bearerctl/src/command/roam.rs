@@ -1,4 +1,4 @@
-use netbearer::{CallError, SessionEvent};
+use netbearer::{CallError, PropertyKey, PropertyValue, SessionEvent};
 
 use crate::{
     arguments::{Policy, Roam},
@@ -50,6 +50,12 @@ async fn hold(
     decider: &mut Decider,
     arguments: &Roam,
 ) -> Result<(), Error> {
+    for (key, value) in [
+        (PropertyKey::AnswerTimeout, PropertyValue::Duration(arguments.answer_timeout)),
+        (PropertyKey::OnTimeout, PropertyValue::Text(arguments.on_timeout.as_str().to_owned())),
+    ] {
+        holder.session().set_property(key, Some(value)).await?;
+    }
     holder.open(arguments.timeout, &arguments.choosing).await?;
     let who = decider.words();
     context.output.hint(&format!("holding {}; {who}; press Ctrl-C to close", holder.name()));

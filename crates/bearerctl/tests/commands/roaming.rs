@@ -135,6 +135,30 @@ fn a_question_is_withdrawn_with_its_offer_and_after_a_loss_says_how_much_time_is
 }
 
 #[test]
+fn a_person_who_does_not_answer_in_time_gets_what_was_said_beforehand() {
+    let stage = stage();
+    let other = || stage.lab.access_point("ap1").unwrap();
+    let mut screen = asked(&stage, "--answer-timeout 200ms");
+    other().cut().unwrap();
+    screen.expect("Go on with ap0 (1 s left)?");
+    let (code, text) = screen.end();
+    assert!(code == 7 && text.contains("did not decide about another in time"), "{code}: {text}");
+    other().restore().unwrap();
+    let mut screen = asked(&stage, "--answer-timeout 200ms --on-timeout migrate");
+    other().cut().unwrap();
+    for told in
+        ["Go on with ap0 (1 s left)?", "OnTrial", "Keep ap0 (1 s left)?", "Connected         10.10.0.", "TrialOver"]
+    {
+        screen.expect(told);
+    }
+    // Nothing is asked any more.
+    answer(&mut screen, "r\n", &["Nothing was asked"]);
+    let text = end_by(screen, CTRL_C);
+    assert!(!text.contains("Answered"), "{text}");
+    stage.assert_as_before();
+}
+
+#[test]
 fn what_is_typed_while_nothing_is_asked_answers_nothing() {
     let stage = stage();
     let mut screen = asked(&stage, "");
