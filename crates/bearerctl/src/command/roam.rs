@@ -3,7 +3,7 @@ use netbearer::{CallError, PropertyKey, PropertyValue, SessionEvent};
 use crate::{
     arguments::{Policy, Roam},
     command::Context,
-    deciding::{Decider, Rule},
+    deciding::{Decider, Progress, Rule},
     error::Error,
     holder::{Happening, Holder},
     terminal::Terminal,
@@ -74,7 +74,10 @@ async fn hold(
                 }
             },
             progress = decider.next() => {
-                decider.end_line(context.output);
+                // Only another picture of what is shown comes in its place.
+                if !matches!(progress, Progress::MigrationTakesLong) {
+                    decider.end_line(context.output);
+                }
                 if decider.go_on(progress, holder).await?.is_break() {
                     return Ok(());
                 }

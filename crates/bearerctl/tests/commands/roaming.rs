@@ -11,7 +11,13 @@ use crate::{
 
 /// Two access points that may stand in for one another, the first one preferred.
 fn stage() -> Stage {
-    let stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
+    stage_with(Dhcp::Dnsmasq)
+}
+
+/// The same with this server behind the preferred one.
+fn stage_with(dhcp: Dhcp) -> Stage {
+    let plan = |(name, dhcp)| AccessPointPlan::new(name).dhcp(dhcp);
+    let stage = Stage::new([("ap0", dhcp), ("ap1", Dhcp::Dnsmasq)].map(plan));
     for access_point in ["ap0", "ap1"] {
         stage.write_profile(access_point, "carrier_timeout = \"300ms\"");
     }
@@ -96,6 +102,18 @@ fn a_person_is_told_that_nothing_was_tested_and_rejects() {
     answer(&mut screen, "m\n", &["nothing was tested through", KEEP]);
     answer(&mut screen, "r\n", &["10.10.1."]);
     end_by(screen, CTRL_C);
+    stage.assert_as_before();
+}
+
+#[test]
+fn a_person_sees_what_a_migration_waits_for_and_nothing_of_it_stays() {
+    let stage = stage_with(Dhcp::None);
+    let mut screen = asked(&stage, "");
+    answer(&mut screen, "m\n", &["waiting for an address on ap0", "press Ctrl-C to close"]);
+    let text = end_by(screen, CTRL_C);
+    // Each picture is wiped out before a line is told.
+    let last = text.rsplit("press Ctrl-C to close").next().unwrap();
+    assert!(last.split("Closed").next().unwrap().contains("\u{1b}[2K"), "{text:?}");
     stage.assert_as_before();
 }
 
