@@ -83,9 +83,10 @@ impl From<Refusal> for Fault {
         let (name, about) = match refusal {
             Refusal::UnknownToken => (ErrorName::UnknownToken, About::Nothing),
             Refusal::Denied(_) => (ErrorName::AccessDenied, failure()),
-            Refusal::TooManyWatchers(_) | Refusal::TooManyDescriptors(_) | Refusal::TooManyUpdates(_) => {
-                (ErrorName::LimitsExceeded, About::Nothing)
-            }
+            Refusal::TooManyWatchers(_)
+            | Refusal::TooManyDescriptors(_)
+            | Refusal::TooManyUpdates(_)
+            | Refusal::TooManySockets(_) => (ErrorName::LimitsExceeded, About::Nothing),
             Refusal::TooManySessions(_) => (ErrorName::LimitsExceeded, failure()),
             Refusal::NotSupported(_) | Refusal::CannotRoam(_) => (ErrorName::NotSupported, failure()),
             Refusal::Busy(_) => (ErrorName::Busy, failure()),
@@ -100,5 +101,22 @@ impl From<Refusal> for Fault {
             _ => (ErrorName::UnknownSession, About::Nothing),
         };
         Self::new(name.to_string(), sentence, about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_told_as_one() {
+        for refusal in [
+            Refusal::TooManyWatchers(1),
+            Refusal::TooManyDescriptors(1),
+            Refusal::TooManyUpdates(1),
+            Refusal::TooManySockets(1),
+        ] {
+            assert_eq!(Fault::from(refusal.clone()).0.name, ErrorName::LimitsExceeded.to_string(), "{refusal}");
+        }
     }
 }

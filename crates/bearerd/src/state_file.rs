@@ -432,6 +432,17 @@ mod tests {
             Self { directory, core, file, tokens: 0 }
         }
 
+        /// Something has happened in each of three generations, of which two are kept.
+        fn of_three_generations() -> Self {
+            let mut kept = Self::new();
+            for _ in 0..2 {
+                kept.change();
+                kept.compact();
+            }
+            kept.change();
+            kept
+        }
+
         /// Something happens, and is kept.
         fn change(&mut self) {
             let session = self.core.create_session(CLIENT, &Identifier::new("ap0")).unwrap();
@@ -596,12 +607,7 @@ mod tests {
 
     #[test]
     fn a_damaged_snapshot_is_made_good_by_the_generation_before_and_both_logs() {
-        let mut kept = Kept::new();
-        kept.change();
-        kept.compact();
-        kept.change();
-        kept.compact();
-        kept.change();
+        let kept = Kept::of_three_generations();
         kept.edit("ledger-3.json", |snapshot| snapshot[..snapshot.len() / 2].to_vec());
         kept.assert_found(&["ledger-3.json is damaged"]);
         kept.edit("ledger-3.json", |_| b"\0\0\0\0".to_vec());
@@ -610,12 +616,7 @@ mod tests {
 
     #[test]
     fn the_next_daemon_keeps_the_last_good_generation_and_not_a_damaged_one_in_its_place() {
-        let mut kept = Kept::new();
-        kept.change();
-        kept.compact();
-        kept.change();
-        kept.compact();
-        kept.change();
+        let mut kept = Kept::of_three_generations();
         kept.edit("ledger-3.json", |_| b"{}".to_vec());
         let found = kept.find();
         kept.file = StateFile::begin(kept.directory.path(), realm(), &found, &kept.core.saved()).unwrap();

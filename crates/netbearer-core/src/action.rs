@@ -38,7 +38,7 @@ pub enum Action {
     },
     /// Have an engine tell of sockets that end, or not any more.
     WatchSockets(bool),
-    /// Have an engine tell which of these are gone.
+    /// Have an engine tell which of these are not to be found.
     CheckSockets(BTreeSet<SocketCookie>),
     /// Deliver an event to a session's owner.
     Tell {

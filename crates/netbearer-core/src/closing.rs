@@ -5,11 +5,11 @@ use netbearer_types::{Failure, FailureReason, Identifier, Moment, SessionError, 
 use crate::{
     Core, Input, Refusal, SessionId, Verdict,
     ledger::Released,
+    losing::Downfall,
     opening::engine_failure,
     phase::{Phase, Teardown},
     publication::REMOVAL_TIMEOUT,
     rights::may_not_stop,
-    roaming::Downfall,
     session::Interest,
     timer::Timer,
 };

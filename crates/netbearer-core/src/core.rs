@@ -115,7 +115,11 @@ pub struct Core {
     pub(crate) numbers: Numbers,
     pub(crate) ledger: Ledger,
     /// Whose each socket is.
-    pub(crate) socket_owners: BTreeMap<SocketCookie, SessionId>,
+    pub(crate) socket_owners: BTreeMap<UserId, BTreeMap<SocketCookie, SessionId>>,
+    /// Sockets to be aborted, of this user or of anybody.
+    pub(crate) left_sockets: BTreeMap<Option<UserId>, BTreeSet<SocketCookie>>,
+    /// Sockets that something has become of that is not saved yet.
+    pub(crate) unsaved_sockets: BTreeMap<SessionId, BTreeSet<SocketCookie>>,
     /// Those that have ended, of which nobody has told.
     pub(crate) unknown_ends: VecDeque<SocketEnd>,
     /// Whose each descriptor is.
@@ -179,6 +183,8 @@ impl Core {
             questions: BTreeMap::new(),
             numbers: Numbers::default(),
             socket_owners: BTreeMap::new(),
+            left_sockets: BTreeMap::new(),
+            unsaved_sockets: BTreeMap::new(),
             unknown_ends: VecDeque::new(),
             held_by: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -398,6 +404,7 @@ impl Core {
             if let Some(access_point) = self.access_points.get_mut(&identifier) {
                 access_point.carrier_refuted = false;
             }
+            self.note_presence(&identifier, now);
             self.tell_states(&identifier);
         }
         self.publish(now);
@@ -433,6 +440,8 @@ impl Core {
             self.revoke(session);
             self.close_session(session, now);
         }
+        // Some of that may linger.
+        self.leave_vacated(now);
         for identifier in self.access_points_where(|access_point| access_point.timers.is_armed(Timer::Linger)) {
             self.end_linger(&identifier, "shutdown", now);
         }
@@ -460,7 +469,7 @@ impl Core {
     /// The next thing that an engine or a session waits for. What everybody is told of configurations follows by
     /// [`Core::poll_action`], and can wait until the engine has begun.
     pub fn poll_urgent_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front();
+        let action = self.next_abort().or_else(|| self.actions.pop_front());
         if self.actions.is_empty() {
             // Thousands of sessions may have been told something; that does not happen often.
             self.actions.shrink_to(USUAL_ACTIONS);

@@ -13,9 +13,9 @@ use crate::{
     access_point::{AccessPoint, link_has_carrier},
     choosing::has_no_addresses,
     core::invalid_configuration,
+    losing::Downfall,
     opening::not_available,
     phase::Phase,
-    roaming::Downfall,
     session::Interest,
     timer::Timer,
 };

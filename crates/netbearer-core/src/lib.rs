@@ -9,6 +9,8 @@
 
 mod access_point;
 mod action;
+mod answering;
+mod candidates;
 mod choosing;
 mod client;
 mod closing;
@@ -22,6 +24,7 @@ mod hold;
 mod journal;
 mod ledger;
 mod limits;
+mod losing;
 mod names;
 mod opening;
 mod phase;

@@ -7,7 +7,7 @@ use netbearer_types::{
 
 use crate::{
     Action, Core, Input, Refusal, SessionId, Verdict, access_point::AccessPoint, core::invalid_configuration,
-    phase::Phase, publication::REMOVAL_TIMEOUT, rights::may_not_open, roaming::Downfall, session::Interest,
+    losing::Downfall, phase::Phase, publication::REMOVAL_TIMEOUT, rights::may_not_open, session::Interest,
     timer::Timer,
 };
 
@@ -145,9 +145,6 @@ impl Core {
             Some(Stage::Reached) if access_point.observed_flags() == StateFlags::Active => {
                 let inputs = vec![Input::new("holds", self.ledger.count(identifier))];
                 self.enter_phase(identifier, Phase::Up, Verdict::Up, now, inputs);
-                if let Some(access_point) = self.access_points.get_mut(identifier) {
-                    access_point.presence.end_back_off();
-                }
                 for session in self.ledger.holders(identifier) {
                     self.tell_opened(session, now);
                 }

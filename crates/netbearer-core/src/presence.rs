@@ -17,7 +17,8 @@ const MOST_LOSSES: usize = 16;
 
 /// Since when an access point has been there for those who could roam to it, and how often it was lost.
 ///
-/// What we do with a link ourselves is no loss: a candidate that is taken down after a trial has not gone away.
+/// What we do with a link ourselves is no loss: a candidate that is taken down after a trial has not gone away. One that only others
+/// can bring up has, when they take it down.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     seen: Seen,
@@ -28,9 +29,19 @@ pub(crate) struct Presence {
     /// Failed starts in a row.
     failed_starts: u32,
     /// What those who could roam to it saw last.
-    looked: Option<(StateFlags, bool)>,
+    looked: Option<Looks>,
     /// Until when a failed start is not repeated for the sake of roaming.
     not_before: Option<Moment>,
+}
+
+/// What decides whether somebody could roam to it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Looks {
+    flags: StateFlags,
+    is_there: bool,
+    may_start: bool,
+    /// Nothing that is bound to it would be heard.
+    is_deaf: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +72,11 @@ impl Presence {
     /// True if it is there as far as that can be seen.
     pub(crate) const fn is_there(&self) -> bool {
         matches!(self.seen, Seen::There { .. })
+    }
+
+    /// True if it was last seen without a carrier, or not at all.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(self.seen, Seen::Gone)
     }
 
     /// When it will have been there long enough to be offered as something better; none while it is not there.
@@ -153,6 +169,10 @@ impl AccessPoint {
         let patience = self.profile.carrier_timeout;
         let is_wired = self.report.bearer_type.family() == BearerFamily::Wired;
         let is_ours = self.commanded.is_some();
+        // What only others can bring up is of no use to anybody before they have.
+        if !self.may_start() && self.flags() != StateFlags::Active {
+            return self.presence.go(now);
+        }
         let Some(link) = self.link().filter(|_| !self.carrier_refuted) else { return self.presence.go(now) };
         match (link.administratively_up, link.carrier, self.presence.seen) {
             (true, true, _) => self.presence.become_there(true, patience, now),
@@ -194,7 +214,16 @@ impl Core {
     pub(crate) fn note_presence(&mut self, identifier: &Identifier, now: Moment) {
         let Some(access_point) = self.access_points.get_mut(identifier) else { return };
         access_point.note_presence(now);
-        let looks = (access_point.flags(), access_point.presence.is_there());
+        let looks = Looks {
+            flags: access_point.flags(),
+            is_there: access_point.presence.is_there(),
+            may_start: access_point.may_start(),
+            is_deaf: access_point.report.steering.deaf.is_some(),
+        };
+        if looks.flags == StateFlags::Active {
+            // Whoever has brought it up.
+            access_point.presence.end_back_off();
+        }
         if access_point.presence.looked != Some(looks) {
             access_point.presence.looked = Some(looks);
             self.tell_composites(identifier);

@@ -107,7 +107,8 @@ impl Core {
             return;
         }
         let Some(access_point) = self.access_points.get(identifier) else { return };
-        let sessions: Vec<SessionId> = access_point.sessions.iter().copied().collect();
+        let on_trial = self.ledger.guests(identifier).into_iter().filter(|id| self.tries(*id, identifier));
+        let sessions: Vec<SessionId> = access_point.sessions.iter().copied().chain(on_trial).collect();
         for session in sessions {
             self.tell(session, SessionEvent::InterfaceChanged { interface: interface.clone() });
         }

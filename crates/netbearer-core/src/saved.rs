@@ -13,7 +13,7 @@ use crate::{
     hold::Holds,
     phase::Phase,
     session::{Interest, Session, Way},
-    sockets::Sockets,
+    sockets::{SocketChanges, Sockets},
     timer::Timer,
 };
 
@@ -43,6 +43,13 @@ pub enum Record {
         session: SessionId,
         /// How it stands with it now.
         course: Box<SavedCourse>,
+    },
+    /// This has become of sockets of a session.
+    Sockets {
+        /// Which one.
+        session: SessionId,
+        /// What has.
+        changes: SocketChanges,
     },
     /// A session is no more.
     NoSession(SessionId),
@@ -151,6 +158,11 @@ impl SavedState {
                     session.course = *course;
                 }
             }
+            Record::Sockets { session, changes } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.course.sockets.apply(changes);
+                }
+            }
             Record::NoSession(session) => {
                 self.sessions.remove(&session);
             }
@@ -188,6 +200,9 @@ impl Core {
     /// What is to be saved before anybody is answered or told anything. Nothing, unless sessions of all processes are here.
     pub fn take_unsaved(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
+        let sockets = self.unsaved_sockets().into_iter();
+        let sockets = sockets.filter(|(id, _)| !self.unsaved.contains_key(id) && self.in_file.contains(id));
+        records.extend(sockets.map(|(session, changes)| Record::Sockets { session, changes }));
         for (id, whole) in std::mem::take(&mut self.unsaved) {
             let Some(session) = self.sessions.get(&id).filter(|session| session.is_to_be_saved()) else {
                 if self.in_file.remove(&id) {

@@ -11,7 +11,7 @@ pub enum ErrorName {
     Busy,
     /// The caller lacks a right. With the failure, which names it.
     AccessDenied,
-    /// A limit of the caller's user is reached. With the failure, if it is one of sessions that hold.
+    /// A limit of the caller's user, or of its session, is reached. With the failure, if it is one of sessions that hold.
     LimitsExceeded,
     /// A service network or user choice is not open in this session. With its identifier instead of a failure.
     NotOpen,

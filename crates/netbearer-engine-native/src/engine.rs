@@ -408,7 +408,9 @@ impl NativeEngine {
             entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
             entry.name.clone_from(&link.name);
         }
-        if link.carrier && entry.seen.as_ref().is_some_and(|seen| !seen.carrier) {
+        let is_back = link.carrier && entry.seen.as_ref().is_some_and(|seen| !seen.carrier);
+        // Not of links that are none of ours, and never for those who only watch.
+        if is_back && entry.worker.is_some() {
             ask_neighbours_anew(link);
         }
         entry.seen = Some(Arc::clone(link));

@@ -23,9 +23,10 @@ pub enum EngineEvent {
     Enumerated,
     /// A refresh asked for by [`Engine::refresh`] has ended.
     Refreshed,
-    /// Sockets have ended, whoever they belong to ([`Engine::watch_sockets`]), or were found to be gone
-    /// ([`Engine::check_sockets`]).
+    /// Sockets have ended, whoever they belong to ([`Engine::watch_sockets`]), or were aborted.
     SocketsEnded(Vec<SocketEnd>),
+    /// These were looked for and not found ([`Engine::check_sockets`]): they have ended, or were not connected yet.
+    SocketsMissing(Vec<SocketCookie>),
     /// Others may have, and nobody has told.
     SocketEndsMissed,
 }
@@ -71,7 +72,7 @@ pub trait Engine: Send {
     /// Begins to tell of sockets that end, or ends that.
     fn watch_sockets(&mut self, watching: bool);
 
-    /// Tells which of these sockets are gone, soon.
+    /// Tells which of these sockets are not to be found, soon.
     fn check_sockets(&mut self, sockets: BTreeSet<SocketCookie>);
 
     /// What the TCP sockets that are there now have carried, in octets of payload; nothing if that cannot be told.

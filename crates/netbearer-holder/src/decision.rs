@@ -19,24 +19,27 @@ pub(crate) fn decide(
     answers: &[Answer],
     session: impl Fn() -> Option<Arc<Session>>,
 ) {
+    let mut unanswered = Vec::new();
     for (offer, answer) in roaming.zip(answers.iter().copied().cycle()) {
         let replacement = offer.replacement;
-        let refusal = carry_out(offer, trial, answer).err().map(|error| (variant(&error), error.to_string()));
+        let outcome = match answer {
+            Answer::Ignore => offer.ignore(),
+            Answer::Accept => try_out(offer, trial).and_then(Trial::accept),
+            Answer::Reject => try_out(offer, trial).and_then(Trial::reject),
+            Answer::Wait => {
+                unanswered.push(offer);
+                continue;
+            }
+        };
+        let refusal = outcome.err().map(|error| (variant(&error), error.to_string()));
         let Some(session) = session() else { return };
         let now = session.snapshot().into();
         say(&Line::Decided { session: number, answer, replacement, refusal, at: boot_time(), now });
     }
 }
 
-fn carry_out(offer: Offer, trial: Duration, answer: Answer) -> Result<(), MigrateError> {
-    match answer {
-        Answer::Ignore => offer.ignore(),
-        Answer::Accept => tried(offer.migrate()?, trial)?.accept(),
-        Answer::Reject => tried(offer.migrate()?, trial)?.reject(),
-    }
-}
-
-fn tried(mut trial: Trial, duration: Duration) -> Result<Trial, MigrateError> {
+fn try_out(offer: Offer, duration: Duration) -> Result<Trial, MigrateError> {
+    let mut trial = offer.migrate()?;
     match trial.ended_within(duration) {
         None => Ok(trial),
         Some(error) => Err(error),

@@ -48,6 +48,8 @@ pub enum Answer {
     Reject,
     /// Stays.
     Ignore,
+    /// Nothing, for as long as the process lives.
+    Wait,
 }
 
 /// A line that is no order.
@@ -118,6 +120,7 @@ impl FromStr for Answer {
             "accept" => Ok(Self::Accept),
             "reject" => Ok(Self::Reject),
             "ignore" => Ok(Self::Ignore),
+            "wait" => Ok(Self::Wait),
             _ => Err(OrderError(word.to_owned())),
         }
     }
@@ -129,6 +132,7 @@ impl fmt::Display for Answer {
             Self::Accept => "accept",
             Self::Reject => "reject",
             Self::Ignore => "ignore",
+            Self::Wait => "wait",
         })
     }
 }
@@ -153,7 +157,11 @@ mod tests {
             Order::Release(6),
             Order::Send(7, "/run/there".into()),
             Order::Receive("/run/there".into()),
-            Order::Decide(8, Duration::from_millis(20), vec![Answer::Accept, Answer::Reject, Answer::Ignore]),
+            Order::Decide(
+                8,
+                Duration::from_millis(20),
+                vec![Answer::Accept, Answer::Reject, Answer::Ignore, Answer::Wait],
+            ),
             Order::Connect(9),
             Order::Echo(10),
         ];

@@ -47,7 +47,7 @@ pub fn abort_tcp_sockets_without_address(interface: u32) -> io::Result<usize> {
 /// As [`abort_tcp_sockets`].
 pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>, owner: Option<u32>) -> io::Result<Vec<SocketEnd>> {
     let mut socket = DiagnosticSocket::open()?;
-    let mut aborted = Vec::new();
+    let (mut aborted, mut refused) = (Vec::new(), None);
     // TCP first: there somebody waits.
     for protocol in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
         for family in FAMILIES {
@@ -57,13 +57,22 @@ pub fn abort_sockets(cookies: &BTreeSet<SocketCookie>, owner: Option<u32>) -> io
             for listed in socket.list(family, protocol, STATES_OF_OWNERS)? {
                 let cookie = listed.identity.cookie();
                 let is_meant = cookies.contains(&cookie) && owner.is_none_or(|owner| owner == listed.owner);
-                if is_meant && socket.destroy(family, protocol, &listed.identity)? {
-                    aborted.push(SocketEnd { socket: cookie, carried: listed.carried });
+                if !is_meant {
+                    continue;
+                }
+                match socket.destroy(family, protocol, &listed.identity) {
+                    Ok(true) => aborted.push(SocketEnd { socket: cookie, carried: listed.carried }),
+                    Ok(false) => {}
+                    // One that has just changed its state, perhaps; the others are to end all the same.
+                    Err(error) => refused = Some(error),
                 }
             }
         }
     }
-    Ok(aborted)
+    match refused {
+        Some(error) if aborted.is_empty() => Err(error),
+        _ => Ok(aborted),
+    }
 }
 
 fn abort(

@@ -11,6 +11,8 @@ use crate::{LabError, Namespace};
 const VOLATILE: [&str; 5] = ["valid_life_time", "preferred_life_time", "expires", "tentative", "optimistic"];
 /// NetworkManager's directory while it runs, or has run.
 const NETWORK_MANAGER: &str = "/run/NetworkManager/devices";
+/// The beginning of what `nmcli` says of how often something was brought up before.
+const ACTIVATIONS: &str = "GENERAL.CON-PATH:";
 /// The protocol that NetBearer's addresses, routes and rules are tagged with, as `ip` writes one without a name.
 const NETBEARER: &str = "110";
 
@@ -62,7 +64,8 @@ impl Snapshot {
         if namespace.path(NETWORK_MANAGER).exists() {
             for question in [["device", "show"], ["connection", "show"]] {
                 let answer = namespace.command("nmcli").args(["--terse", "--colors", "no"]).args(question).output()?;
-                facts.extend(answer.lines().map(|line| format!("nmcli {} {line}", question.join(" "))));
+                let lines = answer.lines().filter(|line| !line.starts_with(ACTIVATIONS));
+                facts.extend(lines.map(|line| format!("nmcli {} {line}", question.join(" "))));
             }
         }
         facts.sort();

@@ -117,7 +117,7 @@ const SERVICE_NETWORK: &[Word] = &[
         "Access points, the most preferred first: names of files, identifiers or interfaces.",
     ),
     word("settle", "\"2s\"", "How long a better member must have been usable before it is offered."),
-    word("roam_linger", "\"30s\"", "How long the link that was left is kept."),
+    word("roam_linger", "\"30s\"", "How long the link that was left is kept, at most."),
 ];
 
 const USER_CHOICE: &[Word] = &[

@@ -311,7 +311,8 @@ impl<E: Engine, N: NameServers, C: Clock> Service<E, N, C> {
                 }
             }
             Ok(EngineEvent::Refreshed) => self.core.handle_refreshed(now),
-            Ok(EngineEvent::SocketsEnded(ends)) => self.core.handle_sockets_ended(&ends),
+            Ok(EngineEvent::SocketsEnded(ends)) => self.core.handle_sockets_ended(&ends, now),
+            Ok(EngineEvent::SocketsMissing(sockets)) => self.core.handle_sockets_missing(&sockets, now),
             Ok(EngineEvent::SocketEndsMissed) => self.core.handle_socket_ends_missed(),
             Err(error) => {
                 let message = chain(&error);

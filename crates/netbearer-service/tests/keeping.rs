@@ -41,6 +41,7 @@ impl Keeper for Log {
         let name = |record: &Record| match record {
             Record::Session(_) => "session",
             Record::Course { .. } => "course",
+            Record::Sockets { .. } => "sockets",
             Record::NoSession(_) => "no session",
             Record::AccessPoint(_) => "access point",
             Record::NoAccessPoint(_) => "no access point",

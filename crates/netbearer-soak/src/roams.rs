@@ -7,13 +7,13 @@ mod foreigner;
 mod plan;
 mod round;
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use self::{foreigner::STILL_THERE, plan::Plan, round::Round};
 use crate::{
     error::SoakError,
-    kills::{nothing_grave, stage::Stage},
-    rounds::Rounds,
+    kills::stage::Stage,
+    rounds::{Rounds, follow},
 };
 
 /// How often something happened in all rounds.
@@ -31,7 +31,12 @@ struct Counts {
 pub(crate) fn run(rounds: &Rounds) -> Result<(), SoakError> {
     let begin = Instant::now();
     let mut counts = Counts::default();
-    let outcome = rounds.run("roams", Plan::random, follow, |stage| counts.add(stage));
+    let outcome = rounds.run(
+        "roams",
+        Plan::random,
+        |stage, plan| follow(Round::begin(stage, plan), &plan.steps),
+        |stage| counts.add(stage),
+    );
     let Counts { rounds, moved, decided, cuts, kills, daemon_kills, foreign } = counts;
     println!(
         "rounds: {rounds}, moved without being asked: {moved}, ends of offers: {decided}, cables cut: {cuts}, holders killed: {kills}, daemons killed: {daemon_kills}, looks at connections of who is no client: {foreign}, {:.1} s",
@@ -55,20 +60,4 @@ impl Counts {
         self.foreign += count(STILL_THERE);
         (moved + decided) as u64
     }
-}
-
-/// Lets a plan happen, and judges what comes of it. Returns what daemons have logged, too.
-fn follow(stage: &Stage, plan: &Plan) -> (Result<(), SoakError>, String) {
-    let mut round = match Round::begin(stage, plan) {
-        Ok(round) => round,
-        Err(error) => return (Err(error), String::new()),
-    };
-    let log = round.log();
-    for step in &plan.steps {
-        if let Err(error) = round.perform(step) {
-            return (Err(error), fs::read_to_string(log).unwrap_or_default());
-        }
-    }
-    let log = fs::read_to_string(log).unwrap_or_default();
-    (round.end().and_then(|()| nothing_grave(&log)), log)
 }

@@ -1,6 +1,6 @@
 //! Rounds that a seed makes happen, one after another on one stage.
 
-use std::{fmt::Debug, time::Instant};
+use std::{fmt::Debug, fs, path::PathBuf, time::Instant};
 
 use clap::Args;
 
@@ -71,5 +71,43 @@ impl Rounds {
             seed = seed.saturating_add(1);
         }
         if failed.is_empty() { Ok(()) } else { Err(SoakError::Wrong(format!("failed seeds: {failed:?}"))) }
+    }
+}
+
+/// What a plan is made happen by, step by step.
+pub(crate) trait Round {
+    type Step;
+
+    /// Lets a step happen.
+    fn perform(&mut self, step: &Self::Step) -> Result<(), SoakError>;
+
+    /// The file in which daemons log.
+    fn log(&self) -> PathBuf;
+
+    /// Has everything end, and judges what is left.
+    fn end(self) -> Result<(), SoakError>;
+}
+
+/// Lets a plan happen, and judges what comes of it. Returns what daemons have logged, too.
+pub(crate) fn follow<R: Round>(round: Result<R, SoakError>, steps: &[R::Step]) -> (Result<(), SoakError>, String) {
+    let mut round = match round {
+        Ok(round) => round,
+        Err(error) => return (Err(error), String::new()),
+    };
+    let log = round.log();
+    for step in steps {
+        if let Err(error) = round.perform(step) {
+            return (Err(error), fs::read_to_string(log).unwrap_or_default());
+        }
+    }
+    let log = fs::read_to_string(log).unwrap_or_default();
+    (round.end().and_then(|()| nothing_grave(&log)), log)
+}
+
+/// Daemons have not said what none says as long as nothing fails but other programs.
+fn nothing_grave(log: &str) -> Result<(), SoakError> {
+    match log.lines().find(|line| [" ERROR ", "panicked"].iter().any(|word| line.contains(word))) {
+        None => Ok(()),
+        Some(line) => Err(SoakError::Wrong(format!("a daemon has logged: {line}"))),
     }
 }

@@ -327,7 +327,7 @@ pub struct ServiceNetworkProfile {
     /// How long a better member must have been usable before it is offered (semantics §5).
     #[serde(with = "duration_text")]
     pub settle: Duration,
-    /// How long the link that was left is kept after a forced roam.
+    /// How long the link that was left is kept after a forced roam, unless the last of the session's sockets on it ends before.
     #[serde(with = "duration_text")]
     pub roam_linger: Duration,
 }

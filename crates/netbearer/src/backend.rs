@@ -4,11 +4,14 @@ use netbearer_clock::BootClock;
 use netbearer_core::{Decision, QuestionNumber};
 use netbearer_lookup::NamePlaces;
 use netbearer_types::{
-    Capabilities, Configuration, Identifier, Interface, ManagerEvent, OfferNumber, PropertyKey, PropertyValue,
-    SocketCookie, StateFlags, Steering, Traffic,
+    Capabilities, Configuration, Identifier, Interface, ManagerEvent, PropertyKey, PropertyValue, SocketCookie,
+    StateFlags, Steering, Traffic,
 };
 
-use crate::{CallError, ChooserEvent, Events, News, ServiceDescription, SessionListing, Steps, shared::Shared};
+use crate::{
+    CallError, ChooserEvent, Events, News, ServiceDescription, SessionListing, Steps,
+    shared::{Shared, Ticket},
+};
 
 /// What a call comes to. Whoever drops it does not want to know that; a call that was made runs on.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send + 'a>>;
@@ -79,7 +82,8 @@ pub(crate) trait SessionBackend: fmt::Debug + Send + Sync {
 
     fn traffic(&self) -> Answer<'_, Traffic>;
 
-    fn property(&self, key: PropertyKey) -> Answer<'_, Option<PropertyValue>>;
+    /// The session is not kept by who waits.
+    fn property(&self, key: PropertyKey) -> Answer<'static, Option<PropertyValue>>;
 
     fn set_property(&self, key: PropertyKey, value: Option<PropertyValue>) -> Answer<'_, ()>;
 
@@ -87,10 +91,14 @@ pub(crate) trait SessionBackend: fmt::Debug + Send + Sync {
 
     fn set_stakeholder(&self, stakeholder: bool) -> Answer<'_, ()>;
 
-    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()>;
+    /// False while the service is away.
+    fn is_reachable(&self) -> bool;
+
+    /// The session is not kept by who waits.
+    fn answer(&self, answer: OfferAnswer, offer: Ticket) -> Answer<'static, ()>;
 
     /// The same without waiting for what comes of it. If the service is away, it is told when it is back.
-    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber);
+    fn answer_unheard(&self, answer: OfferAnswer, offer: Ticket);
 
     /// The session's program decides no more about its roaming; told as [`Self::answer_unheard`] tells.
     fn leave_decisions(&self);

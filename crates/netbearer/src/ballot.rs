@@ -1,12 +1,12 @@
 use std::sync::{Arc, Weak};
 
-use netbearer_types::{OfferNumber, OfferPhase, PropertyKey};
+use netbearer_types::{OfferPhase, PropertyKey};
 
 use crate::{
     CallError,
     backend::{Backend, OfferAnswer, SessionBackend},
     outlet::Outlet,
-    shared::Shared,
+    shared::{OfferOnTable, Shared, Ticket},
 };
 
 /// What roaming needs of its session, without keeping that open.
@@ -28,13 +28,13 @@ impl Ballot {
         self.interest.strong_count() > 0
     }
 
-    pub(crate) async fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Result<(), CallError> {
-        let interest = self.interest.upgrade().ok_or(CallError::SupersededOffer(offer))?;
-        interest.answer(answer, offer).await
+    pub(crate) async fn answer(&self, answer: OfferAnswer, offer: Ticket) -> Result<(), CallError> {
+        let answering = self.interest.upgrade().map(|interest| interest.answer(answer, offer));
+        answering.ok_or(CallError::SupersededOffer(offer.number))?.await
     }
 
     /// Gives an answer of which nobody hears what comes of it.
-    pub(crate) fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber) {
+    pub(crate) fn answer_unheard(&self, answer: OfferAnswer, offer: Ticket) {
         if let Some(interest) = self.interest.upgrade() {
             interest.answer_unheard(answer, offer);
         }
@@ -49,29 +49,38 @@ impl Ballot {
 
     /// Waits until everything that the service has said so far was delivered.
     pub(crate) async fn catch_up(&self) {
-        if let Some(interest) = self.interest.upgrade() {
+        let asking = self.interest.upgrade().map(|interest| interest.property(PropertyKey::Reconnect));
+        if let Some(asking) = asking {
             // Whatever is answered, what came before it is here.
-            let _ = interest.property(PropertyKey::Reconnect).await;
+            let _ = asking.await;
         }
+    }
+
+    /// What is to be decided after this offer, if anybody is there to be told.
+    pub(crate) fn offer_after(&self, last: Option<Ticket>) -> Option<OfferOnTable> {
+        if !self.interest.upgrade()?.is_reachable() {
+            return None;
+        }
+        self.shared.offer_after(last)
     }
 
     /// How far this offer is; none if it is over.
-    pub(crate) fn phase(&self, offer: OfferNumber) -> Option<OfferPhase> {
-        if !self.is_current() {
-            return None;
-        }
-        self.shared.read(|snapshot| {
-            snapshot.roaming.as_deref().filter(|roaming| roaming.offer.number == offer).map(|roaming| roaming.phase)
-        })
+    pub(crate) fn phase(&self, offer: Ticket) -> Option<OfferPhase> {
+        if self.is_current() { self.shared.phase(offer) } else { None }
+    }
+
+    /// The candidate is being brought up, or tried.
+    pub(crate) fn has_begun(&self, offer: Ticket) -> bool {
+        self.phase(offer).is_some_and(|phase| phase > OfferPhase::Offered)
     }
 
     /// Where sockets that try the candidate of this offer leave the machine; none unless its trial is on.
-    pub(crate) fn outlet(&self, offer: OfferNumber) -> Option<Outlet<'_>> {
+    pub(crate) fn outlet(&self, offer: Ticket) -> Option<Outlet<'_>> {
         self.phase(offer).filter(|phase| *phase == OfferPhase::Trial)?;
-        let interest = self.interest.upgrade()?;
         let (interface, access_point) = self.shared.read(|snapshot| {
             Some((snapshot.candidate_interface().cloned()?, snapshot.access_point_for_sockets().cloned()))
         })?;
-        Some(Outlet::new(interface, access_point, &self.shared, self.backend.names(), interest))
+        let outlet = Outlet::new(interface, access_point, &self.shared, self.backend.names(), self.interest.clone());
+        Some(outlet.of_candidate(true))
     }
 }

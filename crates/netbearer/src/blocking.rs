@@ -258,7 +258,7 @@ impl Session {
 impl Roaming {
     /// Waits for the next offer, but not longer than `timeout`; none if there was none in time, or will be none.
     pub fn next_within(&mut self, timeout: Duration) -> Option<Offer> {
-        block_on_until(self.0.next(), Instant::now() + timeout).flatten().map(Offer)
+        block_on_until(self.0.next(), deadline(timeout)).flatten().map(Offer)
     }
 }
 
@@ -316,7 +316,7 @@ impl Trial {
 
     /// Waits until the trial has ended by itself, and tells why, but not longer than `timeout`; see [`crate::Trial::ended`].
     pub fn ended_within(&mut self, timeout: Duration) -> Option<MigrateError> {
-        block_on_until(self.0.ended(), Instant::now() + timeout)
+        block_on_until(self.0.ended(), deadline(timeout))
     }
 
     /// A TCP connection through the candidate; see [`crate::Trial::connect_tcp`].
@@ -375,7 +375,7 @@ impl Steps {
     /// # Errors
     /// See [`crate::Steps::changed`].
     pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
-        let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
+        let changed = block_on_until(self.0.changed(), deadline(timeout));
         changed.map_or(Ok(false), |changed| changed.map(|()| true))
     }
 }
@@ -386,7 +386,7 @@ impl News {
     /// # Errors
     /// See [`crate::News::changed`].
     pub fn changed_within(&mut self, timeout: Duration) -> Result<bool, CallError> {
-        let changed = block_on_until(self.0.changed(), Instant::now() + timeout);
+        let changed = block_on_until(self.0.changed(), deadline(timeout));
         changed.map_or(Ok(false), |changed| changed.map(|()| true))
     }
 }
@@ -402,7 +402,7 @@ impl Deref for Steps {
 impl<T> Events<T> {
     /// Waits for the next event, but not longer than `timeout`; none if there was none in time, or will be none.
     pub fn next_within(&mut self, timeout: Duration) -> Option<T> {
-        block_on_until(self.0.next(), Instant::now() + timeout).flatten()
+        block_on_until(self.0.next(), deadline(timeout)).flatten()
     }
 
     /// The next event if there is one already.
@@ -441,7 +441,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+/// None if it is beyond what a clock can tell: then it is waited for ever.
+fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+fn block_on_until<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+    let Some(deadline) = deadline else { return Some(block_on(future)) };
     let waker = thread_waker();
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -477,4 +483,17 @@ fn on_runtime<T: Send, E: Send>(
 
 fn thread_waker() -> Waker {
     Waker::from(Arc::new(ThreadWaker(thread::current())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_as_long_as_can_be_said_is_waited_for() {
+        for timeout in [Duration::MAX, Duration::from_secs(u64::MAX)] {
+            assert_eq!(block_on_until(std::future::ready(7), deadline(timeout)), Some(7));
+        }
+        assert_eq!(block_on_until(std::future::pending::<()>(), deadline(Duration::ZERO)), None);
+    }
 }

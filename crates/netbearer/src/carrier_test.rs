@@ -28,7 +28,7 @@ struct Target<'a> {
 
 impl Trial {
     fn outlet(&self) -> Option<Outlet<'_>> {
-        self.ballot.outlet(self.offer.number)
+        self.ballot.outlet(self.ticket)
     }
 
     pub(crate) fn outlet_for_sockets(&self) -> Result<Outlet<'_>, SocketError> {

@@ -57,10 +57,13 @@ pub enum CallError {
     /// denied has closed the session.
     #[error("{0}")]
     Denied(Failure),
-    /// The user has as many sessions or watchers, or the program as many updates that wait, as allowed.
+    /// The user has as many sessions or watchers, the program as many updates that wait, or the session as many sockets, as allowed.
     #[error("{0}")]
     LimitReached(String),
-    /// The configuration does not support the operation; the session's event stream has the same failure.
+    /// The configuration does not support the operation. The session's event stream has the same failure, but for
+    /// [`FailureReason::CannotRoam`]: nobody has decided anything.
+    ///
+    /// [`FailureReason::CannotRoam`]: crate::FailureReason::CannotRoam
     #[error("{0}")]
     NotSupported(Failure),
     /// Another access point of the same device is in use; the session's event stream has the same failure.
@@ -113,7 +116,8 @@ impl From<Refusal> for CallError {
             Refusal::TooManySessions(_)
             | Refusal::TooManyWatchers(_)
             | Refusal::TooManyDescriptors(_)
-            | Refusal::TooManyUpdates(_) => Self::LimitReached(refusal.to_string()),
+            | Refusal::TooManyUpdates(_)
+            | Refusal::TooManySockets(_) => Self::LimitReached(refusal.to_string()),
             Refusal::UnfitPropertyValue { .. } => Self::UnfitPropertyValue(refusal.to_string()),
             _ => Self::ServiceGone,
         }
@@ -256,6 +260,9 @@ pub enum SocketError {
     /// The session is not open, or its link is not up.
     #[error("the session on {0} is not ready for sockets; open it, and wait until it is open")]
     NotConnected(Identifier),
+    /// The session has lost its link, and is on its way to another one.
+    #[error("the session on {0} is roaming, and has no link at the moment; wait until its state is Connected")]
+    Roaming(Identifier),
     /// The candidate is not tried any more.
     #[error("the trial of {0} is over; use the session's own sockets")]
     TrialOver(Identifier),
@@ -267,6 +274,14 @@ pub enum SocketError {
         /// The configuration that the session is on.
         session: Identifier,
         /// The family that its link has no usable address of.
+        family: Family,
+    },
+    /// The candidate that is tried is up by the other family only.
+    #[error("the candidate {candidate} has no {family} address; use its other family, or reject it")]
+    NoAddressOfCandidate {
+        /// The access point that is tried.
+        candidate: Identifier,
+        /// The family that it has no usable address of.
         family: Family,
     },
     /// The kernel refused.
@@ -288,6 +303,9 @@ pub enum LookupError {
     /// The session is not open, or its link is not up.
     #[error("the session on {0} is not ready for lookups; open it, and wait until it is open")]
     NotConnected(Identifier),
+    /// The session has lost its link, and is on its way to another one.
+    #[error("the session on {0} is roaming, and has no link at the moment; wait until its state is Connected")]
+    Roaming(Identifier),
     /// The candidate is not tried any more.
     #[error("the trial of {0} is over; look the name up through the session")]
     TrialOver(Identifier),

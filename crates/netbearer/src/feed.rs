@@ -55,14 +55,23 @@ impl<T: Clone> Feed<T> {
     /// Queues an event for every reader, in the order they came. `current` is what a reader who has fallen behind gets
     /// instead of all it has not read: a mark, and what holds right after this event.
     pub(crate) fn push(&mut self, event: &T, current: impl Fn() -> Vec<T>) -> Wakers {
+        self.queue(std::slice::from_ref(event), current)
+    }
+
+    /// Queues what holds now for every reader. One who has fallen behind gets nothing else.
+    pub(crate) fn push_all(&mut self, current: &[T]) -> Wakers {
+        self.queue(current, || current.to_owned())
+    }
+
+    fn queue(&mut self, events: &[T], current: impl Fn() -> Vec<T>) -> Wakers {
         let mut wakers = Wakers::default();
         self.readers.retain(|reader| {
             let Some(queue) = reader.upgrade() else { return false };
             let mut queue = lock(&queue);
-            if queue.events.len() >= CAPACITY {
+            if queue.events.len() + events.len() > CAPACITY {
                 queue.events = current().into();
             } else {
-                queue.events.push_back(event.clone());
+                queue.events.extend(events.iter().cloned());
             }
             wakers.0.extend(queue.waker.take());
             true
@@ -173,6 +182,20 @@ mod tests {
         assert_eq!(events.try_next(), None);
         feed.push(&7, Vec::new).wake();
         assert_eq!(events.try_next(), Some(7));
+    }
+
+    #[test]
+    fn what_holds_now_is_queued_once_however_full_the_queue_is() {
+        for filled in [0, CAPACITY - 3, CAPACITY - 2, CAPACITY - 1, CAPACITY] {
+            let mut feed = Feed::default();
+            let mut events = feed.subscribe();
+            for _ in 0..filled {
+                feed.push(&0, Vec::new).wake();
+            }
+            feed.push_all(&[1, 2, 3]).wake();
+            let queued: Vec<i32> = std::iter::from_fn(|| events.try_next()).filter(|event| *event > 0).collect();
+            assert_eq!(queued, [1, 2, 3], "{filled}");
+        }
     }
 
     #[test]

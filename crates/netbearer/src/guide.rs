@@ -187,7 +187,8 @@
 //! A session on a service network need not stay where it was opened. When a better member has been there for a while, and when
 //! its link is lost, it moves by itself: the state is Roaming, then Connected, and [`SessionEvent::ActiveConfigurationChanged`]
 //! names the access point. The session stays open meanwhile; sockets that are opened from then on use the new link. The old
-//! one is kept for a while (`roam_linger` of the service network), so that what goes by it can end.
+//! one is kept for a while (`roam_linger` of the service network), so that what goes by it can end, and no longer than that takes
+//! if it was opened through the session.
 //!
 //! A program that knows better decides itself, by taking the session's roaming events:
 //!

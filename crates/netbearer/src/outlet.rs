@@ -1,7 +1,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::AsFd,
-    sync::Arc,
+    sync::Weak,
 };
 
 use netbearer_lookup::NamePlaces;
@@ -20,8 +20,11 @@ pub(crate) struct Outlet<'a> {
     interface: Interface,
     shared: &'a Shared,
     names: Option<&'a NamePlaces>,
-    interest: Arc<dyn SessionBackend>,
+    /// Weak, as who connects in a trial does not keep the session.
+    interest: Weak<dyn SessionBackend>,
     access_point: Option<Identifier>,
+    /// It is tried, beside the link in use.
+    is_candidate: bool,
 }
 
 impl<'a> Outlet<'a> {
@@ -31,9 +34,14 @@ impl<'a> Outlet<'a> {
         access_point: Option<Identifier>,
         shared: &'a Shared,
         names: Option<&'a NamePlaces>,
-        interest: Arc<dyn SessionBackend>,
+        interest: Weak<dyn SessionBackend>,
     ) -> Self {
-        Self { interface, shared, names, interest, access_point }
+        Self { interface, shared, names, interest, access_point, is_candidate: false }
+    }
+
+    /// The access point is one that is tried.
+    pub(crate) fn of_candidate(self, is_candidate: bool) -> Self {
+        Self { is_candidate, ..self }
     }
 
     pub(crate) fn bind(&self, socket: &impl AsFd) -> Result<(), SocketError> {
@@ -84,9 +92,9 @@ impl<'a> Outlet<'a> {
 
     /// Has it end with the link, should the session leave that.
     fn register(&self, socket: &Socket) {
-        let Some(access_point) = self.access_point.clone() else { return };
+        let (Some(access_point), Some(interest)) = (self.access_point.clone(), self.interest.upgrade()) else { return };
         match socket.cookie() {
-            Ok(cookie) => self.interest.add_socket(SocketCookie(cookie), access_point),
+            Ok(cookie) => interest.add_socket(SocketCookie(cookie), access_point),
             // Linux has them since 4.6.
             Err(error) => tracing::debug!("the kernel does not number its sockets: {error}"),
         }
@@ -104,11 +112,14 @@ impl<'a> Outlet<'a> {
         {
             return Ok(());
         }
-        Err(SocketError::NoAddress { session: self.shared.configuration().identifier, family })
+        Err(match self.access_point.clone().filter(|_| self.is_candidate) {
+            Some(candidate) => SocketError::NoAddressOfCandidate { candidate, family },
+            None => SocketError::NoAddress { session: self.shared.configuration().identifier, family },
+        })
     }
 
     fn failure(&self, action: &'static str, source: std::io::Error) -> SocketError {
-        SocketError::Kernel { action, interface: self.shared.configuration().name, source }
+        SocketError::Kernel { action, interface: self.interface.name.clone(), source }
     }
 }
 

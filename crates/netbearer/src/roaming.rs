@@ -1,9 +1,14 @@
 use std::{ops::Deref, time::Duration};
 
 use netbearer_engine::Clock;
-use netbearer_types::{Identifier, Interface, Offer as OfferDescription, OfferNumber, OfferPhase, SessionEvent};
+use netbearer_types::{Identifier, Interface, Offer as OfferDescription, OfferPhase, SessionEvent};
 
-use crate::{CallError, Events, MigrateError, backend::OfferAnswer, ballot::Ballot};
+use crate::{
+    CallError, Events, MigrateError,
+    backend::OfferAnswer,
+    ballot::Ballot,
+    shared::{OfferOnTable, Ticket},
+};
 
 /// The roaming events of a session: while a program has this, it decides where the session roams (semantics §5). Dropping it
 /// leaves the decisions to NetBearer again: what was offered is void then, and a trial is rejected, or accepted if the old link
@@ -23,12 +28,16 @@ use crate::{CallError, Events, MigrateError, backend::OfferAnswer, ballot::Ballo
 ///             continue;
 ///         }
 ///     };
-///     match trial.test_tcp("192.0.2.1:443".parse()?, Duration::from_secs(3)).await {
-///         Ok(()) => trial.accept().await?,
+///     let answered = match trial.test_tcp("192.0.2.1:443".parse()?, Duration::from_secs(3)).await {
+///         Ok(()) => trial.accept().await,
 ///         Err(error) => {
 ///             eprintln!("{}: {error}", trial.candidate());
-///             trial.reject().await?;
+///             trial.reject().await
 ///         }
+///     };
+///     // A trial that has ended by itself meanwhile is no reason to stop: there will be other offers.
+///     if let Err(error) = answered {
+///         eprintln!("{error}");
 ///     }
 /// }
 /// # Ok(())
@@ -38,7 +47,7 @@ use crate::{CallError, Events, MigrateError, backend::OfferAnswer, ballot::Ballo
 pub struct Roaming {
     ballot: Ballot,
     events: Events<SessionEvent>,
-    last: Option<OfferNumber>,
+    last: Option<Ticket>,
 }
 
 /// An access point that the session could use instead, by its fields those of [`OfferDescription`]. Nothing changes before the
@@ -48,7 +57,10 @@ pub struct Roaming {
 #[must_use = "an offer that is dropped is ignored"]
 pub struct Offer {
     ballot: Ballot,
+    ticket: Ticket,
     description: OfferDescription,
+    /// It was migrated to before, as the service went away, which may have heard of it.
+    may_have_begun: bool,
     is_answered: bool,
 }
 
@@ -58,17 +70,18 @@ pub struct Offer {
 #[must_use = "a trial that is dropped is rejected"]
 pub struct Trial {
     pub(crate) ballot: Ballot,
-    pub(crate) offer: OfferDescription,
+    pub(crate) ticket: Ticket,
+    offer: OfferDescription,
     events: Events<SessionEvent>,
     is_decided: bool,
 }
 
-/// Rejects what was migrated to, unless it has come to its trial.
+/// Rejects what was migrated to, unless that is left to somebody else.
 #[derive(Debug)]
 struct Migration<'a> {
     ballot: &'a Ballot,
-    offer: OfferNumber,
-    is_on_trial: bool,
+    offer: Ticket,
+    is_passed_on: bool,
 }
 
 impl Roaming {
@@ -88,25 +101,21 @@ impl Roaming {
     }
 
     /// Waits for the next offer. What was withdrawn or superseded by a better one meanwhile is skipped; should that happen
-    /// later, [`Offer::migrate`] says so. None once the session was dropped or the service has ended.
+    /// later, [`Offer::migrate`] says so. While the daemon is away, there is none; when it is back, an offer whose
+    /// [`Offer::migrate`] has failed with [`CallError::ServiceLost`] comes again. None once the session was dropped or the service
+    /// has ended.
     pub async fn next(&mut self) -> Option<Offer> {
         loop {
             if !self.ballot.is_current() {
                 return None;
             }
-            if let Some(description) = self.newest() {
-                self.last = Some(description.number);
-                return Some(Offer { ballot: self.ballot.clone(), description, is_answered: false });
+            if let Some(OfferOnTable { ticket, description, was_given_back }) = self.ballot.offer_after(self.last) {
+                self.last = Some(ticket);
+                let ballot = self.ballot.clone();
+                return Some(Offer { ballot, ticket, description, may_have_begun: was_given_back, is_answered: false });
             }
             self.events.next().await?;
         }
-    }
-
-    fn newest(&self) -> Option<OfferDescription> {
-        self.ballot.shared.read(|snapshot| {
-            let roaming = snapshot.roaming.as_deref().filter(|roaming| roaming.phase == OfferPhase::Offered)?;
-            Some(roaming.offer.clone()).filter(|offer| self.last.is_none_or(|last| offer.number > last))
-        })
     }
 }
 
@@ -122,47 +131,54 @@ impl Offer {
     ///
     /// # Errors
     /// When the offer was superseded or withdrawn, the candidate could not be brought up, or the session has ended. The session
-    /// stays with the link in use; without one it is offered another, or ends.
+    /// stays with the link in use; without one it is offered another, or ends. [`CallError::ServiceLost`] decides nothing:
+    /// [`Roaming::next`] has the same offer again when the service is back.
     pub async fn migrate(mut self) -> Result<Trial, MigrateError> {
         let (_, events) = self.ballot.shared.snapshot_and_events();
-        let offer = self.description.number;
-        self.is_answered = true;
-        let ballot = self.ballot.clone();
-        let mut migration = Migration { ballot: &ballot, offer, is_on_trial: false };
-        let mut watch = Watch { ballot: &ballot, offer: &self.description, events };
+        let (ballot, offer) = (self.ballot.clone(), self.ticket);
+        let mut migration = Migration { ballot: &ballot, offer, is_passed_on: false };
+        let mut watch = Watch { ballot: &ballot, ticket: offer, offer: &self.description, events };
         match ballot.answer(OfferAnswer::Migrate, offer).await {
             Ok(()) => {}
-            // It has been decided so, as the answer took too long.
-            Err(CallError::OutOfTurn(_)) if ballot.phase(offer).is_some_and(|phase| phase > OfferPhase::Offered) => {}
-            Err(error) => {
-                // It may have reached the service, or not.
-                self.is_answered = false;
-                return Err(watch.explain(error).await);
+            // It has been decided so, as the answer took too long, or before the service was away.
+            Err(CallError::OutOfTurn(_)) if ballot.has_begun(offer) => {}
+            Err(CallError::ServiceLost) => {
+                // Whether it has reached the service is seen when that is back, and is as good as undecided until then.
+                migration.is_passed_on = true;
+                self.is_answered = true;
+                ballot.shared.give_back_offer(offer);
+                return Err(CallError::ServiceLost.into());
             }
+            Err(error) => return Err(watch.explain(error).await),
         }
+        self.is_answered = true;
         watch.wait_for_trial().await?;
-        migration.is_on_trial = true;
+        migration.is_passed_on = true;
         let Watch { events, .. } = watch;
         drop(migration);
-        Ok(Trial { ballot, offer: self.description.clone(), events, is_decided: false })
+        Ok(Trial { ballot, ticket: offer, offer: self.description.clone(), events, is_decided: false })
     }
 
     /// Stays with the link in use. The candidate is not offered again before it has gone away and come back, or the order of the
     /// members has changed. Without a link in use, the session ends.
     ///
     /// # Errors
-    /// When the offer was superseded or withdrawn, or the service is away.
+    /// When the offer was superseded or withdrawn, or the service is away; it is ignored then as soon as that is back.
     pub async fn ignore(mut self) -> Result<(), MigrateError> {
-        self.is_answered = true;
-        let number = self.description.number;
-        match self.ballot.answer(OfferAnswer::Ignore, number).await {
-            Err(CallError::SupersededOffer(_) | CallError::OutOfTurn(_)) => Err(MigrateError::Over(number)),
-            Err(error) => {
-                self.is_answered = false;
-                Err(error.into())
-            }
-            Ok(()) => Ok(()),
+        let mut answered = self.ballot.answer(OfferAnswer::Ignore, self.ticket).await;
+        if self.may_have_begun && matches!(answered, Err(CallError::OutOfTurn(_))) && self.ballot.has_begun(self.ticket)
+        {
+            answered = self.ballot.answer(OfferAnswer::Reject, self.ticket).await;
         }
+        let answered = match answered {
+            Err(CallError::SupersededOffer(_) | CallError::OutOfTurn(_)) => {
+                Err(MigrateError::Over(self.description.number))
+            }
+            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(()),
+        };
+        self.is_answered = true;
+        answered
     }
 }
 
@@ -176,15 +192,20 @@ impl Deref for Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.ballot.answer_unheard(OfferAnswer::Ignore, self.description.number);
+        if self.is_answered {
+            return;
         }
+        // Whichever is not due changes nothing.
+        if self.may_have_begun {
+            self.ballot.answer_unheard(OfferAnswer::Reject, self.ticket);
+        }
+        self.ballot.answer_unheard(OfferAnswer::Ignore, self.ticket);
     }
 }
 
 impl Drop for Migration<'_> {
     fn drop(&mut self) {
-        if !self.is_on_trial {
+        if !self.is_passed_on {
             self.ballot.answer_unheard(OfferAnswer::Reject, self.offer);
         }
     }
@@ -206,14 +227,15 @@ impl Trial {
     /// The candidate's interface; none once the trial is over.
     #[must_use]
     pub fn interface(&self) -> Option<Interface> {
-        self.ballot.phase(self.offer.number)?;
+        self.ballot.phase(self.ticket)?;
         self.ballot.shared.read(|snapshot| snapshot.candidate_interface().cloned())
     }
 
     /// Uses the candidate from now on. The hold on the old link is given back: it goes down unless somebody else holds it.
     ///
     /// # Errors
-    /// When the trial is over, or the service is away; it is rejected then as soon as that is back.
+    /// When the trial is over, or the service is away; it is rejected then as soon as that is back, unless the answer had reached
+    /// it before.
     pub async fn accept(self) -> Result<(), MigrateError> {
         self.decide(OfferAnswer::Accept).await
     }
@@ -230,7 +252,7 @@ impl Trial {
     pub async fn ended(&mut self) -> MigrateError {
         let events = &mut self.events;
         let failed = loop {
-            if self.ballot.phase(self.offer.number).is_none() {
+            if self.ballot.phase(self.ticket).is_none() {
                 break None;
             }
             match events.next().await {
@@ -249,28 +271,23 @@ impl Trial {
     }
 
     async fn decide(mut self, answer: OfferAnswer) -> Result<(), MigrateError> {
-        // If nobody waits for what comes of it any more, it is decided all the same.
-        self.is_decided = true;
-        let error = match self.ballot.answer(answer, self.offer.number).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        match error {
-            CallError::SupersededOffer(_) | CallError::OutOfTurn(_) => {
+        // Until something has come of it, dropping this rejects: behind an answer that has reached the service that changes
+        // nothing, and in the place of one that was lost it leaves nothing undecided.
+        let decided = match self.ballot.answer(answer, self.ticket).await {
+            Err(CallError::SupersededOffer(_) | CallError::OutOfTurn(_)) => {
                 Err(why_over(&self.ballot, &self.offer, &mut self.events).await)
             }
-            error => {
-                // It may not have reached the service.
-                self.is_decided = false;
-                Err(error.into())
-            }
-        }
+            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(()),
+        };
+        self.is_decided = true;
+        decided
     }
 
     /// Waits until the trial is over, as somebody knows who looks on.
     pub(crate) async fn is_over(&self) {
         let (_, mut events) = self.ballot.shared.snapshot_and_events();
-        while self.ballot.phase(self.offer.number).is_some() && events.next().await.is_some() {}
+        while self.ballot.phase(self.ticket).is_some() && events.next().await.is_some() {}
     }
 
     pub(crate) async fn sleep(&self, duration: Duration) {
@@ -282,7 +299,7 @@ impl Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         if !self.is_decided {
-            self.ballot.answer_unheard(OfferAnswer::Reject, self.offer.number);
+            self.ballot.answer_unheard(OfferAnswer::Reject, self.ticket);
         }
     }
 }
@@ -290,6 +307,7 @@ impl Drop for Trial {
 /// Watches what comes of an offer that was migrated to.
 struct Watch<'a> {
     ballot: &'a Ballot,
+    ticket: Ticket,
     offer: &'a OfferDescription,
     events: Events<SessionEvent>,
 }
@@ -297,12 +315,17 @@ struct Watch<'a> {
 impl Watch<'_> {
     async fn wait_for_trial(&mut self) -> Result<(), MigrateError> {
         loop {
-            match self.ballot.phase(self.offer.number) {
+            match self.ballot.phase(self.ticket) {
                 Some(OfferPhase::Trial) => return Ok(()),
                 Some(_) => {}
                 None => return Err(why_over(self.ballot, self.offer, &mut self.events).await),
             }
             let event = self.events.next().await.ok_or(MigrateError::SessionEnded(None))?;
+            // A daemon that could write nothing down has left no word of the answer to the next one.
+            if event == SessionEvent::ServiceBack && self.ballot.phase(self.ticket) == Some(OfferPhase::Offered) {
+                self.ballot.shared.give_back_offer(self.ticket);
+                return Err(CallError::ServiceLost.into());
+            }
             if let Some(cause) = cause(&event, self.offer) {
                 return Err(cause);
             }

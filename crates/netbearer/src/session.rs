@@ -239,9 +239,13 @@ impl Session {
         self.interest.set_property(key, value).await
     }
 
-    /// Makes a socket use this session's access point, during a trial the candidate, whatever the default route is. Before it is connected; needs no
-    /// privilege on a socket that is not bound to an interface yet. Such a socket cannot reach loopback
+    /// Makes a socket use this session's access point, during a trial the candidate, whatever the default route is. Before it is
+    /// connected; needs no privilege on a socket that is not bound to an interface yet. Such a socket cannot reach loopback
     /// (`SO_BINDTODEVICE`, `socket(7)`).
+    ///
+    /// When the session leaves that link, by roaming or as it is lost, the service aborts the socket, so that nobody waits in vain.
+    /// That takes `CAP_NET_ADMIN`: a daemon has it; an embedded service of an ordinary user has not, and leaves the socket to
+    /// time out by itself.
     ///
     /// # Errors
     /// When the session is not open or has no link, it is a socket for IPv4 and the link has no IPv4 address, or the kernel
@@ -252,14 +256,24 @@ impl Session {
 
     /// Where its sockets leave the machine: by the candidate while one is tried, else by the link in use.
     pub(crate) fn outlet(&self) -> Result<Outlet<'_>, SocketError> {
-        self.find_outlet().ok_or_else(|| SocketError::NotConnected(self.configuration().identifier))
+        self.find_outlet().ok_or_else(|| {
+            let identifier = self.configuration().identifier;
+            if self.roams() { SocketError::Roaming(identifier) } else { SocketError::NotConnected(identifier) }
+        })
     }
 
     fn find_outlet(&self) -> Option<Outlet<'_>> {
-        let (interface, access_point) = self.shared.read(|snapshot| {
-            Some((snapshot.interface_for_sockets().cloned()?, snapshot.access_point_for_sockets().cloned()))
+        let (interface, access_point, is_candidate) = self.shared.read(|snapshot| {
+            let interface = snapshot.interface_for_sockets().cloned()?;
+            Some((interface, snapshot.access_point_for_sockets().cloned(), snapshot.candidate_interface().is_some()))
         })?;
-        Some(Outlet::new(interface, access_point, &self.shared, self.backend.names(), Arc::clone(&self.interest)))
+        let interest = Arc::downgrade(&self.interest);
+        let outlet = Outlet::new(interface, access_point, &self.shared, self.backend.names(), interest);
+        Some(outlet.of_candidate(is_candidate))
+    }
+
+    fn roams(&self) -> bool {
+        self.shared.read(|snapshot| snapshot.is_open && snapshot.state == SessionState::Roaming)
     }
 
     /// The addresses of a host, as the name servers of this session's access point tell them, whatever programs of this
@@ -269,11 +283,15 @@ impl Session {
     /// # Errors
     /// When the session is not open or has no link, or the name servers have no answer.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-        let outlet = self.find_outlet();
-        outlet.ok_or_else(|| LookupError::NotConnected(self.configuration().identifier))?.lookup(host).await
+        let outlet = self.find_outlet().ok_or_else(|| {
+            let identifier = self.configuration().identifier;
+            if self.roams() { LookupError::Roaming(identifier) } else { LookupError::NotConnected(identifier) }
+        });
+        outlet?.lookup(host).await
     }
 
-    /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime.
+    /// Opens a TCP connection through this session's access point. Must be called on a tokio runtime. What becomes of it when the
+    /// session leaves that link, [`Session::bind`] says.
     ///
     /// # Errors
     /// When the session is not open or has no link, that has no address of the destination's family, or the connection

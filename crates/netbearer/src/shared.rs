@@ -1,6 +1,8 @@
 use std::sync::Mutex;
 
-use netbearer_types::{Configuration, OfferPhase, SessionEvent, SessionSnapshot, SessionState};
+use netbearer_types::{
+    Configuration, Offer, OfferNumber, OfferPhase, RoamingSnapshot, SessionEvent, SessionSnapshot, SessionState,
+};
 
 use crate::{
     Events,
@@ -20,11 +22,33 @@ struct Inner {
     feed: Feed<SessionEvent>,
     /// Somebody takes the decisions about its roaming.
     has_roaming: bool,
+    /// How often it was made anew, as the service had forgotten it.
+    life: u64,
+    /// What was handed out and could not be answered.
+    given_back: Option<Ticket>,
+}
+
+/// One offer to a session, told from all others: a session that was made anew may be offered something by a number that it had
+/// before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    pub(crate) life: u64,
+    pub(crate) number: OfferNumber,
+}
+
+/// An offer that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct OfferOnTable {
+    pub(crate) ticket: Ticket,
+    pub(crate) description: Offer,
+    /// It was handed out before, and may be under way.
+    pub(crate) was_given_back: bool,
 }
 
 impl Shared {
     pub(crate) fn new(configuration: Configuration, snapshot: SessionSnapshot) -> Self {
-        Self { inner: Mutex::new(Inner { configuration, snapshot, feed: Feed::default(), has_roaming: false }) }
+        let (feed, has_roaming, life, given_back) = (Feed::default(), false, 0, None);
+        Self { inner: Mutex::new(Inner { configuration, snapshot, feed, has_roaming, life, given_back }) }
     }
 
     /// The session was told something, and is so right after it.
@@ -40,12 +64,7 @@ impl Shared {
         let mut inner = lock(&self.inner);
         inner.take_over(snapshot);
         let Inner { snapshot, feed, .. } = &mut *inner;
-        let current = what_holds(snapshot);
-        let mut wakers = Wakers::default();
-        for event in &current {
-            wakers.extend(feed.push(event, || current.clone()));
-        }
-        wakers
+        feed.push_all(&what_holds(snapshot))
     }
 
     /// Takes over what a call has changed without an event: that it is opening now, and that its last failure is past.
@@ -73,6 +92,43 @@ impl Shared {
         lock(&self.inner).has_roaming = false;
     }
 
+    /// The service had forgotten the session, and has made it anew. Whatever it is offered is another offer.
+    pub(crate) fn begin_anew(&self) {
+        let mut inner = lock(&self.inner);
+        inner.life += 1;
+        inner.snapshot.roaming = None;
+    }
+
+    /// See [`Ticket::life`].
+    pub(crate) fn life(&self) -> u64 {
+        lock(&self.inner).life
+    }
+
+    /// What is to be decided and has not been handed out: later than `last`, or given back.
+    pub(crate) fn offer_after(&self, last: Option<Ticket>) -> Option<OfferOnTable> {
+        let mut inner = lock(&self.inner);
+        let (ticket, roaming) = inner.roaming()?;
+        let was_given_back = inner.given_back == Some(ticket);
+        let is_new = roaming.phase == OfferPhase::Offered && last.is_none_or(|last| ticket > last);
+        if !was_given_back && !is_new {
+            return None;
+        }
+        let description = roaming.offer.clone();
+        inner.given_back = None;
+        Some(OfferOnTable { ticket, description, was_given_back })
+    }
+
+    /// This offer could not be answered, and is to be handed out again.
+    pub(crate) fn give_back_offer(&self, offer: Ticket) {
+        lock(&self.inner).given_back = Some(offer);
+    }
+
+    /// How far this offer is; none if it is over.
+    pub(crate) fn phase(&self, offer: Ticket) -> Option<OfferPhase> {
+        let inner = lock(&self.inner);
+        inner.roaming().filter(|(ticket, _)| *ticket == offer).map(|(_, roaming)| roaming.phase)
+    }
+
     pub(crate) fn configuration(&self) -> Configuration {
         lock(&self.inner).configuration.clone()
     }
@@ -88,6 +144,11 @@ impl Shared {
 }
 
 impl Inner {
+    fn roaming(&self) -> Option<(Ticket, &RoamingSnapshot)> {
+        let roaming = self.snapshot.roaming.as_deref()?;
+        Some((Ticket { life: self.life, number: roaming.offer.number }, roaming))
+    }
+
     fn take_over(&mut self, snapshot: SessionSnapshot) {
         if snapshot.state == SessionState::Invalid && self.configuration.is_valid() {
             let identifier = self.configuration.identifier.clone();
@@ -120,7 +181,7 @@ fn what_holds(snapshot: &SessionSnapshot) -> Vec<SessionEvent> {
 
 #[cfg(test)]
 mod tests {
-    use netbearer_types::{Interface, Offer, OfferNumber, RoamingSnapshot};
+    use netbearer_types::Interface;
 
     use super::*;
 
@@ -153,5 +214,45 @@ mod tests {
         assert_eq!(last(roaming(OfferPhase::Migrating)), Some(SessionEvent::Opened));
         let on_trial = last(roaming(OfferPhase::Trial));
         assert!(matches!(on_trial, Some(SessionEvent::NewConfigurationActivated { .. })), "{on_trial:?}");
+    }
+    fn offered(shared: &Shared, phase: OfferPhase) {
+        shared.refresh(roaming(phase));
+    }
+
+    #[test]
+    fn an_offer_is_handed_out_once_and_again_if_it_was_given_back() {
+        use OfferPhase::{Migrating, Offered, Trial};
+        let shared = Shared::new(Configuration::invalid("ap0".into()), open());
+        assert!(shared.offer_after(None).is_none());
+        offered(&shared, Offered);
+        let OfferOnTable { ticket, was_given_back, .. } = shared.offer_after(None).unwrap();
+        assert!(!was_given_back);
+        for phase in [Offered, Migrating, Trial] {
+            offered(&shared, phase);
+            assert!(shared.offer_after(Some(ticket)).is_none(), "{phase:?}");
+            shared.give_back_offer(ticket);
+            let again = shared.offer_after(Some(ticket)).unwrap();
+            assert_eq!((again.ticket, again.was_given_back), (ticket, true), "{phase:?}");
+            assert!(shared.offer_after(Some(ticket)).is_none(), "{phase:?}");
+        }
+        shared.give_back_offer(ticket);
+        shared.refresh(open());
+        assert!(shared.offer_after(Some(ticket)).is_none(), "it is over");
+    }
+
+    #[test]
+    fn numbers_of_a_session_that_was_made_anew_are_those_of_other_offers() {
+        let shared = Shared::new(Configuration::invalid("ap0".into()), roaming(OfferPhase::Offered));
+        let former = shared.offer_after(None).unwrap().ticket;
+        shared.give_back_offer(former);
+        shared.begin_anew();
+        assert_eq!(shared.phase(former), None);
+        assert!(shared.offer_after(Some(former)).is_none());
+        offered(&shared, OfferPhase::Offered);
+        assert_eq!(shared.phase(former), None);
+        let offered = shared.offer_after(Some(former)).unwrap();
+        assert_eq!(offered.ticket.number, former.number);
+        assert!(!offered.was_given_back);
+        assert_eq!(shared.phase(offered.ticket), Some(OfferPhase::Offered));
     }
 }

@@ -195,7 +195,8 @@ impl Dispatcher {
     pub(super) fn add_socket(&self, call: Call, object: ObjectKind) -> Result<(), Fault> {
         let (socket, configuration): (u64, String) = call.arguments()?;
         let configuration = Identifier::new(fitting(configuration)?);
-        let ask = move |core: &mut Core, session, _| Ok(core.add_socket(session, SocketCookie(socket), configuration));
+        let ask =
+            move |core: &mut Core, session, now| Ok(core.add_socket(session, SocketCookie(socket), configuration, now));
         self.ask_session(call, &object, ask, nothing_to_tell)
     }
 

@@ -17,7 +17,7 @@ const DBUS: &str = "org.freedesktop.DBus";
 const CALLER: &str = ":1.7";
 
 /// Waits until somebody has our name on the bus, and returns who.
-fn wait_for_name(client: &mut Client) -> String {
+pub(crate) fn wait_for_name(client: &mut Client) -> String {
     let rule = format!("type='signal',sender='{DBUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'");
     bus_call(client, "AddMatch", &rule).unwrap();
     loop {

@@ -14,8 +14,8 @@ use netbearer_core::{
 };
 use netbearer_types::{
     FailureReason, Identifier, Kind, Lifetime, Matching, OfferNumber, OfferPhase, Profile, PropertyKey, PropertyValue,
-    RoamingSnapshot, ServiceNetworkProfile, SessionError, SessionSnapshot, SessionState, StateFlags, UserChoiceProfile,
-    differences,
+    RoamingSnapshot, ServiceNetworkProfile, SessionError, SessionSnapshot, SessionState, SocketCookie, SocketEnd,
+    StateFlags, UserChoiceProfile, differences,
 };
 use proptest::{
     prelude::{Strategy, any, prop_oneof},
@@ -162,6 +162,9 @@ enum Step {
         /// The answer is to an older offer.
         is_stale: bool,
     },
+    /// A socket is opened through a session.
+    Bind(usize),
+    EndSocket(usize),
     Edit(usize),
     Pass(u64),
     PassToDeadline,
@@ -230,6 +233,8 @@ fn any_roaming_step() -> impl Strategy<Value = Step> {
         5 => (10_u64..3_000).prop_map(Step::Pass),
         3 => any::<()>().prop_map(|()| Step::PassToDeadline),
         2 => session_to_roam().prop_map(Step::Open),
+        8 => session_to_roam().prop_map(Step::Bind),
+        5 => (0_usize..16).prop_map(Step::EndSocket),
     ]
 }
 
@@ -365,6 +370,9 @@ struct History {
     descriptors: BTreeSet<HoldId>,
     own: BTreeMap<SessionId, HoldId>,
     next_descriptor: u64,
+    /// The sockets that live, with their sessions, which are open, and what they are bound to.
+    sockets: BTreeMap<SocketCookie, (SessionId, Identifier)>,
+    next_socket: u64,
     /// Clients that have lost the service, and what they know of their sessions.
     absent: BTreeSet<u64>,
     away: BTreeMap<SessionId, (Witness, SessionSnapshot)>,
@@ -396,6 +404,8 @@ impl History {
             descriptors: BTreeSet::new(),
             own: BTreeMap::new(),
             next_descriptor: 1,
+            sockets: BTreeMap::new(),
+            next_socket: 1,
             absent: BTreeSet::new(),
             away: BTreeMap::new(),
             is_enumerated: false,
@@ -579,6 +589,8 @@ impl History {
                 }
             }
             Step::Roam { pick, verb, is_stale } => self.roam(pick, verb, is_stale),
+            Step::Bind(pick) => self.bind(pick),
+            Step::EndSocket(pick) => self.end_socket(pick),
             Step::Edit(number) => {
                 self.edition = number;
                 self.scene.core.handle_profiles((self.world.edition)(number), now);
@@ -639,6 +651,58 @@ impl History {
             }
             Verb::Ignore | Verb::Reject => assert!(is_over(&snapshot), "session {id} has nothing left: {snapshot:?}"),
         }
+    }
+
+    fn bind(&mut self, pick: usize) {
+        let Some(id) = self.picked(pick) else { return };
+        let snapshot = self.scene.core.session(id).expect("it exists");
+        let candidate = snapshot.roaming.filter(|roaming| roaming.candidate_interface.is_some());
+        let candidate = candidate.map(|roaming| roaming.offer.configuration);
+        let Some(link) = candidate.or(snapshot.active_configuration) else { return };
+        let socket = SocketCookie(self.next_socket);
+        self.next_socket += 1;
+        self.scene.core.add_socket(id, socket, link.clone(), self.scene.now).expect("it has few");
+        self.sockets.insert(socket, (id, link));
+    }
+
+    /// A link that its session does not use any more is given back with the last of them, and only then.
+    fn end_socket(&mut self, pick: usize) {
+        let is_left = |socket: &SocketCookie| {
+            let (id, link) = &self.sockets[socket];
+            !self.uses(*id, link)
+        };
+        // Those that stayed behind end rather than others.
+        let left: Vec<SocketCookie> = self.sockets.keys().copied().filter(is_left).collect();
+        let picked = left.get(pick % left.len().max(1)).copied();
+        let Some(socket) = picked.or_else(|| self.sockets.keys().nth(pick % self.sockets.len().max(1)).copied()) else {
+            return;
+        };
+        let (id, link) = self.sockets.remove(&socket).expect("it was picked");
+        let is_needed = self.uses(id, &link) || self.sockets.values().any(|bound| *bound == (id, link.clone()));
+        let before = self.scene.core.holds(&link);
+        self.scene.core.handle_sockets_ended(&[SocketEnd { socket, carried: None }], self.scene.now);
+        let holds = self.scene.core.holds(&link);
+        assert_eq!(before - holds, usize::from(!is_needed), "session {id} on {link}");
+    }
+
+    /// It is this session's link, or its candidate.
+    fn uses(&self, id: SessionId, link: &Identifier) -> bool {
+        let snapshot = self.scene.core.session(id).expect("it is open");
+        let candidate = snapshot.roaming.map(|roaming| roaming.offer.configuration);
+        [snapshot.active_configuration, candidate].into_iter().flatten().any(|used| used == *link)
+    }
+
+    /// What is aborted ends, and what is left to who has closed a session is none of our business.
+    fn check_sockets(&mut self) {
+        let aborted = std::mem::take(&mut self.scene.aborted);
+        let ends: Vec<SocketEnd> = aborted.into_iter().map(|socket| SocketEnd { socket, carried: None }).collect();
+        for end in &ends {
+            self.sockets.remove(&end.socket);
+        }
+        self.scene.core.handle_sockets_ended(&ends, self.scene.now);
+        self.scene.listen();
+        let core = &self.scene.core;
+        self.sockets.retain(|_, (id, _)| core.session(*id).is_some_and(|session| session.is_open));
     }
 
     fn roaming(&self, id: SessionId) -> Option<Box<RoamingSnapshot>> {
@@ -780,6 +844,7 @@ impl History {
             }
         }
         self.edition = edition.unwrap_or(self.edition);
+        self.scene.aborted.clear();
         let unanswered = self.scene.questions.iter().map(|question| question.number);
         self.answered.extend(unanswered.filter(|number| !self.answered.contains(number)).collect::<Vec<_>>());
         self.scene.restart(settings(self.world, self.edition));
@@ -795,6 +860,11 @@ impl History {
         if how % 8 < 6 {
             self.enumerate();
         }
+        // All have ended meanwhile, or are told of now as if they had.
+        let sockets = std::mem::take(&mut self.sockets).into_keys();
+        let ends: Vec<SocketEnd> = sockets.map(|socket| SocketEnd { socket, carried: None }).collect();
+        self.scene.core.handle_sockets_ended(&ends, now);
+        self.check(None);
     }
 
     /// A client is there again, and looks for what it had.
@@ -931,6 +1001,7 @@ impl History {
 
     fn check(&mut self, refused: Option<SessionId>) {
         self.scene.listen();
+        self.check_sockets();
         let heard = self.scene.hear();
         self.commanded = heard.commands.values().map(Vec::len).sum();
         self.descriptors.retain(|hold| !heard.revoked.contains(hold));

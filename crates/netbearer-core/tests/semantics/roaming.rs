@@ -518,9 +518,107 @@ fn a_candidate_that_may_not_be_started_is_offered_while_others_keep_it_up() {
     scene.pass(60 * SECOND);
     assert_eq!(scene.words(session), "");
     scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+    assert_eq!(scene.words(session), "", "it settles");
+    scene.pass(SETTLE);
     assert_eq!(scene.words(session), "offer 1 a");
     scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
     assert_eq!(scene.words(session), "withdrawn 1");
+}
+
+/// Its cable was there all the time.
+#[test]
+fn a_candidate_that_may_not_be_started_has_gone_away_when_others_take_it_down() {
+    for verb in [Verb::Ignore, Verb::Reject] {
+        let (mut scene, session) = open_by_b(true);
+        scene.change_of("a", |a| a.set_privilege(false));
+        scene.appear("a");
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        scene.pass(SETTLE);
+        if verb == Verb::Reject {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.answer(session, verb);
+        scene.pass(120 * SECOND);
+        scene.hear();
+        scene.change_of("a", |a| a.set_foreign(Foreign::Nothing));
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        // One loss within the last minute.
+        scene.pass(2 * SETTLE - Duration::from_millis(1));
+        assert_eq!(scene.words(session), "", "{verb:?}");
+        scene.pass(Duration::from_millis(1));
+        assert_eq!(scene.words(session), "offer 2 a", "{verb:?}");
+    }
+}
+
+/// Nothing but who may start it has changed.
+#[test]
+fn a_member_that_may_be_started_from_now_on_is_kept_in_sight_and_offered() {
+    for is_up in [true, false] {
+        let mut scene = world_with(settings(), |[_, a, ..]| {
+            (a.is_up, a.has_cable) = (is_up, true);
+            a.set_privilege(false);
+        });
+        let session = scene.roamer(1, true);
+        scene.pass(60 * SECOND);
+        assert_eq!(scene.words(session), "", "nobody can bring it up");
+        scene.change_of("a", |a| a.set_privilege(true));
+        scene.work();
+        scene.pass(SETTLE);
+        assert_eq!(scene.words(session), "offer 1 a");
+    }
+}
+
+/// Nothing would be started: it is up.
+#[test]
+fn what_others_have_brought_up_is_usable_though_our_own_tries_have_failed() {
+    for decides in [true, false] {
+        let (mut scene, session) = open_by_b(decides);
+        scene.appear("a");
+        for _ in 0..3 {
+            let other = scene.opening(2, "a");
+            scene.fail("a");
+            scene.work();
+            scene.core.drop_session(other, scene.now);
+        }
+        scene.hear();
+        scene.change_of("a", |a| a.set_foreign(Foreign::Usable));
+        scene.vanish("b");
+        let expected = if decides { "Roaming, replacement 1 a" } else { "Roaming, Connected, moved a" };
+        assert_eq!(scene.words(session), expected);
+    }
+}
+
+/// The other family may follow, or a lease bring another address.
+#[test]
+fn who_tries_a_candidate_is_told_of_its_addresses() {
+    for at in [At::Trial, At::TrialWithoutLink] {
+        let (mut scene, session) = at.play();
+        scene.change_of("a", Simulated::change_gateway);
+        assert_eq!(scene.words(session), "interface a");
+        let snapshot = scene.core.session(session).expect("it is there");
+        let candidate = snapshot.roaming.and_then(|roaming| roaming.candidate_interface).expect("it is on trial");
+        assert_eq!(Some(candidate), scene.core.interface(&"a".into()));
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_trial_or_of_a_link_that_was_left_when_the_service_ends() {
+    for at in [At::Trial, At::Preparing] {
+        let mut profiles = edition(&MEMBERS);
+        profiles.default.linger = 60 * SECOND;
+        let mut scene = world_with(Settings { profiles, ..settings() }, |_| {});
+        let session = scene.roamer(1, at.decides());
+        scene.appear("a");
+        scene.pass(SETTLE);
+        if at.decides() {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.work();
+        scene.core.handle_shutdown(scene.now);
+        scene.listen();
+        scene.work();
+        assert!(scene.core.is_at_rest(), "{at:?}");
+    }
 }
 
 #[test]
@@ -754,10 +852,9 @@ fn an_offer_stands_while_the_candidate_goes_down_for_another_session_and_comes_b
     }
 }
 
-/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
-/// has gone away.
-#[test]
-fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+/// Of two sessions that were offered the same, the first has tried it and rejected it, so it was just taken down; its cable is not seen
+/// then. Both sessions are told.
+fn taken_down_while_offered() -> (Scene, SessionId, SessionId) {
     let (mut scene, one) = open_by_b(true);
     let other = scene.roamer(2, true);
     scene.set_down("a");
@@ -771,6 +868,14 @@ fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
         assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
         scene.report_of("a");
     }
+    (scene, one, other)
+}
+
+/// Cards that are set up show no carrier at first. As nothing could be opened then, what is offered is withdrawn, but nothing
+/// has gone away.
+#[test]
+fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
+    let (mut scene, one, other) = taken_down_while_offered();
     scene.machine.get_mut("a").expect("it is there").pull_cable();
     scene.work();
     assert_eq!(scene.words(other), "withdrawn 2");
@@ -784,19 +889,7 @@ fn a_carrier_that_takes_its_time_to_show_again_is_no_loss() {
 /// As long as a carrier may take to show.
 #[test]
 fn an_offer_does_not_stand_for_ever_while_nobody_can_see_whether_the_candidate_is_there() {
-    let (mut scene, one) = open_by_b(true);
-    let other = scene.roamer(2, true);
-    scene.set_down("a");
-    scene.appear("a");
-    scene.pass(SETTLE);
-    scene.answer(one, Verb::Migrate);
-    scene.work();
-    scene.answer(one, Verb::Reject);
-    scene.hear();
-    while scene.machine["a"].is_up {
-        assert!(scene.machine.get_mut("a").is_some_and(Simulated::step));
-        scene.report_of("a");
-    }
+    let (mut scene, one, other) = taken_down_while_offered();
     scene.pass(5 * SECOND - Duration::from_millis(1));
     assert_eq!(scene.words(other), "");
     scene.pass(Duration::from_millis(1));
@@ -1019,6 +1112,32 @@ fn what_is_up_replaces_a_lost_link_before_what_would_have_to_be_brought_up() {
         scene.work();
         let expected = if decides { "Roaming, replacement 1 worse" } else { "Roaming, Connected, moved worse" };
         assert_eq!(scene.words(session), expected);
+    }
+}
+
+/// Its link is cleared away then and set up again, and is down in between, which says nothing about its cable.
+#[test]
+fn what_was_just_lost_replaces_nothing_while_something_is_there_that_was_not() {
+    for decides in [true, false] {
+        let (mut scene, session) = open_by_b(decides);
+        scene.set_down("a");
+        scene.appear("worse");
+        scene.appear("a");
+        scene.pass(SETTLE);
+        if decides {
+            scene.answer(session, Verb::Migrate);
+        }
+        scene.settle_on("a");
+        scene.hear();
+        scene.vanish("a");
+        let back = if decides { "Connected, failed a: LinkLost" } else { "Roaming, Connected, moved b" };
+        assert_eq!(scene.words(session), back);
+        scene.vanish("b");
+        scene.settle_on("worse");
+        let replaced = if decides { "Roaming, replacement 2 worse" } else { "Roaming, Connected, moved worse" };
+        assert_eq!(scene.words(session), replaced);
+        scene.work();
+        assert_eq!(scene.words(session), "");
     }
 }
 
@@ -1611,10 +1730,13 @@ fn after_a_loss_all_who_are_not_asked_move_together_to_another_one_of_the_device
 fn a_better_one_of_the_same_device_is_moved_to_if_all_who_hold_the_link_go_with_it() {
     let mut scene = shared_device();
     let [one, other] = open_by_office(&mut scene, [false, false]);
+    scene.bind(one, 1);
+    scene.bind(other, 2);
     scene.pass(5 * SECOND);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Roaming", "break before make");
     }
+    assert_eq!(scene.ended(), [1, 2], "what is on it ends at once");
     scene.settle_on(AP0);
     for session in [one, other] {
         assert_eq!(scene.words(session), "Connected, moved ap0/home");

@@ -499,7 +499,10 @@ fn agrees(event: &SessionEvent, snapshot: &SessionSnapshot) -> bool {
         SessionEvent::Opened => snapshot.is_open,
         SessionEvent::Closed => !snapshot.is_open && !snapshot.is_opening,
         SessionEvent::Error(failure) => snapshot.failure.as_ref() == Some(failure),
-        SessionEvent::InterfaceChanged { interface } => snapshot.interface.as_ref() == Some(interface),
+        SessionEvent::InterfaceChanged { interface } => {
+            let candidate = snapshot.roaming.as_ref().and_then(|roaming| roaming.candidate_interface.as_ref());
+            snapshot.interface.iter().chain(candidate).any(|shown| shown == interface)
+        }
         SessionEvent::PreferredConfigurationChanged { offer } => snapshot.roaming.as_ref().is_some_and(|roaming| {
             roaming.offer == *offer && roaming.phase == OfferPhase::Offered && roaming.candidate_interface.is_none()
         }),

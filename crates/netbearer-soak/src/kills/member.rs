@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     ledger::{Hold, Ledger, Span},
-    plan::Seat,
+    plan::{Seat, Slot},
 };
 use crate::{error::SoakError, pulse::Pulse};
 
@@ -89,12 +89,14 @@ impl Member {
     pub(crate) fn start(
         command: NamespaceCommand<'_>,
         number: usize,
-        name: String,
+        slot: Slot,
         seats: &[Seat],
         pulse: &Pulse,
     ) -> Result<Self, SoakError> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut program = command.spawn()?;
+        let name = format!("holder {number} in slot {slot}");
+        pulse.note(format!("holder {number} is process {}", program.id()));
         let heard = Arc::new(Mutex::new(Heard::default()));
         let reader = program.take_stdout().map(|output| {
             let (heard, pulse, name) = (Arc::clone(&heard), pulse.clone(), name.clone());

@@ -23,7 +23,7 @@ use super::{
     site::Site,
     stage::Stage,
 };
-use crate::{error::SoakError, pulse::Pulse};
+use crate::{error::SoakError, pulse::Pulse, rounds};
 
 /// For all to come to rest. Tries of a waiting session may be this far apart.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -101,63 +101,6 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Lets a step happen.
-    pub(crate) fn perform(&mut self, step: &Step) -> Result<(), SoakError> {
-        self.pulse().note(format!("{step:?}"));
-        match step {
-            Step::Start { slot, as_root, seats } => self.start(*slot, *as_root, seats)?,
-            Step::Open(slot, session) => self.ask(*slot, Order::Open(*session)),
-            Step::Close(slot, session) => self.ask(*slot, Order::Close(*session)),
-            Step::Stop(slot, session) => self.ask(*slot, Order::Stop(*session)),
-            Step::Drop(slot, session) => self.ask(*slot, Order::Drop(*session)),
-            Step::Hold(slot, session) => self.ask(*slot, Order::Hold(*session)),
-            Step::Release(slot, descriptor) => self.ask(*slot, Order::Release(*descriptor)),
-            Step::PassOn(slot, descriptor) => self.pass_on(*slot, *descriptor)?,
-            Step::KillHeir(number) => {
-                if let Some(pass) = self.passes.get_mut(*number) {
-                    pass.listener = None;
-                    pass.heir = None;
-                }
-            }
-            Step::Kill(slot) => {
-                if let Some(mut member) = self.members.remove(slot) {
-                    member.kill()?;
-                    self.bury(member);
-                }
-            }
-            Step::End(slot) => {
-                if let Some(mut member) = self.members.remove(slot) {
-                    member.let_go();
-                    self.leaving.push(member);
-                }
-            }
-            Step::Suspend(slot) => self.signal(*slot, Signal::STOP)?,
-            Step::Resume(slot) => self.signal(*slot, Signal::CONT)?,
-            Step::KillDaemon => self.site.kill_daemon()?,
-            Step::EndDaemon => self.site.end_daemon()?,
-            Step::StartDaemon => self.site.start_daemon()?,
-            Step::Cut(place) => {
-                self.ledger.cut(*place);
-                self.stage.access_point(*place)?.cut()?;
-            }
-            Step::Restore(place) => drop(self.stage.access_point(*place)?.restore()?),
-            Step::Flap(place) => {
-                self.ledger.cut(*place);
-                let access_point = self.stage.access_point(*place)?;
-                access_point.cut()?;
-                access_point.restore()?;
-            }
-            Step::Pause(pause) => thread::sleep(*pause),
-            Step::NextBeat(within) => {
-                self.stage.listener.drain();
-                self.stage.listener.wait(*within);
-            }
-            Step::Answers => self.wait_for_answers()?,
-            Step::Quiet => self.come_to_rest()?,
-        }
-        Ok(())
-    }
-
     fn pulse(&self) -> &'a Pulse {
         &self.stage.pulse
     }
@@ -165,9 +108,7 @@ impl<'a> Round<'a> {
     fn start(&mut self, slot: Slot, as_root: bool, seats: &[Seat]) -> Result<(), SoakError> {
         let number = self.started;
         self.started += 1;
-        let name = format!("holder {number} in slot {slot}");
-        let member = Member::start(self.stage.holder(as_root, &self.site.way()), number, name, seats, self.pulse())?;
-        self.pulse().note(format!("holder {number} is process {}", member.process()));
+        let member = Member::start(self.stage.holder(as_root, &self.site.way()), number, slot, seats, self.pulse())?;
         self.members.insert(slot, member);
         Ok(())
     }
@@ -322,22 +263,6 @@ impl<'a> Round<'a> {
         self.ledger.settle();
     }
 
-    /// After the last step: nothing is held, and nothing is left.
-    pub(crate) fn end(mut self) -> Result<(), SoakError> {
-        self.site.end_daemon()?;
-        for place in 0..self.places.len() {
-            if self.places.get(place).is_some_and(|place| place.adopted.is_some() || place.was_adopted) {
-                self.stage.abandon(place)?;
-            }
-        }
-        self.site.check_what_is_left()
-    }
-
-    /// What the daemons of this round have logged.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.site.log()
-    }
-
     fn write_profile(&self, place: Place) -> Result<(), SoakError> {
         let (name, linger) = (name_of(place), self.plan.linger.as_millis());
         let text = format!("[match]\ninterface = \"{name}\"\n\n[access_point]\nlinger = \"{linger}ms\"\n");
@@ -357,6 +282,83 @@ impl<'a> Round<'a> {
             place.adopted = Some(others);
         }
         Ok(())
+    }
+}
+
+impl rounds::Round for Round<'_> {
+    type Step = Step;
+
+    /// Lets a step happen.
+    fn perform(&mut self, step: &Step) -> Result<(), SoakError> {
+        self.pulse().note(format!("{step:?}"));
+        match step {
+            Step::Start { slot, as_root, seats } => self.start(*slot, *as_root, seats)?,
+            Step::Open(slot, session) => self.ask(*slot, Order::Open(*session)),
+            Step::Close(slot, session) => self.ask(*slot, Order::Close(*session)),
+            Step::Stop(slot, session) => self.ask(*slot, Order::Stop(*session)),
+            Step::Drop(slot, session) => self.ask(*slot, Order::Drop(*session)),
+            Step::Hold(slot, session) => self.ask(*slot, Order::Hold(*session)),
+            Step::Release(slot, descriptor) => self.ask(*slot, Order::Release(*descriptor)),
+            Step::PassOn(slot, descriptor) => self.pass_on(*slot, *descriptor)?,
+            Step::KillHeir(number) => {
+                if let Some(pass) = self.passes.get_mut(*number) {
+                    pass.listener = None;
+                    pass.heir = None;
+                }
+            }
+            Step::Kill(slot) => {
+                if let Some(mut member) = self.members.remove(slot) {
+                    member.kill()?;
+                    self.bury(member);
+                }
+            }
+            Step::End(slot) => {
+                if let Some(mut member) = self.members.remove(slot) {
+                    member.let_go();
+                    self.leaving.push(member);
+                }
+            }
+            Step::Suspend(slot) => self.signal(*slot, Signal::STOP)?,
+            Step::Resume(slot) => self.signal(*slot, Signal::CONT)?,
+            Step::KillDaemon => self.site.kill_daemon()?,
+            Step::EndDaemon => self.site.end_daemon()?,
+            Step::StartDaemon => self.site.start_daemon()?,
+            Step::Cut(place) => {
+                self.ledger.cut(*place);
+                self.stage.access_point(*place)?.cut()?;
+            }
+            Step::Restore(place) => drop(self.stage.access_point(*place)?.restore()?),
+            Step::Flap(place) => {
+                self.ledger.cut(*place);
+                let access_point = self.stage.access_point(*place)?;
+                access_point.cut()?;
+                access_point.restore()?;
+            }
+            Step::Pause(pause) => thread::sleep(*pause),
+            Step::NextBeat(within) => {
+                self.stage.listener.drain();
+                self.stage.listener.wait(*within);
+            }
+            Step::Answers => self.wait_for_answers()?,
+            Step::Quiet => self.come_to_rest()?,
+        }
+        Ok(())
+    }
+
+    /// What the daemons of this round have logged.
+    fn log(&self) -> PathBuf {
+        self.site.log()
+    }
+
+    /// After the last step: nothing is held, and nothing is left.
+    fn end(mut self) -> Result<(), SoakError> {
+        self.site.end_daemon()?;
+        for place in 0..self.places.len() {
+            if self.places.get(place).is_some_and(|place| place.adopted.is_some() || place.was_adopted) {
+                self.stage.abandon(place)?;
+            }
+        }
+        self.site.check_what_is_left()
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
         site::Site,
         stage::Stage,
     },
+    rounds,
 };
 
 /// For all to come to rest. A member that did not come up is tried again after five seconds, and then after ten; one that was lost
@@ -99,61 +100,12 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Lets a step happen.
-    pub(crate) fn perform(&mut self, step: &Step) -> Result<(), SoakError> {
-        self.stage.pulse.note(format!("{step:?}"));
-        match step {
-            Step::Start { slot, as_root, parts } => self.start(*slot, *as_root, parts)?,
-            Step::Kill(slot) => {
-                if let Some(mut actor) = self.members.remove(slot) {
-                    actor.member.kill()?;
-                }
-            }
-            Step::Close(slot, session) => {
-                let actor = self.members.get_mut(slot);
-                if let Some(actor) = actor.filter(|actor| *session < actor.member.sessions.len()) {
-                    actor.member.ask(Order::Close(*session));
-                }
-            }
-            Step::OpenAll => self.open_all(),
-            Step::ConnectAll => self.ask_all(|_, _, _| true, Order::Connect),
-            Step::KillDaemon => {
-                self.stretch.has_daemon_died = true;
-                self.site.kill_daemon()?;
-            }
-            Step::EndDaemon => {
-                self.stretch.has_daemon_died = true;
-                self.site.end_daemon()?;
-            }
-            Step::StartDaemon => self.site.start_daemon()?,
-            Step::Cut(place) => self.cut(*place)?,
-            Step::Restore(place) => {
-                self.stage.access_point(*place)?.restore()?;
-                self.cut.remove(place);
-            }
-            Step::Order(order) => {
-                self.order.clone_from(order);
-                self.write_network()?;
-            }
-            Step::Pause(pause) => thread::sleep(*pause),
-            Step::NextBeat(within) => {
-                self.stage.listener.drain();
-                self.stage.listener.wait(*within);
-            }
-            Step::Answers => self.wait_for_answers()?,
-            Step::Quiet => self.come_to_rest()?,
-        }
-        Ok(())
-    }
-
     fn start(&mut self, slot: Slot, as_root: bool, parts: &[Part]) -> Result<(), SoakError> {
         let number = self.started;
         self.started += 1;
-        let name = format!("holder {number} in slot {slot}");
         let seats: Vec<Seat> = parts.iter().map(|part| part.seat).collect();
         let command = self.stage.holder(as_root, &self.site.way());
-        let mut member = Member::start(command, number, name, &seats, &self.stage.pulse)?;
-        self.stage.pulse.note(format!("holder {number} is process {}", member.process()));
+        let mut member = Member::start(command, number, slot, &seats, &self.stage.pulse)?;
         for (session, part) in parts.iter().enumerate() {
             if !part.answers.is_empty() {
                 member.ask(Order::Decide(session, part.trial, part.answers.clone()));
@@ -193,11 +145,6 @@ impl<'a> Round<'a> {
                 }
             }
         }
-    }
-
-    /// What the daemons of this round have logged.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.site.log()
     }
 
     fn write_network(&self) -> Result<(), SoakError> {
@@ -318,8 +265,71 @@ impl<'a> Round<'a> {
         self.stretch = Stretch { begin: now, cut: self.cut.clone(), has_daemon_died: false };
     }
 
+    fn witness<'w>(&self, witness: &'w mut Option<Manager>) -> Result<&'w Manager, SoakError> {
+        Ok(match witness {
+            Some(manager) => manager,
+            None => witness.insert(self.site.manager()?),
+        })
+    }
+}
+
+impl rounds::Round for Round<'_> {
+    type Step = Step;
+
+    /// Lets a step happen.
+    fn perform(&mut self, step: &Step) -> Result<(), SoakError> {
+        self.stage.pulse.note(format!("{step:?}"));
+        match step {
+            Step::Start { slot, as_root, parts } => self.start(*slot, *as_root, parts)?,
+            Step::Kill(slot) => {
+                if let Some(mut actor) = self.members.remove(slot) {
+                    actor.member.kill()?;
+                }
+            }
+            Step::Close(slot, session) => {
+                let actor = self.members.get_mut(slot);
+                if let Some(actor) = actor.filter(|actor| *session < actor.member.sessions.len()) {
+                    actor.member.ask(Order::Close(*session));
+                }
+            }
+            Step::OpenAll => self.open_all(),
+            Step::ConnectAll => self.ask_all(|_, _, _| true, Order::Connect),
+            Step::KillDaemon => {
+                self.stretch.has_daemon_died = true;
+                self.site.kill_daemon()?;
+            }
+            Step::EndDaemon => {
+                self.stretch.has_daemon_died = true;
+                self.site.end_daemon()?;
+            }
+            Step::StartDaemon => self.site.start_daemon()?,
+            Step::Cut(place) => self.cut(*place)?,
+            Step::Restore(place) => {
+                self.stage.access_point(*place)?.restore()?;
+                self.cut.remove(place);
+            }
+            Step::Order(order) => {
+                self.order.clone_from(order);
+                self.write_network()?;
+            }
+            Step::Pause(pause) => thread::sleep(*pause),
+            Step::NextBeat(within) => {
+                self.stage.listener.drain();
+                self.stage.listener.wait(*within);
+            }
+            Step::Answers => self.wait_for_answers()?,
+            Step::Quiet => self.come_to_rest()?,
+        }
+        Ok(())
+    }
+
+    /// What the daemons of this round have logged.
+    fn log(&self) -> PathBuf {
+        self.site.log()
+    }
+
     /// After the last step: everybody ends in good order, and then nothing is left.
-    pub(crate) fn end(mut self) -> Result<(), SoakError> {
+    fn end(mut self) -> Result<(), SoakError> {
         for place in std::mem::take(&mut self.cut) {
             self.stage.access_point(place)?.restore()?;
         }
@@ -335,13 +345,6 @@ impl<'a> Round<'a> {
             self.stage.abandon(self.plan.places - 1)?;
         }
         self.site.check_what_is_left()
-    }
-
-    fn witness<'w>(&self, witness: &'w mut Option<Manager>) -> Result<&'w Manager, SoakError> {
-        Ok(match witness {
-            Some(manager) => manager,
-            None => witness.insert(self.site.manager()?),
-        })
     }
 }
 

@@ -9,8 +9,8 @@ use netbearer_dbus::{
     session_path,
 };
 use netbearer_types::{
-    Configuration, Failure, FailureReason, Identifier, OfferNumber, PropertyKey, PropertyValue, SessionError,
-    SessionEvent, SessionSnapshot, SocketCookie, differences,
+    Configuration, Failure, FailureReason, Identifier, PropertyKey, PropertyValue, SessionError, SessionEvent,
+    SessionSnapshot, SessionState, SocketCookie, differences,
 };
 use tokio::sync::mpsc;
 use zbus::{Message, OwnedObjectPath, Variant};
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     CallError,
     feed::{Wakers, lock},
-    shared::Shared,
+    shared::{Shared, Ticket},
 };
 
 /// One session of this program, on whatever line it is at the moment.
@@ -51,7 +51,7 @@ struct Inner {
     properties: BTreeMap<PropertyKey, PropertyValue>,
     stakeholder: bool,
     /// Answers to offers that the daemon was away for, in their order.
-    owed: Vec<(&'static str, OfferNumber)>,
+    owed: Vec<(&'static str, Ticket)>,
     /// Sockets that were bound meanwhile.
     owed_sockets: Vec<(SocketCookie, Identifier)>,
     /// The holder knows that the daemon is away.
@@ -201,6 +201,22 @@ impl Entry {
         lock(&self.inner).seat.clone().ok_or_else(|| self.desk.absence())
     }
 
+    /// Where what is said to this offer goes.
+    ///
+    /// # Errors
+    /// While the daemon is away, and if that which has made the offer has never known the next one.
+    pub(super) fn seat_of(&self, offer: Ticket) -> Result<Seat, CallError> {
+        let inner = lock(&self.inner);
+        if self.shared.life() != offer.life {
+            return Err(CallError::SupersededOffer(offer.number));
+        }
+        inner.seat.clone().ok_or_else(|| self.desk.absence())
+    }
+
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
     /// See [`Desk::or_absence`].
     pub(super) fn or_absence<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
         self.desk.or_absence(outcome)
@@ -217,14 +233,25 @@ impl Entry {
         let mut wakers = Wakers::default();
         if snapshot.is_open || snapshot.is_opening {
             inner.is_over = true;
+            // Only an open session roams.
+            let state = match (snapshot.state, &snapshot.interface) {
+                (SessionState::Roaming, Some(_)) => SessionState::Connected,
+                (SessionState::Roaming, None) => SessionState::Disconnected,
+                (state, _) => state,
+            };
+            let is_settled = state != snapshot.state;
+            let settled = SessionSnapshot { state, roaming: None, ..snapshot };
+            if is_settled {
+                wakers = self.shared.deliver(&SessionEvent::StateChanged { state }, settled.clone());
+            }
             let closed = SessionSnapshot {
                 is_open: false,
                 is_opening: false,
                 active_configuration: None,
                 active_since: None,
-                ..snapshot
+                ..settled
             };
-            wakers = self.shared.deliver(&SessionEvent::Closed, closed);
+            wakers.extend(self.shared.deliver(&SessionEvent::Closed, closed));
         }
         drop(inner);
         drop(hold);
@@ -387,17 +414,14 @@ impl Entry {
         }
         inner.is_over = false;
         inner.seat = Some(seat.clone());
+        if is_new {
+            entry.shared.begin_anew();
+            inner.owed.clear();
+        }
         let (over, wakers) = entry.catch_up(&mut inner, found.snapshot);
+        // What the next daemon does not know comes before whatever else is said, so the lock is kept. No call is answered under
+        // it: answers are taken in by this thread.
         let properties = if is_new { inner.properties.clone() } else { BTreeMap::new() };
-        // The next daemon does not know what the application has set, or said meanwhile.
-        let owed_stake = Some(inner.stakeholder).filter(|stakeholder| *stakeholder != found.stakeholder);
-        inner.stakeholder = found.stakeholder;
-        let owed_answers = std::mem::take(&mut inner.owed);
-        let owed_sockets = std::mem::take(&mut inner.owed_sockets);
-        drop(inner);
-        entry.desk.seat(&entry, found.number);
-        drop(over);
-        wakers.wake();
         for (key, value) in properties {
             let done = done.clone();
             seat.call("SetProperty", &(key.to_string(), property_to_wire(&value)), move |answer| {
@@ -407,32 +431,46 @@ impl Entry {
                 drop(done);
             });
         }
-        for (socket, access_point) in owed_sockets {
-            entry.add_socket(socket, access_point);
+        for (socket, access_point) in std::mem::take(&mut inner.owed_sockets) {
+            entry.say_socket(&seat, socket, access_point);
         }
-        for (answer, offer) in owed_answers {
-            entry.answer_unheard(answer, offer);
+        for (answer, offer) in std::mem::take(&mut inner.owed) {
+            entry.say_answer(&seat, answer, offer);
         }
-        if let Some(stakeholder) = owed_stake {
+        let stakeholder = std::mem::replace(&mut inner.stakeholder, found.stakeholder);
+        if stakeholder != found.stakeholder {
+            let entry = Arc::downgrade(&entry);
             seat.say_stakeholder(stakeholder, move |answer| {
-                match answer {
+                match (answer, entry.upgrade()) {
                     // If the daemon is away again, it is for the one after that.
-                    Ok(_) | Err(CallError::ServiceLost) => entry.note_stakeholder(stakeholder),
-                    Err(error) => tracing::warn!("the application does not decide when to roam any more: {error}"),
+                    (Ok(_) | Err(CallError::ServiceLost), Some(entry)) => entry.note_stakeholder(stakeholder),
+                    (Ok(_) | Err(CallError::ServiceLost), None) => {}
+                    (Err(error), _) => tracing::warn!("the application does not decide when to roam any more: {error}"),
                 }
                 drop(done);
             });
         }
+        drop(inner);
+        entry.desk.seat(&entry, found.number);
+        drop(over);
+        wakers.wake();
     }
 
     /// Answers an offer, also if the daemon is away: it is told when it is back.
-    pub(super) fn answer_unheard(self: &Arc<Self>, answer: &'static str, offer: OfferNumber) {
+    pub(super) fn answer_unheard(self: &Arc<Self>, answer: &'static str, offer: Ticket) {
         let mut inner = lock(&self.inner);
+        if self.shared.life() != offer.life {
+            return;
+        }
         let Some(seat) = inner.seat.clone() else { return inner.owed.push((answer, offer)) };
         drop(inner);
+        self.say_answer(&seat, answer, offer);
+    }
+
+    fn say_answer(self: &Arc<Self>, seat: &Seat, answer: &'static str, offer: Ticket) {
         let entry = Arc::downgrade(self);
         // That it is over already is no matter to anybody.
-        seat.call(answer, &offer.0, move |answered| {
+        seat.call(answer, &offer.number.0, move |answered| {
             if let (Err(CallError::ServiceLost), Some(entry)) = (answered, entry.upgrade()) {
                 lock(&entry.inner).owed.push((answer, offer));
             }
@@ -444,6 +482,10 @@ impl Entry {
         let mut inner = lock(&self.inner);
         let Some(seat) = inner.seat.clone() else { return inner.owed_sockets.push((socket, access_point)) };
         drop(inner);
+        self.say_socket(&seat, socket, access_point);
+    }
+
+    fn say_socket(self: &Arc<Self>, seat: &Seat, socket: SocketCookie, access_point: Identifier) {
         let entry = Arc::downgrade(self);
         seat.call("AddSocket", &(socket.0, access_point.clone().as_str()), move |answer| {
             match (answer, entry.upgrade()) {

@@ -1,13 +1,14 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use netbearer_dbus::{property_from_wire, property_to_wire};
-use netbearer_types::{Identifier, OfferNumber, PropertyKey, PropertyValue, SocketCookie, Traffic};
+use netbearer_types::{Identifier, PropertyKey, PropertyValue, SocketCookie, Traffic};
 use zbus::{Message, OwnedVariant};
 
 use super::{backend::DaemonBackend, entry::Entry, line::contents};
 use crate::{
     CallError,
     backend::{Answer, OfferAnswer, SessionBackend},
+    shared::Ticket,
 };
 
 /// A session that the application has.
@@ -96,11 +97,12 @@ impl SessionBackend for DaemonSession {
         Box::pin(self.traffic_by("GetTraffic"))
     }
 
-    fn property(&self, key: PropertyKey) -> Answer<'_, Option<PropertyValue>> {
+    fn property(&self, key: PropertyKey) -> Answer<'static, Option<PropertyValue>> {
+        let (seat, desk) = (self.entry.seat(), self.entry.desk());
         Box::pin(async move {
             let read = |answer: Result<Message, CallError>| contents::<Vec<OwnedVariant>>(&answer?);
-            let values = self.entry.seat()?.ask("GetProperty", &key.to_string(), read).await;
-            Ok(self.entry.or_absence(values)?.first().and_then(|value| property_from_wire(key, value)))
+            let values = seat?.ask("GetProperty", &key.to_string(), read).await;
+            Ok(desk.or_absence(values)?.first().and_then(|value| property_from_wire(key, value)))
         })
     }
 
@@ -139,14 +141,16 @@ impl SessionBackend for DaemonSession {
         })
     }
 
-    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let answered = self.entry.seat()?.ask(method_of(answer), &offer.0, nothing).await;
-            self.entry.or_absence(answered)
-        })
+    fn is_reachable(&self) -> bool {
+        self.entry.seat().is_ok()
     }
 
-    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber) {
+    fn answer(&self, answer: OfferAnswer, offer: Ticket) -> Answer<'static, ()> {
+        let (seat, desk) = (self.entry.seat_of(offer), self.entry.desk());
+        Box::pin(async move { desk.or_absence(seat?.ask(method_of(answer), &offer.number.0, nothing).await) })
+    }
+
+    fn answer_unheard(&self, answer: OfferAnswer, offer: Ticket) {
         self.entry.answer_unheard(method_of(answer), offer);
     }
 

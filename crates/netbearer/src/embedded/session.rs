@@ -10,7 +10,7 @@ use super::backend::EmbeddedBackend;
 use crate::{
     CallError,
     backend::{Answer, OfferAnswer, SessionBackend},
-    shared::Shared,
+    shared::{Shared, Ticket},
 };
 
 /// What a call has come to, and what the session is like then.
@@ -33,9 +33,10 @@ impl EmbeddedSession {
     fn ask(
         &self,
         call: impl FnOnce(&mut Core, SessionId, Moment) -> Result<(), Refusal> + Send + 'static,
-    ) -> Answer<'_, ()> {
+    ) -> Answer<'static, ()> {
         let (call, told) = self.followed(call);
-        Box::pin(async move { Ok(self.backend.service.call_then(call, told).await??) })
+        let backend = Arc::clone(&self.backend);
+        Box::pin(async move { Ok(backend.service.call_then(call, told).await??) })
     }
 
     /// The same, and nobody waits for what comes of it.
@@ -115,9 +116,9 @@ impl SessionBackend for EmbeddedSession {
         Box::pin(async { Ok(self.backend.service.traffic(self.id).await?) })
     }
 
-    fn property(&self, key: PropertyKey) -> Answer<'_, Option<PropertyValue>> {
-        let id = self.id;
-        Box::pin(async move { Ok(self.backend.service.call(move |core, _| core.property(id, key)).await?) })
+    fn property(&self, key: PropertyKey) -> Answer<'static, Option<PropertyValue>> {
+        let (id, backend) = (self.id, Arc::clone(&self.backend));
+        Box::pin(async move { Ok(backend.service.call(move |core, _| core.property(id, key)).await?) })
     }
 
     fn set_property(&self, key: PropertyKey, value: Option<PropertyValue>) -> Answer<'_, ()> {
@@ -133,12 +134,16 @@ impl SessionBackend for EmbeddedSession {
         self.ask(move |core, id, now| core.set_stakeholder(id, stakeholder, now))
     }
 
-    fn answer(&self, answer: OfferAnswer, offer: OfferNumber) -> Answer<'_, ()> {
-        self.ask(move |core, id, now| carry_out(core, id, answer, offer, now))
+    fn is_reachable(&self) -> bool {
+        true
     }
 
-    fn answer_unheard(&self, answer: OfferAnswer, offer: OfferNumber) {
-        self.tell(move |core, id, now| carry_out(core, id, answer, offer, now));
+    fn answer(&self, answer: OfferAnswer, offer: Ticket) -> Answer<'static, ()> {
+        self.ask(move |core, id, now| carry_out(core, id, answer, offer.number, now))
+    }
+
+    fn answer_unheard(&self, answer: OfferAnswer, offer: Ticket) {
+        self.tell(move |core, id, now| carry_out(core, id, answer, offer.number, now));
     }
 
     fn leave_decisions(&self) {
@@ -147,8 +152,8 @@ impl SessionBackend for EmbeddedSession {
 
     fn add_socket(&self, socket: SocketCookie, access_point: Identifier) {
         let id = self.id;
-        self.backend.service.cast(move |core, _| {
-            if let Err(refusal) = core.add_socket(id, socket, access_point) {
+        self.backend.service.cast(move |core, now| {
+            if let Err(refusal) = core.add_socket(id, socket, access_point, now) {
                 tracing::warn!("{refusal}");
             }
         });

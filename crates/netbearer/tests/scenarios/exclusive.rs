@@ -1,21 +1,35 @@
-//! Access points that share a device, of which one is up at a time (scenario 47, its opening part).
+//! Access points that share a device, of which one is up at a time (scenario 47).
 
 use std::time::Duration;
 
 use netbearer::{
     CallError, Configuration, Failure, FailureReason, FindError, SessionError, SessionState, StateFlags, Step,
+    blocking::Roaming,
 };
-use netbearer_lab::{AccessPointPlan, Dhcp};
+use netbearer_holder::Order;
+use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, Fault};
 use serde_json::Value;
 
-use crate::stage::{AP0, DEADLINE, Manager, Stage, Watched, assert_alive};
+use crate::{
+    holders::Holder,
+    leases::{server, short_leases},
+    only_served,
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, assert_aborted, assert_alive},
+};
 
 const HOME: &str = "profiles.d/home.toml";
 const OFFICE: &str = "profiles.d/office.toml";
+/// Short enough to wait for its end.
+const LEASE_TIME: Duration = Duration::from_secs(2);
+/// Much longer than a better one has to be there.
+const A_WHILE: Duration = Duration::from_millis(1_200);
 
 /// Home by DHCP and office by a static address, as exclusive access points of `ap0`.
 fn stage(home: &str) -> Stage {
-    let stage = Stage::with_dnsmasq();
+    with_files(Stage::with_dnsmasq(), home)
+}
+
+fn with_files(stage: Stage, home: &str) -> Stage {
     stage.write_configuration(HOME, &file(home));
     let subnet = stage.ap0().subnet();
     let fixed = format!(
@@ -25,6 +39,103 @@ fn stage(home: &str) -> Stage {
     );
     stage.write_configuration(OFFICE, &file(&fixed));
     stage
+}
+
+/// The same, whose cable can be seen to lead somewhere, as others have set the interface up; and a service network that prefers
+/// office.
+fn with_network(stage: Stage) -> Stage {
+    let mut stage = with_files(stage, "");
+    stage.write_configuration(
+        "profiles.d/work.toml",
+        "[service_network]\nmembers = [\"office\", \"home\"]\nsettle = \"300ms\"\n",
+    );
+    stage.ip(&format!("link set {AP0} up"));
+    let is_settled = || Ok(stage.lab.machine().is_settled(AP0)?.then_some(()));
+    stage.lab.machine().wait_until("carrier", DEADLINE, is_settled).expect("there is a cable");
+    stage.remember();
+    stage
+}
+
+/// Sessions of the service network on home, which another session has brought up; and one more that decides for itself.
+struct AtHome {
+    manager: Manager,
+    home: Watched,
+    forced: [Watched; 2],
+    deciding: Watched,
+    roaming: Option<Roaming>,
+}
+
+impl AtHome {
+    fn open(stage: &Stage) -> Self {
+        let manager = stage.manager();
+        let mut home = Watched::on(&manager, "home");
+        home.bring_up();
+        let forced = [(); 2].map(|()| Watched::on(&manager, "work"));
+        let deciding = Watched::on(&manager, "work");
+        let roaming = deciding.session.roaming().expect("it can roam");
+        let mut at_home = Self { manager, home, forced, deciding, roaming: Some(roaming) };
+        for session in at_home.of_network() {
+            session.open();
+            session.expect(&["Opened"]);
+        }
+        at_home
+    }
+
+    fn of_network(&mut self) -> impl Iterator<Item = &mut Watched> {
+        self.forced.iter_mut().chain([&mut self.deciding])
+    }
+
+    fn office(&self) -> String {
+        configuration(&self.manager, "office").identifier.to_string()
+    }
+
+    /// Nobody is moved to what is better, and it is not offered.
+    fn expect_to_stay(&mut self) {
+        let offered = self.roaming.as_mut().and_then(|roaming| roaming.next_within(A_WHILE));
+        assert!(offered.is_none(), "no trial of it is possible");
+        let home = configuration(&self.manager, "home").identifier;
+        for session in self.of_network() {
+            session.expect_silence();
+            assert_eq!(session.active_configuration(), home.as_str());
+            session.connect();
+        }
+    }
+
+    /// All sessions of the service network are on office, and nothing of home is left.
+    fn assert_at_office(&mut self, stage: &Stage) {
+        let office = self.office();
+        assert_eq!(stage.address_of(AP0), Some(own_address(stage)), "and no other");
+        for session in self.of_network() {
+            assert_eq!(session.session.state(), SessionState::Connected);
+            assert_eq!(session.active_configuration(), office);
+            session.connect();
+            session.expect_silence();
+        }
+    }
+
+    fn close(mut self, stage: &Stage) {
+        for session in self.of_network() {
+            session.close();
+            session.expect_last("Closed");
+        }
+        self.deciding.expect_last("Disconnected");
+        drop(self);
+        stage.assert_as_before();
+    }
+}
+
+/// All of them are on their way before any of them is there.
+fn expect_move_together<'a>(sessions: impl IntoIterator<Item = &'a mut Watched>, office: &str) {
+    let mut sessions: Vec<&mut Watched> = sessions.into_iter().collect();
+    let (first, others) = sessions.split_first_mut().expect("there are some");
+    first.expect(&["Roaming", "Connected"]);
+    for other in others {
+        assert_eq!(other.try_next().as_deref(), Some("Roaming"));
+        other.expect(&["Connected"]);
+    }
+    for session in sessions {
+        session.expect(&[&format!("ActiveConfigurationChanged({office})")]);
+    }
 }
 
 fn file(settings: &str) -> String {
@@ -353,5 +464,83 @@ fn a_service_network_passes_a_busy_member_over() {
     let is_gone = || Ok(stage.address_of("ap1").is_none().then_some(()));
     stage.lab.machine().wait_until("ap1 is down", DEADLINE, is_gone).expect("nobody uses it");
     drop((home, work, manager));
+    stage.assert_as_before();
+}
+
+/// Scenario 47, of a loss that another access point of the device survives: its cable is as good as before.
+#[test]
+fn after_a_loss_all_sessions_of_a_service_network_go_on_by_another_one_of_the_device() {
+    let stage = with_network(short_leases(LEASE_TIME));
+    let mut at_home = AtHome::open(&stage);
+    let office = at_home.office();
+    let mut conversations: Vec<Conversation> = at_home.of_network().map(|session| session.connect()).collect();
+    at_home.expect_to_stay();
+    at_home.home.expect_silence();
+    conversations.iter_mut().for_each(assert_alive);
+
+    server(&stage).fail(Fault::Silent);
+    at_home.home.expect(&["Disconnected", "Error(SessionAborted)", "Closed"]);
+    expect_move_together(&mut at_home.forced, &office);
+    at_home.deciding.expect(&["Roaming", &format!("PreferredConfigurationChanged({office}, replacement)")]);
+    conversations.iter_mut().for_each(assert_aborted);
+    let offer = at_home.roaming.as_mut().and_then(|roaming| roaming.next_within(DEADLINE)).expect("it is offered");
+    assert!(offer.replacement && offer.configuration.as_str() == office, "{offer:?}");
+    offer.migrate().expect("it is up").accept().expect("the trial is on");
+    at_home.deciding.expect(&[&format!("NewConfigurationActivated({office})"), "Connected"]);
+    at_home.assert_at_office(&stage);
+    at_home.close(&stage);
+}
+
+/// Scenario 47, of an upgrade: the link is broken once all who hold it would leave it for the better one, and not before.
+#[test]
+fn a_better_one_of_the_device_is_moved_to_once_all_sessions_go_with_it() {
+    let stage = with_network(Stage::with_dnsmasq());
+    let mut at_home = AtHome::open(&stage);
+    let office = at_home.office();
+    let mut conversations: Vec<Conversation> = at_home.of_network().map(|session| session.connect()).collect();
+    at_home.home.close();
+    at_home.home.expect(&["Closed"]);
+    // One of them decides for itself.
+    at_home.expect_to_stay();
+    conversations.iter_mut().for_each(assert_alive);
+    drop(at_home.roaming.take());
+    expect_move_together(at_home.of_network(), &office);
+    conversations.iter_mut().for_each(assert_aborted);
+    at_home.assert_at_office(&stage);
+    at_home.close(&stage);
+}
+
+/// Scenario 47, with processes.
+#[test]
+fn processes_of_a_device_are_refused_what_is_busy_and_go_on_together_after_a_loss() {
+    if only_served() {
+        return;
+    }
+    let stage = with_network(short_leases(LEASE_TIME));
+    let manager = stage.manager();
+    let mut home = Holder::opened_on(&stage, &manager, "home");
+    home.give(Order::Connect(0)).expect("the server is reached");
+    let mut office = Holder::start(&stage, &manager);
+    office.session("office");
+    let (kind, sentence) = office.give(Order::Open(0)).expect_err("home has the device");
+    assert!(kind == "Busy" && sentence.starts_with("busy: office cannot be opened"), "{kind}: {sentence}");
+    office.expect(0, &["Error(InvalidConfiguration)"]);
+    home.give(Order::Echo(0)).expect("its connection lives");
+    let mut forced = [(); 2].map(|()| Holder::opened_on(&stage, &manager, "work"));
+
+    server(&stage).fail(Fault::Silent);
+    home.expect(0, &["Disconnected", "Error(SessionAborted)", "Closed"]);
+    for session in &mut forced {
+        session.expect(0, &["Roaming", "Connected", "ActiveConfigurationChanged"]);
+        session.give(Order::Connect(0)).expect("the server is reached");
+        session.expect_silence(0);
+    }
+    office.expect_last(0, "Connected");
+    office.open(0);
+    office.expect(0, &["Opened"]);
+    home.expect_silence(0);
+    assert_eq!(stage.address_of(AP0), Some(own_address(&stage)), "and no other");
+    forced.into_iter().chain([home, office]).for_each(Holder::end);
+    drop(manager);
     stage.assert_as_before();
 }

@@ -11,6 +11,8 @@ use netbearer_lab::{
 use crate::stage::{AP0, DEADLINE, Stage, Watched, assert_aborted, assert_alive, server};
 
 pub(crate) const NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0);
+/// Another one, for a second access point.
+pub(crate) const OTHER_NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0);
 const NAME_SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x53);
 const MAIN: &str = "main";
 const OURS: &str = "21001";

@@ -1,16 +1,22 @@
 //! Interfaces that other network managers look after.
 
-use std::time::Instant;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use netbearer::{CallError, Capabilities, FailureReason, ManagerEvent, SessionError, SessionState, blocking::Events};
 use netbearer_lab::{AccessPointPlan, Conversation, Daemon, Dhcp, Snapshot};
 
 use crate::{
-    stage::{AP0, DEADLINE, Manager, Stage, Watched, server},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, assert_alive, server},
     tunnel::{answered_by, socket},
+    uplink::{bound_to, converse, expect_abort, identifier, reached_by},
 };
 
 const AP1: &str = "ap1";
+/// Much longer than a better one has to be there.
+const A_WHILE: Duration = Duration::from_millis(1_200);
 
 /// A machine of two cards, with a system bus.
 struct Machine {
@@ -30,9 +36,10 @@ impl Machine {
         Daemon::network_manager(self.stage.lab.machine(), &[AP0, AP1]).unwrap()
     }
 
-    /// Has NetworkManager bring both cards up, the first one preferred.
+    /// Has NetworkManager bring both cards up, the first one preferred. That is the last to come up: its name servers are
+    /// where they are after it was brought up anew.
     fn bring_up(&self) {
-        for (name, metric) in [(AP0, "100"), (AP1, "200")] {
+        for (name, metric) in [(AP1, "200"), (AP0, "100")] {
             let profile = format!(
                 "connection add type ethernet ifname {name} con-name {name} ipv4.route-metric {metric} \
                  ipv6.method disabled connection.autoconnect no"
@@ -131,6 +138,82 @@ fn sessions_work_over_links_that_network_manager_keeps_up_and_nothing_of_them_ch
     machine.assert_untouched(&before);
 }
 
+/// Scenario 45, roaming.
+#[test]
+fn a_session_roams_between_links_that_network_manager_keeps_up_and_nothing_of_them_changes() {
+    let machine = Machine::new();
+    let network = "[service_network]\nmembers = [\"ap0\", \"ap1\"]\nsettle = \"300ms\"\n";
+    machine.stage.write_configuration("profiles.d/uplink.toml", network);
+    let _network_manager = machine.network_manager();
+    machine.bring_up();
+    let both_up = machine.others();
+    machine.nmcli("--wait 20 device disconnect ap0");
+    let one_up = machine.others();
+    let known = Known::start(&machine);
+    let better = identifier(&known.manager, AP0);
+    let mut session = Watched::on(&known.manager, "uplink");
+    let mut roaming = session.session.roaming().unwrap();
+    session.open();
+    session.expect(&["Opened"]);
+    let mut other = Watched::opened_on(&known.manager, AP1);
+    let mut of_others = [converse(&other), bound_to(AP1)];
+    let mut old = converse(&session);
+    assert_eq!(old.access_point(), AP1);
+    assert!(roaming.next_within(A_WHILE).is_none(), "what NetworkManager has not brought up is no candidate");
+    machine.assert_untouched(&one_up);
+
+    let mut on_trial = |session: &mut Watched, old: &mut Conversation| {
+        machine.nmcli("--wait 20 connection up ap0");
+        session.expect(&[&format!("PreferredConfigurationChanged({better})")]);
+        let trial = roaming.next_within(DEADLINE).unwrap().migrate().unwrap();
+        session.expect(&["Roaming", &format!("NewConfigurationActivated({better})")]);
+        let new = converse(session);
+        assert_eq!((new.access_point(), bound_socket_answered_by(session).as_str()), (AP0, AP0));
+        assert_alive(old);
+        machine.assert_untouched(&both_up);
+        (trial, new)
+    };
+    let (trial, new) = on_trial(&mut session, &mut old);
+    trial.reject().unwrap();
+    session.expect(&["Connected"]);
+    expect_abort(&new);
+    assert_alive(&mut old);
+    assert_eq!((reached_by(&session).as_str(), bound_socket_answered_by(&session).as_str()), (AP1, AP1));
+    machine.assert_untouched(&both_up);
+
+    machine.nmcli("--wait 20 device disconnect ap0");
+    machine.assert_untouched(&one_up);
+    let (trial, mut new) = on_trial(&mut session, &mut old);
+    trial.accept().unwrap();
+    session.expect(&["Connected"]);
+    expect_abort(&old);
+    of_others.iter_mut().chain([&mut new]).for_each(assert_alive);
+    assert_eq!((session.active_configuration(), reached_by(&session)), (better, AP0.to_owned()));
+    machine.assert_untouched(&both_up);
+
+    assert!(matches!(session.session.stop(), Err(CallError::NotSupported(_))));
+    session.expect(&["Error(OperationNotSupported)"]);
+    assert_managed_elsewhere(&session);
+    assert_alive(&mut new);
+    for session in [&mut session, &mut other] {
+        session.close();
+        session.expect(&["Closed"]);
+        session.expect_silence();
+        assert_eq!(session.session.state(), SessionState::Connected);
+    }
+    assert_eq!(machine.stage.rules_of_ours(), 0, "{}", machine.stage.rules());
+    machine.assert_untouched(&both_up);
+    known.manager.shutdown();
+    machine.assert_untouched(&both_up);
+}
+
+/// Where a socket comes out that is bound to the session.
+fn bound_socket_answered_by(session: &Watched) -> String {
+    let bound = socket(Ipv4Addr::UNSPECIFIED.into());
+    session.session.bind(&bound).unwrap();
+    answered_by(&bound)
+}
+
 /// Scenario 45, what is refused.
 #[test]
 fn a_link_of_network_managers_is_neither_started_nor_stopped() {
@@ -194,7 +277,7 @@ fn a_network_manager_that_starts_later_does_not_take_a_link_of_ours() {
     known.wait_for_start_and_stop(AP1, false);
     assert!(!machine.nmcli("--terse --fields DEVICE,STATE device").contains("ap0:unmanaged"));
     assert!(known.can_start_and_stop(AP0));
-    crate::stage::assert_alive(&mut conversation);
+    assert_alive(&mut conversation);
     session.expect_silence();
 
     session.close();

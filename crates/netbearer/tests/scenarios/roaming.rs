@@ -23,15 +23,15 @@ use crate::{
 
 const LAN: &str = "native-lan";
 const LTE: &str = "native-lte";
-const OFFERED: &str = "PreferredConfigurationChanged(native-lan)";
-const ON_TRIAL: &str = "NewConfigurationActivated(native-lan)";
+pub(crate) const OFFERED: &str = "PreferredConfigurationChanged(native-lan)";
+pub(crate) const ON_TRIAL: &str = "NewConfigurationActivated(native-lan)";
 /// Nothing that takes longer than settling takes so long.
 const A_WHILE: Duration = Duration::from_millis(1_200);
 
 /// A session that decides, open on "lte", with a connection by that. Of "lan" the cable is cut.
 pub(crate) struct Deciding {
     pub(crate) watched: Watched,
-    roaming: Roaming,
+    pub(crate) roaming: Roaming,
     pub(crate) old: Conversation,
 }
 
@@ -53,7 +53,7 @@ impl Deciding {
         self.next_offer()
     }
 
-    fn next_offer(&mut self) -> Offer {
+    pub(crate) fn next_offer(&mut self) -> Offer {
         self.roaming.next_within(DEADLINE).expect("another access point is offered")
     }
 

@@ -1,17 +1,26 @@
-//! What becomes of a session's sockets when it roams (scenarios 21, 35).
+//! What becomes of a session's sockets when it roams (scenarios 21, 24, 35).
 
-use std::{collections::BTreeMap, net::UdpSocket, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::UdpSocket,
+    time::{Duration, Instant},
+};
 
 use netbearer::Traffic;
 
 use netbearer_lab::{Capture, Conversation, Dhcp, ECHO_PORT, INTERNET};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::{
     roaming::Deciding,
     stage::{DEADLINE, Watched, assert_alive, server},
-    uplink::{NETWORK, access_point, converse, expect_abort, manager, stage},
+    uplink::{
+        NETWORK, SETTLE, access_point, bound_to, converse, expect_abort, lingering_manager, manager, reached_by, stage,
+    },
 };
+
+/// Longer than this test may take.
+const LONG_LINGER: Duration = Duration::from_secs(60);
 
 #[test]
 fn rejecting_ends_the_sockets_of_the_trial_and_no_others() {
@@ -37,10 +46,7 @@ fn only_the_sessions_own_sockets_end_when_it_leaves_a_link() {
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let other = Watched::opened_on(&manager, "lte");
     let mut of_other = converse(&other);
-    let of_nobody = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    of_nobody.bind_device(Some(b"lte")).unwrap();
-    of_nobody.connect(&server().into()).unwrap();
-    let mut of_nobody = Conversation::over(of_nobody.into(), DEADLINE).unwrap();
+    let mut of_nobody = bound_to("lte");
     let bound = UdpSocket::bind("0.0.0.0:0").unwrap();
     deciding.watched.session.bind(&bound).unwrap();
     bound.connect((INTERNET, ECHO_PORT)).unwrap();
@@ -65,6 +71,34 @@ fn sockets_on_a_lost_link_end_at_once() {
     expect_abort(&old);
     watched.expect_last("ActiveConfigurationChanged(native-lte)");
     assert_eq!(converse(&watched).access_point(), "lte");
+}
+
+/// Scenario 24, of sockets: the old link is kept for them, and no longer.
+#[test]
+fn a_link_that_was_left_without_asking_goes_down_with_the_last_of_the_sessions_connections() {
+    let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
+    let manager = lingering_manager(&stage, LONG_LINGER);
+    access_point(&stage, "lan").cut().expect("the cable is cut");
+    let mut watched = Watched::on(&manager, NETWORK);
+    watched.bring_up();
+    let mut lte = Watched::on(&manager, "lte");
+    let mut old = [(); 2].map(|()| converse(&watched));
+    access_point(&stage, "lan").restore().expect("the cable is back");
+    watched.expect(&["Roaming", "Connected", "ActiveConfigurationChanged(native-lan)"]);
+    let moved = Instant::now();
+    assert_eq!(converse(&watched).access_point(), "lan");
+    old.iter_mut().for_each(assert_alive);
+    let [first, mut last] = old;
+    drop(first);
+    // Longer than the service takes to hear of an end.
+    lte.expect_silence_for(SETTLE);
+    assert_alive(&mut last);
+    drop(last);
+    lte.expect(&["Closing", "Disconnected"]);
+    assert!(moved.elapsed() < LONG_LINGER / 2, "it was kept for {:?}", moved.elapsed());
+    assert_eq!(stage.address_of("lte"), None, "it is down");
+    watched.expect_silence();
+    assert_eq!(reached_by(&watched), "lan");
 }
 
 /// The service knows of all its sockets by then, and of the ends of those that were closed.

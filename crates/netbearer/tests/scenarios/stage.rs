@@ -225,6 +225,15 @@ impl Stage {
         self.told_by_ip("rule show")
     }
 
+    /// Our table for the access point on this interface: where sockets that are bound to it go.
+    pub(crate) fn table_of(&self, interface: &str) -> String {
+        let rules = self.rules();
+        let bound =
+            rules.lines().find(|rule| rule.starts_with("5100:") && rule.contains(&format!(" oif {interface} ")));
+        let table = bound.and_then(|rule| rule.split(' ').skip_while(|word| *word != "lookup").nth(1));
+        table.unwrap_or_else(|| panic!("no table of {interface}:\n{rules}")).to_owned()
+    }
+
     pub(crate) fn rules_of_ours(&self) -> usize {
         self.rules().lines().filter(|line| line.starts_with("51")).count()
     }

@@ -1,7 +1,7 @@
 //! Whose packets go where, when more than one access point is up.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,16 +9,15 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use netbearer::blocking::Session;
+use netbearer::{Profile, SessionState, blocking::Session};
 use netbearer_lab::{AccessPointPlan, Capture, Conversation, Dhcp, Script, Subnet};
 
 use crate::{
-    ipv6::{NETWORK, announce, ipv6_server, wait_for_route, wait_for_way},
-    stage::{AP0, DEADLINE, Manager, Stage, plain_connection, server},
+    ipv6::{NETWORK, OTHER_NETWORK, announce, ipv6_server, wait_for_route, wait_for_way},
+    stage::{AP0, DEADLINE, Manager, Stage, Watched, plain_connection, server},
 };
 
 const AP1: &str = "ap1";
-const OTHER_NETWORK: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0);
 
 /// As systemd ships it; then off, strict by the interface, by `all`, by both, and loose by `all`.
 const REVERSE_PATH_FILTERS: [(&str, &str); 6] =
@@ -132,59 +131,137 @@ fn two_access_points_with_the_same_ipv6_network_work_at_once() {
     });
 }
 
-/// Scenario 32, in both families.
+/// A session on the second access point, whose sockets stay there whatever becomes of the first one, in both families.
+struct Staying<'a> {
+    session: Session,
+    lasting: [Conversation; 2],
+    flowing: Flow,
+    /// Its addresses.
+    ours: [String; 2],
+    seen_by_first: Capture<'a>,
+}
+
+impl<'a> Staying<'a> {
+    fn start(stage: &'a Stage, manager: &Manager) -> Self {
+        let session = opened(manager, AP1);
+        announce(stage, stage.lab.access_point(AP1).unwrap(), OTHER_NETWORK);
+        wait_for_way(stage, &stage.table_of(AP1));
+        let converse = || [server(), ipv6_server()].map(|server| reaches(&session, server));
+        let (lasting, flowing) = (converse(), Flow::start(converse()));
+        let ours = lasting.each_ref().map(|conversation| conversation.stream().local_addr().unwrap().ip().to_string());
+        let seen_by_first = Capture::start(stage.ap0().namespace(), "any", "tcp port 7").unwrap();
+        Self { session, lasting, flowing, ours, seen_by_first }
+    }
+
+    /// What lives goes on, and what is new goes the same way.
+    fn check(&mut self) {
+        for conversation in &mut self.lasting {
+            conversation.echo(b"still there").unwrap();
+        }
+        for server in [server(), ipv6_server()] {
+            assert_eq!(reaches(&self.session, server).access_point(), AP1);
+        }
+    }
+
+    /// The same, while an ordinary program's connection goes by this access point.
+    fn check_while_ordinary_ones_go_by(&mut self, access_point: &str) {
+        let plain = Conversation::over(plain_connection().unwrap(), DEADLINE).unwrap();
+        assert_eq!(plain.access_point(), access_point, "the default route");
+        self.check();
+    }
+
+    /// Nothing has paused, and the first access point has seen ordinary programs only.
+    fn finish(self) {
+        let rounds = self.flowing.stop();
+        assert!(rounds.iter().all(|rounds| *rounds > 10), "{rounds:?}");
+        let packets = self.seen_by_first.finish().unwrap();
+        assert!(!packets.is_empty(), "the ordinary program's");
+        let stray = packets.iter().find(|packet| self.ours.iter().any(|ours| packet.contains(ours)));
+        assert_eq!(stray, None);
+    }
+}
+
+fn two_with_leases() -> Stage {
+    Stage::new([AP0, AP1].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)))
+}
+
+fn wait_for_no_default_route(stage: &Stage, interface: &str) {
+    let is_there = |route: &String| route.starts_with("default ") && route.contains(&format!(" dev {interface} "));
+    let is_gone = || Ok((!stage.routes().iter().any(is_there)).then_some(()));
+    stage.lab.machine().wait_until("no default route", DEADLINE, is_gone).unwrap();
+}
+
+/// Scenario 32, with an uplink that others configure and prefer to everything of ours.
 #[test]
-fn a_session_socket_stays_on_its_access_point_while_the_default_route_comes_and_goes_elsewhere() {
-    let stage = Stage::new([AP0, AP1].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
+fn a_session_socket_stays_on_its_access_point_while_others_have_their_default_route_come_and_go() {
+    let stage = two_with_leases();
     let manager = stage.manager();
-    let second = opened(&manager, AP1);
-    announce(&stage, stage.lab.access_point(AP1).unwrap(), OTHER_NETWORK);
-    wait_for_way(&stage, "21001");
-    let mut lasting = [server(), ipv6_server()].map(|server| reaches(&second, server));
-    let ours = lasting.each_ref().map(|conversation| conversation.stream().local_addr().unwrap().ip().to_string());
-    let flowing = Flow::start([server(), ipv6_server()].map(|server| reaches(&second, server)));
-    let seen_by_first = Capture::start(stage.ap0().namespace(), "port0", "tcp port 7").unwrap();
-    for _ in 0..3 {
-        // By hand, and preferred to everything of ours.
+    let mut staying = Staying::start(&stage, &manager);
+    let configure = || {
         stage.configure_by_hand();
         announce(&stage, stage.ap0(), NETWORK);
         wait_for_route(&stage, "main", "default via fe80::1 dev ap0");
-        let plain = Conversation::over(plain_connection().unwrap(), DEADLINE).unwrap();
-        assert_eq!(plain.access_point(), AP0, "the default route is there");
-        for conversation in &mut lasting {
-            conversation.echo(b"with another default route").unwrap();
-        }
-        for server in [server(), ipv6_server()] {
-            assert_eq!(reaches(&second, server).access_point(), AP1);
-        }
-        drop(plain);
-        stage.ip("link set ap0 down");
-        stage.ip("address flush dev ap0");
-        for conversation in &mut lasting {
-            conversation.echo(b"without it").unwrap();
-        }
-        for server in [server(), ipv6_server()] {
-            assert_eq!(reaches(&second, server).access_point(), AP1);
-        }
+    };
+    configure();
+    staying.check_while_ordinary_ones_go_by(AP0);
+    // Their routes stay, and ordinary programs go nowhere.
+    let mut first = Watched::new(&manager);
+    assert_eq!(first.session.state(), SessionState::Connected);
+    stage.ap0().cut().unwrap();
+    first.expect_after_changes("NotAvailable");
+    staying.check();
+    stage.ap0().restore().unwrap();
+    first.expect_after_changes("Connected");
+    staying.check_while_ordinary_ones_go_by(AP0);
+    for taken_away in [&["-4 address flush dev ap0"][..], &["link set ap0 down", "address flush dev ap0"]] {
+        taken_away.iter().for_each(|command| stage.ip(command));
+        staying.check_while_ordinary_ones_go_by(AP1);
+        configure();
+        staying.check_while_ordinary_ones_go_by(AP0);
     }
-    let rounds = flowing.stop();
-    assert!(rounds.iter().all(|rounds| *rounds > 10), "{rounds:?}");
-    // Down, the capture could not end.
-    stage.ap0().set_administratively_up(true).unwrap();
-    let packets = seen_by_first.finish().unwrap();
-    assert!(!packets.is_empty(), "the ordinary program's");
-    let stray = packets.iter().find(|packet| ours.iter().any(|ours| packet.contains(ours)));
-    assert_eq!(stray, None);
+    staying.finish();
+}
+
+/// Scenario 32, with an uplink of another session, which is preferred.
+#[test]
+fn a_session_socket_stays_on_its_access_point_while_the_default_route_of_another_session_comes_and_goes() {
+    let stage = two_with_leases();
+    let manager = stage.manager_with(Profile { preference: 1, ..Profile::default() });
+    let mut staying = Staying::start(&stage, &manager);
+    let mut other = Watched::reconnecting(&manager);
+    for _ in 0..2 {
+        other.bring_up();
+        announce(&stage, stage.ap0(), NETWORK);
+        wait_for_way(&stage, &stage.table_of(AP0));
+        staying.check_while_ordinary_ones_go_by(AP0);
+        stage.ap0().cut().unwrap();
+        other.expect_after_changes("NotAvailable");
+        // Connections that begin before would leave by it for ever.
+        wait_for_no_default_route(&stage, AP0);
+        staying.check_while_ordinary_ones_go_by(AP1);
+        stage.ap0().restore().unwrap();
+        other.expect(&["Connecting", "Connected", "Opened"]);
+        staying.check_while_ordinary_ones_go_by(AP0);
+        stage.ip("-4 address flush dev ap0");
+        other.expect(&["Disconnected", "Connecting", "Connected", "Opened"]);
+        staying.check_while_ordinary_ones_go_by(AP0);
+        other.close();
+        other.expect(&["Closed", "Closing", "Disconnected"]);
+        staying.check_while_ordinary_ones_go_by(AP1);
+    }
+    staying.finish();
+    drop((other, manager));
+    stage.assert_as_before();
 }
 
 /// Conversations that never pause.
-struct Flow {
+pub(crate) struct Flow {
     ended: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
 }
 
 impl Flow {
-    fn start(conversations: impl IntoIterator<Item = Conversation>) -> Self {
+    pub(crate) fn start(conversations: impl IntoIterator<Item = Conversation>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let flow = |mut conversation: Conversation| {
             let ended = Arc::clone(&ended);
@@ -202,7 +279,7 @@ impl Flow {
     }
 
     /// How often each of them was answered; none has failed.
-    fn stop(self) -> Vec<usize> {
+    pub(crate) fn stop(self) -> Vec<usize> {
         self.ended.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().expect("no answer failed")).collect()
     }

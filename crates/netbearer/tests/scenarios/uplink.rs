@@ -7,6 +7,7 @@ use std::{
 
 use netbearer::{Profile, PropertyKey, PropertyValue, ServiceNetworkProfile};
 use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     setup::Setup,
@@ -30,22 +31,38 @@ pub(crate) fn stage(lan: Dhcp, lte: Dhcp) -> Stage {
 
 /// The service network, whose members are not waited for long.
 pub(crate) fn setup(setup: Setup) -> Setup {
-    let impatient = || Profile {
+    adjusted(setup, |_, _| ())
+}
+
+/// The same, with other times.
+fn adjusted(setup: Setup, adjust: impl FnOnce(&mut Profile, &mut ServiceNetworkProfile)) -> Setup {
+    let mut member = Profile {
         connect_timeout: Duration::from_millis(700),
         carrier_timeout: Duration::from_millis(500),
         ..Profile::default()
     };
-    let network = ServiceNetworkProfile {
+    let mut network = ServiceNetworkProfile {
         members: owned(&["lan", "lte"]),
         settle: SETTLE,
         roam_linger: LINGER,
         ..ServiceNetworkProfile::default()
     };
-    setup.profile("lan", impatient()).profile("lte", impatient()).service_network("uplink", network)
+    adjust(&mut member, &mut network);
+    setup.profile("lan", member.clone()).profile("lte", member).service_network("uplink", network)
 }
 
 pub(crate) fn manager(stage: &Stage) -> Manager {
     stage.start(setup)
+}
+
+/// With members that are waited for as long as is usual.
+pub(crate) fn patient_manager(stage: &Stage) -> Manager {
+    stage.start(|setup| adjusted(setup, |member, _| *member = Profile::default()))
+}
+
+/// With a link that was left without asking kept so long.
+pub(crate) fn lingering_manager(stage: &Stage, linger: Duration) -> Manager {
+    stage.start(|setup| adjusted(setup, |_, network| network.roam_linger = linger))
 }
 
 pub(crate) fn identifier(manager: &Manager, access_point: &str) -> String {
@@ -68,6 +85,14 @@ pub(crate) fn access_point<'a>(stage: &'a Stage, name: &str) -> &'a AccessPoint 
 pub(crate) fn converse(watched: &Watched) -> Conversation {
     let stream = watched.session.connect_tcp(server()).expect("the server is reached");
     Conversation::over(stream, DEADLINE).expect("the server greets")
+}
+
+/// The connection of a program that knows nothing of sessions, and chooses its interface itself.
+pub(crate) fn bound_to(interface: &str) -> Conversation {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind_device(Some(interface.as_bytes())).expect("the interface is there");
+    socket.connect(&server().into()).expect("the server is reached");
+    Conversation::over(socket.into(), DEADLINE).expect("the server greets")
 }
 
 /// A connection that stays behind has ended: at once, not in minutes.
