@@ -135,7 +135,8 @@ pub(crate) enum Command {
             a  accept: use the new one, and give the old one back\n  \
             r  reject: stay with the old one, whose connections never noticed\n\n\
             q at a question, and Ctrl-C at any time, close the session. After a loss there is no link to stay with: what is \
-            ignored, rejected or not answered in time ends the session, with exit code 7.\n\n\
+            ignored or rejected ends the session, with exit code 7, and so does what is not answered within --answer-timeout, \
+            unless --on-timeout migrate goes on with it.\n\n\
             Where nobody can be asked, --policy decides. Without it that is accept-if-tested if there is a test, else \
             always.\n\n\
             Examples:\n  bearerctl roam uplink --test tcp://192.0.2.1:443\n  \
@@ -387,6 +388,14 @@ pub(crate) struct Roam {
     #[arg(long, value_name = "POLICY", requires_if("accept-if-tested", "test"))]
     pub(crate) policy: Option<Policy>,
 
+    /// How long there is to answer once the link in use is lost, and anew in a trial then; before, there is no end to it
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) answer_timeout: Duration,
+
+    /// What becomes of the session if there is no answer by then
+    #[arg(long, value_name = "WHAT", default_value = "end")]
+    pub(crate) on_timeout: OnTimeout,
+
     /// Give up if the session is not open by then, for instance 500ms, 5s or 1m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
@@ -404,6 +413,25 @@ pub(crate) enum Policy {
     Always,
     /// Ignore whatever is offered
     Never,
+}
+
+/// What becomes of a session without a link whose offer nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnTimeout {
+    /// It ends
+    End,
+    /// It goes on with what was offered
+    Migrate,
+}
+
+impl OnTimeout {
+    /// As the property has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Migrate => "migrate",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ use crate::{
     terminal::{NOTHING_ASKED, Terminal},
     test_target::TestTarget,
     timeline::{Answer, OwnEvent},
+    waiting::{Awaited, Waiting},
 };
 
 /// Most tests are over before anybody could read what they are.
@@ -72,6 +73,8 @@ enum Stage {
     Migrating {
         offer: OfferDescription,
         migration: Pin<Box<dyn Future<Output = Result<Trial, MigrateError>>>>,
+        waiting: Waiting,
+        awaited: Option<Awaited>,
     },
     Testing {
         offer: OfferNumber,
@@ -94,6 +97,8 @@ pub(crate) struct Tested {
 pub(crate) enum Progress {
     Offered(Offer),
     Migrated(Result<Trial, MigrateError>),
+    /// What it waits for is shown, or another picture of it.
+    MigrationTakesLong,
     Tested(Tested),
     TestTakesLong,
     /// The trial is over, and not by us.
@@ -159,9 +164,10 @@ impl Decider {
                 newer = offered() => newer,
                 typed = typed => typed,
             },
-            Stage::Migrating { migration, .. } => tokio::select! {
+            Stage::Migrating { migration, waiting, awaited, .. } => tokio::select! {
                 biased;
                 migrated = migration => Progress::Migrated(migrated),
+                () = waiting.tick(), if awaited.is_some() => Progress::MigrationTakesLong,
                 typed = typed => typed,
             },
             Stage::Testing { test, told_at, .. } => tokio::select! {
@@ -212,8 +218,11 @@ impl Decider {
                 self.due = None;
             }
             SessionEvent::CurrentLinkLost { .. } => self.due = answer_due(holder.session()).await?,
-            SessionEvent::NewConfigurationActivated { .. } if is_without_link() => {
-                self.due = answer_due(holder.session()).await?;
+            SessionEvent::NewConfigurationActivated { offer, .. } => {
+                if is_without_link() {
+                    self.due = answer_due(holder.session()).await?;
+                }
+                self.join(*offer, holder).await;
             }
             SessionEvent::StateChanged { state: SessionState::Connected } => self.due = None,
             _ => {}
@@ -230,7 +239,7 @@ impl Decider {
                 match self.rule {
                     Rule::Person(_) => self.stage = Stage::Offered(offer),
                     Rule::Policy(Policy::Never) => ignore(offer, holder).await?,
-                    Rule::Policy(Policy::AcceptIfTested | Policy::Always) => self.migrate(offer, holder)?,
+                    Rule::Policy(Policy::AcceptIfTested | Policy::Always) => self.migrate(offer, holder).await?,
                 }
             }
             Progress::Migrated(Ok(trial)) => self.test(trial, holder).await?,
@@ -259,6 +268,11 @@ impl Decider {
                 })?;
                 self.decide(trial, passed, holder).await?;
             }
+            Progress::MigrationTakesLong => {
+                if let Stage::Migrating { waiting, awaited: Some(awaited), .. } = &mut self.stage {
+                    waiting.show(format_args!("{awaited}; press Ctrl-C to close"));
+                }
+            }
             Progress::TestTakesLong => {
                 if let Stage::Testing { told_at, .. } = &mut self.stage {
                     *told_at = None;
@@ -286,8 +300,11 @@ impl Decider {
         }
     }
 
-    /// Ends the line of the question, as something else is to be told; then it is put again.
+    /// Makes room for a line, as something is to be told: what is shown, or asked, comes again behind it.
     pub(crate) fn end_line(&mut self, output: Output) {
+        if let Stage::Migrating { waiting, .. } = &mut self.stage {
+            waiting.clear();
+        }
         if std::mem::take(&mut self.is_in_line) {
             output.prompt("\n");
         }
@@ -329,7 +346,7 @@ impl Decider {
             return Ok(ControlFlow::Break(()));
         }
         match (std::mem::replace(&mut self.stage, Stage::Idle), typed) {
-            (Stage::Offered(offer), "m" | "migrate") => self.migrate(offer, holder)?,
+            (Stage::Offered(offer), "m" | "migrate") => self.migrate(offer, holder).await?,
             (Stage::Offered(offer), "i" | "ignore") => ignore(offer, holder).await?,
             (Stage::Trial(trial), "t" | "test") => self.test(trial, holder).await?,
             (Stage::Trial(trial), "a" | "accept") => accept(trial, holder).await?,
@@ -347,9 +364,24 @@ impl Decider {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn migrate(&mut self, offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
+    /// The answer has not come in time, so that it was migrated for us: what is on trial can be decided as any other.
+    async fn join(&mut self, number: OfferNumber, holder: &Holder<'_>) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Offered(offer) if offer.number == number => self.await_trial(offer, holder).await,
+            stage => self.stage = stage,
+        }
+    }
+
+    async fn await_trial(&mut self, offer: Offer, holder: &Holder<'_>) {
+        let waiting = Waiting::begin(holder.output());
+        let awaited = holder.awaited_of(&offer.configuration, &waiting).await;
+        self.stage =
+            Stage::Migrating { offer: (*offer).clone(), migration: Box::pin(offer.migrate()), waiting, awaited };
+    }
+
+    async fn migrate(&mut self, offer: Offer, holder: &Holder<'_>) -> Result<(), Error> {
         tell_answer(&offer, Answer::Migrate, holder)?;
-        self.stage = Stage::Migrating { offer: (*offer).clone(), migration: Box::pin(offer.migrate()) };
+        self.await_trial(offer, holder).await;
         Ok(())
     }
 

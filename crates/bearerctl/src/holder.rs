@@ -153,13 +153,23 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// None if nobody would see it, or nothing is known of it.
+    /// What the session waits for. None if nobody would see it, or nothing is known of it.
     async fn awaited(&self, waiting: &Waiting) -> Option<Awaited> {
         if !waiting.is_seen() {
             return None;
         }
         let all = self.manager.configurations(None).await.ok()?;
         Some(Awaited::new(self.manager.steps(), self.session.configuration(), &all))
+    }
+
+    /// The same of an access point that it goes to.
+    pub(crate) async fn awaited_of(&self, access_point: &Identifier, waiting: &Waiting) -> Option<Awaited> {
+        if !waiting.is_seen() {
+            return None;
+        }
+        let access_point = self.manager.configuration(access_point).await.ok()?;
+        let names = [access_point.clone()];
+        Some(Awaited::new(self.manager.steps(), access_point, &names))
     }
 
     /// The next thing that happens while the session is held.

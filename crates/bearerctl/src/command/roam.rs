@@ -1,9 +1,9 @@
-use netbearer::{CallError, SessionEvent};
+use netbearer::{CallError, PropertyKey, PropertyValue, SessionEvent};
 
 use crate::{
     arguments::{Policy, Roam},
     command::Context,
-    deciding::{Decider, Rule},
+    deciding::{Decider, Progress, Rule},
     error::Error,
     holder::{Happening, Holder},
     terminal::Terminal,
@@ -50,6 +50,12 @@ async fn hold(
     decider: &mut Decider,
     arguments: &Roam,
 ) -> Result<(), Error> {
+    for (key, value) in [
+        (PropertyKey::AnswerTimeout, PropertyValue::Duration(arguments.answer_timeout)),
+        (PropertyKey::OnTimeout, PropertyValue::Text(arguments.on_timeout.as_str().to_owned())),
+    ] {
+        holder.session().set_property(key, Some(value)).await?;
+    }
     holder.open(arguments.timeout, &arguments.choosing).await?;
     let who = decider.words();
     context.output.hint(&format!("holding {}; {who}; press Ctrl-C to close", holder.name()));
@@ -68,7 +74,10 @@ async fn hold(
                 }
             },
             progress = decider.next() => {
-                decider.end_line(context.output);
+                // Only another picture of what is shown comes in its place.
+                if !matches!(progress, Progress::MigrationTakesLong) {
+                    decider.end_line(context.output);
+                }
                 if decider.go_on(progress, holder).await?.is_break() {
                     return Ok(());
                 }

@@ -11,7 +11,13 @@ use crate::{
 
 /// Two access points that may stand in for one another, the first one preferred.
 fn stage() -> Stage {
-    let stage = Stage::new(["ap0", "ap1"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq)));
+    stage_with(Dhcp::Dnsmasq)
+}
+
+/// The same with this server behind the preferred one.
+fn stage_with(dhcp: Dhcp) -> Stage {
+    let plan = |(name, dhcp)| AccessPointPlan::new(name).dhcp(dhcp);
+    let stage = Stage::new([("ap0", dhcp), ("ap1", Dhcp::Dnsmasq)].map(plan));
     for access_point in ["ap0", "ap1"] {
         stage.write_profile(access_point, "carrier_timeout = \"300ms\"");
     }
@@ -100,6 +106,18 @@ fn a_person_is_told_that_nothing_was_tested_and_rejects() {
 }
 
 #[test]
+fn a_person_sees_what_a_migration_waits_for_and_nothing_of_it_stays() {
+    let stage = stage_with(Dhcp::None);
+    let mut screen = asked(&stage, "");
+    answer(&mut screen, "m\n", &["waiting for an address on ap0", "press Ctrl-C to close"]);
+    let text = end_by(screen, CTRL_C);
+    // Each picture is wiped out before a line is told.
+    let last = text.rsplit("press Ctrl-C to close").next().unwrap();
+    assert!(last.split("Closed").next().unwrap().contains("\u{1b}[2K"), "{text:?}");
+    stage.assert_as_before();
+}
+
+#[test]
 fn what_a_person_ignores_is_not_asked_again_before_it_has_gone_away_and_come_back() {
     let stage = stage();
     let mut screen = asked(&stage, "");
@@ -131,6 +149,30 @@ fn a_question_is_withdrawn_with_its_offer_and_after_a_loss_says_how_much_time_is
     answer(&mut screen, "m\n", &["OnTrial", "Keep ap0 (10 s left)? t to test again, a to accept, r or q to end the "]);
     answer(&mut screen, "a\n", &["Connected"]);
     end_by(screen, CTRL_C);
+    stage.assert_as_before();
+}
+
+#[test]
+fn a_person_who_does_not_answer_in_time_gets_what_was_said_beforehand() {
+    let stage = stage();
+    let other = || stage.lab.access_point("ap1").unwrap();
+    let mut screen = asked(&stage, "--answer-timeout 200ms");
+    other().cut().unwrap();
+    screen.expect("Go on with ap0 (1 s left)?");
+    let (code, text) = screen.end();
+    assert!(code == 7 && text.contains("did not decide about another in time"), "{code}: {text}");
+    other().restore().unwrap();
+    let mut screen = asked(&stage, "--answer-timeout 200ms --on-timeout migrate");
+    other().cut().unwrap();
+    for told in
+        ["Go on with ap0 (1 s left)?", "OnTrial", "Keep ap0 (1 s left)?", "Connected         10.10.0.", "TrialOver"]
+    {
+        screen.expect(told);
+    }
+    // Nothing is asked any more.
+    answer(&mut screen, "r\n", &["Nothing was asked"]);
+    let text = end_by(screen, CTRL_C);
+    assert!(!text.contains("Answered"), "{text}");
     stage.assert_as_before();
 }
 

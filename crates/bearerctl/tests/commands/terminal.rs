@@ -49,7 +49,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn start(stage: &Stage, arguments: &str) -> Self {
-        let line = format!("stty -echo; exec {BEARERCTL} --color never {arguments}");
+        let line = format!("stty -echo; exec env TERM=xterm {BEARERCTL} --color never {arguments}");
         let (program, keyboard, mut output) = stage.start_between("script", &script(&line));
         let (teller, told) = mpsc::channel();
         thread::spawn(move || {
