@@ -14,7 +14,7 @@ use crate::{
     roaming::{Deciding, OFFERED, ON_TRIAL},
     stage::{DEADLINE, Stage, Watched, assert_alive},
     steering::Flow,
-    uplink::{NETWORK, access_point, converse, manager, reached_by, stage},
+    uplink::{NETWORK, access_point, converse, hasty_manager, manager, reached_by, stage},
 };
 
 /// As scenario 29 has it.
@@ -142,12 +142,13 @@ fn assert_backed_off(begun: &[Moment]) {
 /// Scenario 50, of a candidate that was rejected.
 fn what_was_rejected_is_offered_again_once_it_was_replugged() {
     let stage = recorded_stage();
-    let manager = manager(&stage);
+    let manager = hasty_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
+    let trial = deciding.on_trial(&stage);
     let mut lan = Watched::on(&manager, "lan");
-    deciding.on_trial(&stage).reject().expect("the trial is on");
+    trial.reject().expect("the trial is on");
     deciding.watched.expect(&["Connected"]);
-    lan.expect_last("Disconnected");
+    lan.expect(&["Closing", "Disconnected"]);
     deciding.watched.expect_silence_for(MINUTE);
     lan.expect_silence();
     assert_eq!(bring_ups(&stage).len(), 1, "the one that was asked for");
@@ -162,7 +163,7 @@ fn what_was_rejected_is_offered_again_once_it_was_replugged() {
 fn what_does_not_start_is_offered_again_after_its_back_off_only() {
     let stage = recorded_stage();
     server(&stage).fail(Fault::Silent);
-    let manager = manager(&stage);
+    let manager = hasty_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let mut offer = deciding.offered(&stage);
     let end = Instant::now() + MINUTE;
@@ -191,7 +192,7 @@ fn what_does_not_start_is_offered_again_after_its_back_off_only() {
 fn what_does_not_start_is_tried_again_after_its_back_off_only() {
     let stage = recorded_stage();
     server(&stage).fail(Fault::Silent);
-    let manager = manager(&stage);
+    let manager = hasty_manager(&stage);
     access_point(&stage, "lan").cut().expect("the cable is cut");
     let mut watched = Watched::on(&manager, NETWORK);
     watched.bring_up();
@@ -212,7 +213,7 @@ fn what_does_not_start_is_tried_again_after_its_back_off_only() {
 /// Scenario 56.
 fn a_member_without_a_cable_is_offered_once_it_has_one() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = hasty_manager(&stage);
     let is_up = || access_point(&stage, "lan").is_administratively_up().expect("it is plugged in");
     assert!(!is_up());
     let mut deciding = Deciding::on_lte(&stage, &manager);

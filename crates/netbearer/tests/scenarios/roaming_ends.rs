@@ -71,7 +71,8 @@ fn a_migration_whose_events_are_dropped_is_rejected_or_without_a_link_goes_on() 
         let over = migrated.expect_err("somebody else has decided");
         assert!(matches!(over, MigrateError::Over(_)), "{over}");
         if has_link {
-            lan.expect_last("Disconnected");
+            lan.expect_last("Closing");
+            lan.expect(&["Disconnected"]);
             assert_eq!(reached_by(&watched), "lte");
             assert_alive(&mut old);
         } else {

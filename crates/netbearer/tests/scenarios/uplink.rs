@@ -55,9 +55,14 @@ pub(crate) fn manager(stage: &Stage) -> Manager {
     stage.start(setup)
 }
 
-/// With members that are waited for as long as is usual.
+/// With members that come up as late as they may.
 pub(crate) fn patient_manager(stage: &Stage) -> Manager {
-    stage.start(|setup| adjusted(setup, |member, _| *member = Profile::default()))
+    stage.start(|setup| adjusted(setup, |member, _| member.connect_timeout = DEADLINE))
+}
+
+/// With members that settle at once, or nearly so after many losses.
+pub(crate) fn hasty_manager(stage: &Stage) -> Manager {
+    stage.start(|setup| adjusted(setup, |_, network| network.settle = Duration::from_millis(10)))
 }
 
 /// With a link that was left without asking kept so long.
