@@ -214,9 +214,9 @@ impl Place {
     /// What each answer comes to here, if it has the number of the newest offer.
     const fn outcomes(self) -> [&'static str; 4] {
         match self {
-            Self::Offered | Self::ReplacementOffered => ["done", "done", "OutOfTurn", "OutOfTurn"],
-            Self::Migrating | Self::MigratingWithoutLink => ["OutOfTurn", "OutOfTurn", "OutOfTurn", "done"],
-            Self::Trial | Self::TrialWithoutLink => ["OutOfTurn", "OutOfTurn", "done", "done"],
+            Self::Offered | Self::ReplacementOffered => ["in turn", "in turn", "OutOfTurn", "OutOfTurn"],
+            Self::Migrating | Self::MigratingWithoutLink => ["OutOfTurn", "OutOfTurn", "OutOfTurn", "in turn"],
+            Self::Trial | Self::TrialWithoutLink => ["OutOfTurn", "OutOfTurn", "in turn", "in turn"],
             _ => ["OutOfTurn"; 4],
         }
     }
@@ -401,7 +401,7 @@ fn assert_out_of_turn(stage: &Stage, mut start: impl FnMut() -> (Running, [Clien
             let mut outcomes = expected.map(str::to_owned);
             for (answer, outcome) in ANSWERS.into_iter().zip(&mut outcomes) {
                 // One that is in turn is none of these.
-                if outcome != "done" {
+                if outcome != "in turn" {
                     *outcome = subject.refused(answer, number);
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    thread::{self, JoinHandle},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::Duration,
 };
 
@@ -76,7 +77,10 @@ impl fmt::Display for Phase {
 /// The members are these, the most preferred first. The cables of all but "lte" are cut.
 pub(crate) fn stage(members: &[&str]) -> Stage {
     let server = || Dhcp::Scripted(Script::default().rapid_commit(true));
-    let stage = Stage::new(members.iter().map(|name| AccessPointPlan::new(*name).dhcp(server())));
+    let mut stage = Stage::new(members.iter().map(|name| AccessPointPlan::new(*name).dhcp(server())));
+    // Its addresses come at any time, and are told.
+    stage.lab.machine().set_sysctl("net/ipv6/conf/all/disable_ipv6", "1").expect("it can be written");
+    stage.remember();
     cut_all_but_lte(&stage, members);
     stage
 }
@@ -113,7 +117,7 @@ pub(crate) struct Subject {
     pub(crate) roaming: Option<Roaming>,
     pub(crate) offers: Vec<Offer>,
     pub(crate) trials: Vec<Trial>,
-    migration: Option<JoinHandle<Result<Trial, MigrateError>>>,
+    migration: Option<Receiver<Result<Trial, MigrateError>>>,
 }
 
 impl Subject {
@@ -141,7 +145,9 @@ impl Subject {
     /// Answers what was offered last.
     pub(crate) fn migrate(&mut self) {
         let offer = self.offers.pop().expect("there is one");
-        self.migration = Some(thread::spawn(move || offer.migrate()));
+        let (sender, outcome) = mpsc::channel();
+        thread::spawn(move || sender.send(offer.migrate()));
+        self.migration = Some(outcome);
         self.watched.expect(&["Roaming"]);
     }
 
@@ -149,7 +155,7 @@ impl Subject {
     pub(crate) fn expect_trial(&mut self, told: &str) {
         self.watched.expect(&[told]);
         let migration = self.migration.take().expect("there is one");
-        self.trials.push(migration.join().expect("it has not failed").expect("it is up"));
+        self.trials.push(migration.recv_timeout(DEADLINE).expect("it is told").expect("it is up"));
     }
 
     /// "lan" is there.
@@ -160,14 +166,20 @@ impl Subject {
         }
     }
 
+    /// What the call has come to in which its application waits for the candidate, or for the end of the trial.
+    pub(crate) fn outcome_within(&mut self, duration: Duration) -> Option<MigrateError> {
+        match (&self.migration, self.trials.last_mut()) {
+            (Some(migration), _) => Some(migration.recv_timeout(duration).ok()?.expect_err("it does not come up")),
+            (None, trial) => trial?.ended_within(duration),
+        }
+    }
+
     /// Closes it, and lets go of what its application has kept.
     pub(crate) fn end(self) {
         let Self { watched, migration, .. } = self;
         drop(watched);
-        if let Some(migration) = migration {
-            let outcome = migration.join().expect("it has not failed");
-            assert!(outcome.is_err(), "its session has ended");
-        }
+        // That keeps the service as well.
+        drop(migration.map(|outcome| outcome.recv()));
     }
 
     /// From the offer of "lan" on, or from where nobody is asked about it.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netbearer::{PropertyKey, PropertyValue, SessionState, blocking::Session};
+use netbearer::{MigrateError, PropertyKey, PropertyValue, SessionState, blocking::Session};
 use netbearer_lab::AccessPoint;
 
 use crate::{
@@ -17,8 +17,9 @@ use crate::{
 
 /// The most preferred first. Sessions are on "lte", and "lan" is the candidate.
 const MEMBERS: [&str; 3] = ["best", "lan", "lte"];
-/// A line for each event and phase: the event, the phase, what the session is told then, and which links have an address after
-/// that. Where there is no such event, "–" and the reason. Read from semantics §5.
+/// A line for each event and phase: the event, the phase, what the session is told then, which links have an address after that,
+/// and what the call comes to in which the application waits for the candidate or in its trial. Where there is no such event,
+/// "–" and the reason. Read from semantics §5.
 const PHASES: &str = include_str!("roaming_phases.txt");
 const NO_SUCH_EVENT: &str = "–";
 
@@ -164,11 +165,12 @@ fn up(stage: &Stage, members: &[&str], expected: &str) -> String {
 }
 
 /// A session is in this phase, and this happens.
-fn play(stage: &Stage, phase: Phase, event: Event, expected: [&str; 2]) -> [String; 2] {
+fn play(stage: &Stage, phase: Phase, event: Event, expected: [&str; 3]) -> [String; 3] {
     let manager = manager(stage, &MEMBERS, SHORT, event.connect_timeout());
-    let [expected_events, expected_links] = expected;
+    let [expected_events, expected_links, expected_outcome] = expected;
     if event == Event::Killed {
-        return play_kill(stage, phase, &manager, expected);
+        let [events, links] = play_kill(stage, phase, &manager, [expected_events, expected_links]);
+        return [events, links, String::new()];
     }
     let mut subject = Subject::on_lte(&manager, phase.decides(), |session| event.adjust(session));
     subject.restore_lan(stage);
@@ -179,8 +181,10 @@ fn play(stage: &Stage, phase: Phase, event: Event, expected: [&str; 2]) -> [Stri
     // What was under way is done, and told.
     let _ = subject.watched.session.property(PropertyKey::Reconnect);
     events.extend(std::iter::from_fn(|| subject.watched.try_next()));
+    let patience = if expected_outcome.is_empty() { Duration::ZERO } else { DEADLINE };
+    let outcome = subject.outcome_within(patience).as_ref().map(variant).unwrap_or_default();
     subject.end();
-    [events.join(", "), links]
+    [events.join(", "), links, outcome]
 }
 
 /// Nobody is there to be told; what becomes of both links is.
@@ -203,13 +207,19 @@ fn play_kill(stage: &Stage, phase: Phase, manager: &Manager, expected: [&str; 2]
     [events.collect::<Vec<_>>().join("; "), links]
 }
 
-fn write_line(table: &mut String, cells: &[&str]) {
-    let _ = writeln!(table, "{}", cells.join(" | ").trim_end());
+fn write_line(table: &mut String, names: &[String; 2], found: &[impl AsRef<str>]) {
+    let found = found.iter().map(AsRef::as_ref);
+    let cells: Vec<&str> = names.iter().map(String::as_str).chain(found).collect();
+    let _ = writeln!(table, "{}", cells.join(" | ").trim_end_matches([' ', '|']));
 }
 
 /// Prints the part of the table that is about this phase, and compares it.
 fn assert_phase(phase: Phase) {
-    let lines = PHASES.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let lines = PHASES.lines().map(|line| {
+        let mut cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        cells.resize(5, "");
+        cells
+    });
     let expected: Vec<_> = lines.filter(|cells| cells[1] == phase.to_string()).collect();
     let events: Vec<String> = expected.iter().map(|cells| cells[0].to_owned()).collect();
     assert_eq!(events, Event::ALL.map(|event| event.to_string()), "the table has each event once");
@@ -217,19 +227,21 @@ fn assert_phase(phase: Phase) {
     phase.prepare(&stage);
     let (mut table, mut differences) = (String::new(), String::new());
     for (event, expected) in Event::ALL.into_iter().zip(expected) {
-        let [_, _, events, links] = expected[..] else { panic!("four columns: {expected:?}") };
+        let [_, _, events, links, outcome] = expected[..] else { panic!("five columns: {expected:?}") };
+        let names = [event.to_string(), phase.to_string()];
         if events == NO_SUCH_EVENT {
-            write_line(&mut table, &[&event.to_string(), &phase.to_string(), events, links]);
+            write_line(&mut table, &names, &[events, links]);
             continue;
         }
         if event == Event::Killed && only_served() {
             continue;
         }
-        let [found_events, found_links] = play(&stage, phase, event, [events, links]);
-        write_line(&mut table, &[&event.to_string(), &phase.to_string(), &found_events, &found_links]);
-        if [found_events.as_str(), &found_links] != [events, links] {
-            let _ =
-                writeln!(differences, "{event} | {phase} | {found_events} | {found_links}; not: {events} | {links}");
+        eprintln!("{event} {phase} {:?}", Instant::now());
+        let found = play(&stage, phase, event, [events, links, outcome]);
+        write_line(&mut table, &names, &found);
+        if found != [events, links, outcome] {
+            write_line(&mut differences, &names, &found);
+            write_line(&mut differences, &[String::new(), "should be".to_owned()], &[events, links, outcome]);
         }
         clear(&stage, &MEMBERS);
     }
@@ -382,10 +394,10 @@ fn with_a_past(stage: &Stage, manager: &Manager, adjust: impl FnOnce(&Session)) 
 }
 
 /// Gives an answer with what was kept, and looks for what comes of it.
-fn answered<E: fmt::Debug>(
+fn answered(
     subject: &mut Subject,
     stage: &Stage,
-    answer: impl FnOnce(&mut Subject) -> Result<(), E>,
+    answer: impl FnOnce(&mut Subject) -> Result<(), MigrateError>,
 ) -> String {
     let look =
         |subject: &Subject| (subject.watched.session.snapshot(), FOUR_MEMBERS.map(|name| stage.address_of(name)));
@@ -393,8 +405,12 @@ fn answered<E: fmt::Debug>(
     let refusal = answer(subject).expect_err("it is too late");
     subject.watched.expect_silence();
     assert_eq!(look(subject), before, "{refusal:?} has changed something");
-    let text = format!("{refusal:?}");
-    text.split('(').next().and_then(|text| text.split(' ').next()).unwrap_or_default().to_owned()
+    variant(&refusal)
+}
+
+/// The name of the variant.
+fn variant(error: &MigrateError) -> String {
+    format!("{error:?}").split([' ', '(']).next().unwrap_or_default().to_owned()
 }
 
 /// Prints what each of the four answers comes to in these places, and compares it.

@@ -338,6 +338,7 @@ impl Watched {
     }
 
     /// The next events are exactly these.
+    #[track_caller]
     pub(crate) fn expect(&mut self, expected: &[&str]) {
         for (position, expected_event) in expected.iter().enumerate() {
             let event = self.next();
@@ -346,6 +347,7 @@ impl Watched {
     }
 
     /// Reads until this one; it comes in time.
+    #[track_caller]
     pub(crate) fn expect_last(&mut self, expected: &str) {
         while self.next() != expected {}
     }
@@ -369,6 +371,7 @@ impl Watched {
         assert!(failure.message.contains(cause), "{failure}");
     }
 
+    #[track_caller]
     pub(crate) fn next(&mut self) -> String {
         let event = self.events.next_within(DEADLINE);
         event.as_ref().map(describe).expect("an event should come in time")
