@@ -201,12 +201,16 @@
 //!     println!("{} is to be had", offer.configuration);
 //!     // Nothing has changed so far. Now both links are up; new sockets of the session try the candidate.
 //!     let Ok(trial) = offer.migrate().await else { continue };
-//!     match trial.test_http("http://probe.example/", Duration::from_secs(5)).await {
-//!         Ok(()) => trial.accept().await?,
+//!     let answered = match trial.test_http("http://probe.example/", Duration::from_secs(5)).await {
+//!         Ok(()) => trial.accept().await,
 //!         Err(error) => {
 //!             println!("{} is of no use: {error}", trial.candidate());
-//!             trial.reject().await?; // connections by the old link have not noticed anything
+//!             trial.reject().await // connections by the old link have not noticed anything
 //!         }
+//!     };
+//!     // A candidate that has died meanwhile has ended the trial by itself. There will be other offers.
+//!     if let Err(error) = answered {
+//!         println!("{error}");
 //!     }
 //! }
 //! # Ok(())
@@ -216,7 +220,11 @@
 //! Each answer exists only where it is due. An [`Offer`] that is dropped is ignored, a [`Trial`] that is dropped is rejected,
 //! and so is a migration whose future is dropped. An offer does not wait for ever if the link in use is lost
 //! (`offer.replacement`): the property AnswerTimeout says how long, and OnTimeout what then. Dropping the [`Roaming`] leaves
-//! the decisions to NetBearer again.
+//! the decisions to NetBearer again. While the daemon is away nothing is decided: [`Offer::migrate`] is refused, and the same
+//! offer comes again.
+//!
+//! The session's sockets on a link that it has left are aborted, so that nobody waits for what cannot come. A service in the
+//! program itself needs `CAP_NET_ADMIN` for that; without, it leaves them to time out.
 //!
 //! # One at a time
 //!
@@ -304,6 +312,7 @@
 //! [`Manager::service`]: crate::Manager::service
 //! [`Manager::steps`]: crate::Manager::steps
 //! [`Offer`]: crate::Offer
+//! [`Offer::migrate`]: crate::Offer::migrate
 //! [`Profile`]: crate::Profile
 //! [`Roaming`]: crate::Roaming
 //! [`Session`]: crate::Session

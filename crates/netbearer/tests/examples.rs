@@ -62,8 +62,7 @@ struct FileServer {
 impl FileServer {
     /// It serves this file up to `end`; then it says nothing more, as a link that has become bad.
     fn start(access_point: &AccessPoint, file: &[u8], end: usize) -> Self {
-        let bind = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, FILE_PORT));
-        let listener = access_point.namespace().run(bind).unwrap();
+        let listener = listen(access_point);
         let (asking, asked) = mpsc::channel();
         let file = file.to_owned();
         // It ends with the test's process.
@@ -84,12 +83,17 @@ impl FileServer {
 
 const FILE_PORT: u16 = 8080;
 
+fn listen(access_point: &AccessPoint) -> TcpListener {
+    access_point.namespace().run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, FILE_PORT))).unwrap()
+}
+
 fn serve_part(mut stream: &TcpStream, file: &[u8], end: usize) -> io::Result<usize> {
     let lines = BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
     let ranges = lines.filter_map(|line| line.strip_prefix("Range: bytes=")?.strip_suffix('-')?.parse().ok());
     let begin = ranges.last().ok_or(io::ErrorKind::UnexpectedEof)?;
     let length = file.len() - begin;
-    write!(stream, "HTTP/1.0 206 Partial Content\r\nContent-Length: {length}\r\n\r\n")?;
+    // Names of headers may be written in any case.
+    write!(stream, "HTTP/1.0 206 Partial Content\r\nserver: lab\r\ncontent-length: {length}\r\n\r\n")?;
     stream.write_all(file.get(begin..end).unwrap_or_default())?;
     Ok(begin)
 }
@@ -163,4 +167,25 @@ fn a_download_goes_on_with_the_rest_by_a_better_access_point() {
     let begin = all.asked.recv_timeout(DEADLINE).unwrap();
     assert!(0 < begin && begin <= half, "{begin}: {:?}", said.entries());
     assert_eq!((all.asked.try_iter().count(), part.asked.try_iter().count()), (0, 0), "{:?}", said.entries());
+}
+
+#[test]
+fn a_download_ends_with_an_answer_that_will_not_change() {
+    let machine = Machine::new();
+    let listener = listen(machine.lab.access_point("ap0").unwrap());
+    let copy = machine.directory.path().join("copy");
+    let server = format!("{INTERNET}:{FILE_PORT}");
+    // What is there already would be there twice, if the whole file were taken for what is missing.
+    for (there, answer) in [("", "404 Not Found"), ("half", "200 OK"), ("all", "416 Range Not Satisfiable")] {
+        fs::write(&copy, there).unwrap();
+        let example = machine.example("roaming_download").args([&server, "/file"]).arg(&copy).arg("ap0");
+        let mut program = example.stdout(Stdio::piped()).spawn().unwrap();
+        let said = program.stdout_lines().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let asked = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        assert!(asked.count() > 1);
+        write!(stream, "HTTP/1.0 {answer}\r\nContent-Length: 4\r\n\r\nfull").unwrap();
+        assert!(!program.wait(DEADLINE).unwrap().success(), "{answer}: {:?}", said.entries());
+        assert_eq!(fs::read_to_string(&copy).unwrap(), there, "{answer}");
+    }
 }

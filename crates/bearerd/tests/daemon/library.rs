@@ -9,7 +9,7 @@ use std::{
         unix::net::UnixListener,
     },
     path::PathBuf,
-    pin::pin,
+    pin::{Pin, pin},
     process::{Child, Command, Stdio},
     task::{Context, Waker},
     thread,
@@ -17,8 +17,8 @@ use std::{
 };
 
 use netbearer::{
-    CallError, ChooserEvent, Daemon, Directories, ManagerError, ManagerEvent, PropertyKey, PropertyValue, ServiceKind,
-    SessionError, SessionEvent, SessionState,
+    CallError, ChooserEvent, Daemon, Directories, ManagerError, ManagerEvent, MigrateError, PropertyKey, PropertyValue,
+    ServiceKind, SessionError, SessionEvent, SessionState,
     blocking::{Events, Manager, Offer, Roaming, Session},
 };
 use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, ECHO_PORT, Fault, INTERNET, Script, Signal};
@@ -126,8 +126,12 @@ fn sessions(manager: &Manager) -> usize {
 
 /// Has the first step of a call done, and no more.
 fn begin<T>(call: impl Future<Output = T>) {
-    let mut call = pin!(call);
-    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    step(pin!(call));
+}
+
+/// Has a step of a call done, which is not all of it.
+fn step<T>(call: Pin<&mut impl Future<Output = T>>) {
+    assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
 #[test]
@@ -271,16 +275,22 @@ fn the_next_daemon_knows_that_the_application_decides_when_to_roam() {
     assert!(!left.session.is_stakeholder(), "what was left while it was away is left");
 }
 
-/// A session that decides, open on the less preferred of two members, while the other one is offered.
-fn offered(manager: &Manager) -> (Watched, Watched, Roaming, Offer) {
+/// A session that decides, open on the less preferred of two members, which another one holds as well.
+fn on_lte<R>(manager: &Manager, decide: impl FnOnce(&Session) -> R) -> (Watched, Watched, R) {
     // What is up already is taken.
     let mut lte = Watched::on(manager, "lte");
     lte.session.open().unwrap();
     lte.read_until("Opened");
     let mut session = Watched::on(manager, NETWORK);
-    let mut roaming = session.session.roaming().unwrap();
+    let roaming = decide(&session.session);
     session.session.open().unwrap();
     session.expect(&["Opened"]);
+    (lte, session, roaming)
+}
+
+/// The same while the other member is offered.
+fn offered(manager: &Manager) -> (Watched, Watched, Roaming, Offer) {
+    let (lte, mut session, mut roaming) = on_lte(manager, |session| session.roaming().unwrap());
     let offer = roaming.next_within(DEADLINE).unwrap();
     assert_eq!(offer.configuration.as_str(), "native-lan");
     session.next();
@@ -349,6 +359,121 @@ fn what_is_dropped_while_the_daemon_is_away_is_told_when_it_is_back() {
     lan.read_until("Disconnected");
     session.read_until("ServiceBack");
     assert_eq!(session.connect().access_point(), "lte");
+}
+
+#[test]
+fn an_offer_that_could_not_be_migrated_to_comes_again_and_is_not_decided() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (_lte, mut session, mut roaming, offer) = offered(&manager);
+    let number = offer.number;
+    running.kill();
+    session.expect(&["ServiceLost"]);
+    let refused = offer.migrate().unwrap_err();
+    assert_eq!(refused, MigrateError::Call(CallError::ServiceLost));
+    assert!(roaming.next_within(Duration::from_millis(100)).is_none(), "there is nobody to be answered");
+    let _running = stage.start();
+    let again = roaming.next_within(DEADLINE).unwrap();
+    assert_eq!(again.number, number);
+    session.expect(&["ServiceBack"]);
+    again.migrate().unwrap().accept().unwrap();
+    assert_eq!(session.connect().access_point(), "lan");
+}
+
+#[test]
+fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (_lte, mut session, mut roaming) =
+        on_lte(&manager, |session| manager.wait_for(async |_| netbearer::Session::roaming(session).await).unwrap());
+    let mut lan = Watched::on(&manager, "lan");
+    let mut next = || manager.wait_for(async |_| roaming.next().await).unwrap();
+    let offer = next();
+    let number = offer.number;
+    // Who hears of it has the offer again.
+    let mut migrating = Box::pin(offer.migrate());
+    running.signal(Signal::STOP);
+    step(migrating.as_mut());
+    running.kill();
+    let refused = manager.wait_for(async |_| migrating.await).unwrap_err();
+    assert_eq!(refused, MigrateError::Call(CallError::ServiceLost));
+    let running = stage.start();
+    let offer = next();
+    assert_eq!(offer.number, number);
+    // Who does not want to know has rejected what was tried,
+    let trial = manager.wait_for(async |_| offer.migrate().await).unwrap();
+    lan.read_until("Connected");
+    running.signal(Signal::STOP);
+    begin(trial.accept());
+    running.kill();
+    let running = stage.start();
+    lan.read_until("Disconnected");
+    session.read_until("Connected");
+    assert_eq!(session.connect().access_point(), "lte");
+    // and ignored what was offered.
+    let of_stage = stage.lab.access_point("lan").unwrap();
+    of_stage.cut().unwrap();
+    lan.read_until("NotAvailable");
+    of_stage.restore().unwrap();
+    let offer = next();
+    running.signal(Signal::STOP);
+    begin(offer.migrate());
+    running.kill();
+    let _running = stage.start();
+    lan.read_until("ServiceBack");
+    // When this is answered, what is owed was.
+    session.session.property(PropertyKey::Reconnect).unwrap();
+    assert_eq!(session.session.snapshot().roaming, None);
+}
+
+#[test]
+fn a_trial_is_over_at_once_if_its_session_is_closed_while_the_daemon_is_away() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (_lte, mut session, mut roaming, offer) = offered(&manager);
+    let mut lan = Watched::on(&manager, "lan");
+    let mut trial = offer.migrate().unwrap();
+    lan.read_until("Connected");
+    running.kill();
+    session.read_until("ServiceLost");
+    session.session.close().unwrap();
+    session.expect(&["Connected", "Closed"]);
+    assert_eq!((trial.interface(), session.session.candidate_interface()), (None, None));
+    assert_eq!(trial.ended_within(DEADLINE), Some(MigrateError::SessionEnded(None)));
+    assert!(trial.accept().is_err());
+    assert!(roaming.next_within(Duration::ZERO).is_none());
+    let _running = stage.start();
+    lan.read_until("Disconnected");
+    session.read_until("ServiceBack");
+    assert!(!session.session.is_open());
+}
+
+#[test]
+fn a_daemon_that_has_forgotten_its_offers_makes_others_by_the_same_numbers() {
+    let stage = two_members();
+    stage.write_service_network(&["lan", "lte"]);
+    let running = stage.start();
+    let manager = connect(&stage);
+    let (mut lte, mut session, mut roaming, former) = offered(&manager);
+    running.kill();
+    forget_the_ledger(&stage);
+    let _running = stage.start();
+    for opening in [&mut lte, &mut session] {
+        opening.read_until("ServiceBack");
+        opening.session.open().unwrap();
+        opening.read_until("Opened");
+    }
+    let offer = roaming.next_within(DEADLINE).expect("who decides is asked");
+    assert_eq!(offer.number, former.number);
+    assert_eq!(former.migrate().unwrap_err(), MigrateError::Over(offer.number), "it is another one");
+    offer.migrate().expect("nobody has answered it").accept().unwrap();
+    assert_eq!(session.connect().access_point(), "lan");
 }
 
 #[test]

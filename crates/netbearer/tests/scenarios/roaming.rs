@@ -1,8 +1,11 @@
 //! Roaming between real links (scenarios 19 to 26).
 
 use std::{
+    future::poll_fn,
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    pin::Pin,
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -307,6 +310,8 @@ fn who_drops_the_roaming_events_leaves_the_next_decision_to_us() {
     watched.expect(&["Roaming", "PreferredConfigurationChanged(native-lte, replacement)"]);
     let offer = roaming.next_within(DEADLINE).expect("it is offered");
     assert!(offer.replacement);
+    let refused = watched.session.connect_tcp(server()).expect_err("there is no link");
+    assert!(matches!(refused, SocketError::Roaming(_)), "{refused}");
     offer.migrate().expect("it comes up").accept().expect("it is on trial");
     watched.expect(&["NewConfigurationActivated(native-lte)", "Connected"]);
     assert_eq!(reached_by(&watched), "lte");
@@ -432,15 +437,22 @@ fn closing_and_stopping_end_a_trial() {
             }
             _ => {
                 let Deciding { watched, mut roaming, .. } = deciding;
+                let mut network = watch(&manager, NETWORK);
+                // Whoever still waits for something by the candidate does not keep the session.
+                let nobody = SocketAddr::from((access_point(&stage, "lan").subnet().host(99), 80));
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                let connecting = runtime.block_on(async {
+                    let mut connecting = Box::pin(netbearer::Trial::connect_tcp(&trial, nobody));
+                    assert!(is_pending(connecting.as_mut()).await, "nobody answers");
+                    connecting
+                });
                 drop(watched);
+                network.expect_last("Disconnected");
+                drop(connecting);
                 let ended = trial.ended_within(DEADLINE).expect("it has ended");
                 assert!(matches!(ended, MigrateError::SessionEnded(_)), "{ended}");
                 assert!(roaming.next_within(DEADLINE).is_none(), "there is no session any more");
                 assert!(trial.accept().is_err());
-                let mut network = watch(&manager, NETWORK);
-                if network.session.state() != SessionState::Disconnected {
-                    network.expect_last("Disconnected");
-                }
             }
         }
         drop(manager);
@@ -448,8 +460,13 @@ fn closing_and_stopping_end_a_trial() {
     }
 }
 
+/// Has one step of a call done, and tells whether that is not all.
+async fn is_pending<T>(mut call: Pin<&mut impl Future<Output = T>>) -> bool {
+    poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await
+}
+
 #[test]
-fn a_dropped_migration_is_rejected_and_a_dropped_offer_is_ignored() {
+fn a_dropped_migration_is_rejected() {
     let stage = stage(Dhcp::None, Dhcp::Dnsmasq);
     let manager = manager(&stage);
     access_point(&stage, "lan").cut().expect("the cable is cut");
@@ -460,10 +477,7 @@ fn a_dropped_migration_is_rejected_and_a_dropped_offer_is_ignored() {
     watched.expect(&[OFFERED]);
     let offer = manager.wait_for(async |_| roaming.next().await).expect("it is offered");
     let mut migration = Box::pin(offer.migrate());
-    let polled = manager.wait_for(async |_| {
-        std::future::poll_fn(|context| std::task::Poll::Ready(migration.as_mut().poll(context).is_pending())).await
-    });
-    assert!(polled, "it cannot come up at once");
+    assert!(manager.wait_for(async |_| is_pending(migration.as_mut()).await), "it cannot come up at once");
     watched.expect(&["Roaming"]);
     drop(migration);
     watched.expect(&["Connected"]);
@@ -515,7 +529,16 @@ fn candidates_are_tested_for_what_they_carry() {
     trial.test_http(&format!("http://{good}/check?one"), DEADLINE).expect("it is answered with success");
     let nobody = SocketAddr::new(good.ip(), 8081);
     let refused = trial.test_tcp(nobody, DEADLINE).expect_err("nobody listens");
-    assert!(matches!(refused, TestError::Socket(_)), "{refused}");
+    assert!(
+        matches!(&refused, TestError::Socket(SocketError::Kernel { interface, .. }) if interface == "lan"),
+        "it says by what: {refused}"
+    );
+    let by_ipv6 = SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 80));
+    for refused in [trial.connect_tcp(by_ipv6), deciding.watched.session.connect_tcp(by_ipv6)] {
+        let refused = refused.expect_err("the candidate has no IPv6");
+        let SocketError::NoAddressOfCandidate { candidate, .. } = refused else { panic!("{refused}") };
+        assert_eq!(candidate.as_str(), LAN);
+    }
     let url = trial.test_http("https://example.org/", DEADLINE).expect_err("there is no TLS");
     assert!(matches!(url, TestError::Url(_)), "{url}");
     let late = manager.wait_for(async |_| trial.test(std::future::pending::<()>(), SETTLE).await);
