@@ -255,6 +255,7 @@ impl Core {
             if self.ledger.release_beside(identifier, id) {
                 self.vacated.insert(identifier.clone());
             }
+            self.touch_first_holder_of_shared(identifier);
         }
         self.mark_unsaved(id);
     }
