@@ -578,6 +578,8 @@ impl History {
             None => {}
         }
         self.scene.restart(self.settings.clone());
+        // Else what is public would be told only with what the next of its steps has made of it.
+        self.scene.listen();
         self.model.restart();
         self.promises.restart();
         (self.is_enumerated, self.has_engine, self.pending_refreshes) = (false, true, 0);
