@@ -6,7 +6,6 @@ use std::{
 };
 
 use netbearer::{MigrateError, Profile, PropertyKey, PropertyValue, SessionState, blocking::Session};
-use netbearer_lab::AccessPoint;
 
 use crate::{
     only_served,
@@ -17,9 +16,9 @@ use crate::{
 
 /// The most preferred first. Sessions are on "lte", and "lan" is the candidate.
 const MEMBERS: [&str; 3] = ["best", "lan", "lte"];
-/// A line for each event and phase: the event, the phase, what the session is told then, which links have an address after that,
-/// and what the call comes to in which the application waits for the candidate or in its trial. Where there is no such event,
-/// "–" and the reason. Read from semantics §5.
+/// A line for each event and phase: what the session is told then, which links have an address after that, and what the call comes
+/// to in which its application waits for the candidate or for the end of the trial. Where there is no such event, "–" and the
+/// reason. Of a client that is killed, its links are watched. Read from semantics §5.
 const PHASES: &str = include_str!("roaming_phases.txt");
 const NO_SUCH_EVENT: &str = "–";
 
@@ -75,7 +74,7 @@ impl Event {
         }
     }
 
-    /// What is looked for only after a time shows by not being told.
+    /// That nothing is told of it shows only after a while.
     const fn takes_time(self) -> bool {
         matches!(self, Self::BestComes | Self::TimePasses | Self::TimePassesToMigrate)
     }
@@ -90,7 +89,7 @@ impl Event {
 
     /// Has it happen. What the session has nothing to be told of is waited for at the links.
     fn happen(self, subject: &mut Subject, stage: &Stage, manager: &Manager) {
-        let cut = |name| cable(stage, name).cut().expect("the cable is cut");
+        let cut = |name| access_point(stage, name).cut().expect("the cable is cut");
         let stop = |name| Watched::on(manager, name).session.stop().expect("it is allowed");
         match self {
             Self::NoLease => wait_for_state(manager, "lan", SessionState::Disconnected),
@@ -103,7 +102,7 @@ impl Event {
             Self::OldCut => drop(cut("lte")),
             Self::OldStopped => stop("lte"),
             Self::BestComes => {
-                cable(stage, "best").restore().expect("the cable is back");
+                access_point(stage, "best").restore().expect("the cable is back");
                 wait_for_state(manager, "best", SessionState::Disconnected);
             }
             Self::TimePasses | Self::TimePassesToMigrate => {}
@@ -134,10 +133,6 @@ impl fmt::Display for Event {
             Self::Killed => "client killed",
         })
     }
-}
-
-fn cable<'a>(stage: &'a Stage, name: &str) -> &'a AccessPoint {
-    access_point(stage, name)
 }
 
 /// Reads as many events as there should be, and then for a while if that may tell more.
@@ -256,7 +251,7 @@ fn assert_phase(phase: Phase) {
         }
         clear(&stage, &MEMBERS);
     }
-    println!("{table}");
+    println!("{}\n{table}", PHASES.lines().next().unwrap_or_default());
     assert!(differences.is_empty(), "{differences}");
 }
 
@@ -330,9 +325,21 @@ impl Place {
         }
     }
 
+    /// The links that have an address there.
+    const fn links(self) -> &'static str {
+        match self {
+            Self::In(Phase::Offered | Phase::Migrating | Phase::Preparing) => "lte",
+            Self::Settled | Self::Ignoring | Self::Rejected => "lte",
+            Self::In(Phase::Trial) => "lan lte",
+            Self::In(Phase::TrialWithoutLink) | Self::Accepted => "lan",
+            Self::In(Phase::ReplacementOffered | Phase::MigratingWithoutLink | Phase::Replacing) => "",
+            Self::Waiting | Self::Closed | Self::Opening => "",
+        }
+    }
+
     /// From the offer of "lan" on.
     fn reach(self, subject: &mut Subject, stage: &Stage, manager: &Manager) {
-        let cut = |name| cable(stage, name).cut().expect("the cable is cut");
+        let cut = |name| access_point(stage, name).cut().expect("the cable is cut");
         match self {
             Self::In(phase) => {
                 if !phase.decides() {
@@ -386,14 +393,14 @@ impl fmt::Display for Place {
 fn with_a_past(stage: &Stage, manager: &Manager, adjust: impl FnOnce(&Session)) -> Subject {
     let mut subject = Subject::on_lte(manager, true, adjust);
     subject.restore_lan(stage);
-    cable(stage, "good").restore().expect("the cable is back");
+    access_point(stage, "good").restore().expect("the cable is back");
     subject.expect_offer(&["PreferredConfigurationChanged(native-good)"]);
-    cable(stage, "best").restore().expect("the cable is back");
+    access_point(stage, "best").restore().expect("the cable is back");
     subject.expect_offer(&["PreferredConfigurationChanged(native-best)"]);
     for (name, next) in [("best", "good"), ("good", "lan")] {
         subject.migrate();
         subject.expect_trial(&format!("NewConfigurationActivated(native-{name})"));
-        cable(stage, name).cut().expect("the cable is cut");
+        access_point(stage, name).cut().expect("the cable is cut");
         let failed = format!("RoamingFailed(native-{name})");
         let offered = format!("PreferredConfigurationChanged(native-{next})");
         subject.expect_offer(&["Connected", &failed, &offered]);
@@ -425,7 +432,7 @@ fn variant(error: &MigrateError) -> String {
 fn assert_late(places: &[Place], expected: &[&str]) {
     let stage = stage(&FOUR_MEMBERS);
     let mut table = String::new();
-    for place in places {
+    for place in places.iter().copied() {
         place.phase().prepare(&stage);
         let manager =
             manager(&stage, &FOUR_MEMBERS, AT_ONCE, |_| Profile { connect_timeout: LONG, ..Profile::default() });
@@ -434,6 +441,7 @@ fn assert_late(places: &[Place], expected: &[&str]) {
             session.set_property(PropertyKey::Reconnect, Some(yes)).expect("it takes that");
         });
         place.reach(&mut subject, &stage, &manager);
+        assert_eq!(up(&stage, &FOUR_MEMBERS, place.links()), place.links(), "{place}");
         // Newer ones are left as they are.
         let answers = [
             answered(&mut subject, &stage, |subject| subject.offers.remove(0).migrate().map(drop)),
