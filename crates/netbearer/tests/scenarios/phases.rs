@@ -74,20 +74,26 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The members are these, the most preferred first. The cables of all but "lte" are cut.
+/// The members are these, the most preferred first. They are set up, so that their carrier shows whoever uses them, and the
+/// cables of all but "lte" are cut.
 pub(crate) fn stage(members: &[&str]) -> Stage {
     let server = || Dhcp::Scripted(Script::default().rapid_commit(true));
     let mut stage = Stage::new(members.iter().map(|name| AccessPointPlan::new(*name).dhcp(server())));
     // Its addresses come at any time, and are told.
     stage.lab.machine().set_sysctl("net/ipv6/conf/all/disable_ipv6", "1").expect("it can be written");
+    for name in members {
+        stage.ip(&format!("link set {name} up"));
+        wait_for_carrier(&stage, name, "UP");
+    }
     stage.remember();
     cut_all_but_lte(&stage, members);
     stage
 }
 
-pub(crate) fn cut_all_but_lte(stage: &Stage, members: &[&str]) {
+fn cut_all_but_lte(stage: &Stage, members: &[&str]) {
     for name in members.iter().filter(|name| **name != "lte") {
         access_point(stage, name).cut().expect("the cable is cut");
+        wait_for_carrier(stage, name, "DOWN");
     }
 }
 
@@ -95,16 +101,26 @@ pub(crate) fn cut_all_but_lte(stage: &Stage, members: &[&str]) {
 pub(crate) fn clear(stage: &Stage, members: &[&str]) {
     for name in members {
         access_point(stage, name).restore().expect("the cable is back");
+        wait_for_carrier(stage, name, "UP");
     }
     stage.assert_as_before();
     cut_all_but_lte(stage, members);
 }
 
-/// A better member is offered after this time, and one that gets no lease is given up after that.
-pub(crate) fn manager(stage: &Stage, members: &[&str], settle: Duration, connect_timeout: Duration) -> Manager {
+/// Waits until `ip` calls the link so.
+fn wait_for_carrier(stage: &Stage, name: &str, state: &str) {
+    let machine = stage.lab.machine();
+    let is_so = || {
+        let told = machine.command("ip").args(["-brief", "link", "show", "dev", name]).output()?;
+        Ok((told.split_whitespace().nth(1) == Some(state)).then_some(()))
+    };
+    machine.wait_until(&format!("{name} {state}"), DEADLINE, is_so).expect("its carrier shows");
+}
+
+/// A better member is offered after this time, and each member has such a profile.
+pub(crate) fn manager(stage: &Stage, members: &[&str], settle: Duration, profile: impl Fn(&str) -> Profile) -> Manager {
     stage.start(|setup| {
-        let profile = || Profile { connect_timeout, carrier_timeout: SHORT, ..Profile::default() };
-        let setup = members.iter().fold(setup, |setup, name| setup.profile(name, profile()));
+        let setup = members.iter().fold(setup, |setup, name| setup.profile(name, profile(name)));
         let members = owned(members);
         let network = ServiceNetworkProfile { members, settle, roam_linger: LONG, ..ServiceNetworkProfile::default() };
         setup.service_network("uplink", network)
@@ -196,9 +212,9 @@ impl Subject {
         if phase.has_link() {
             return;
         }
-        lose_lte(stage, manager);
+        access_point(stage, "lte").cut().expect("the cable is cut");
         match phase {
-            Phase::ReplacementOffered => self.expect_offer(&["Roaming", REPLACEMENT_OFFERED]),
+            Phase::ReplacementOffered => self.watched.expect(&["Roaming", REPLACEMENT_OFFERED]),
             Phase::Replacing => self.watched.expect(&["Roaming"]),
             _ => self.watched.expect(&["CurrentLinkLost"]),
         }
@@ -233,7 +249,7 @@ pub(crate) fn reach_in_process(phase: Phase, stage: &Stage, manager: &Manager) -
         Phase::Preparing | Phase::Replacing => wait_for_state(manager, "lan", SessionState::Connecting),
     }
     if !phase.has_link() {
-        lose_lte(stage, manager);
+        access_point(stage, "lte").cut().expect("the cable is cut");
         match phase {
             Phase::ReplacementOffered => holder.expect(0, &["Roaming", "PreferredConfigurationChanged"]),
             Phase::Replacing => holder.expect(0, &["Roaming"]),
@@ -241,13 +257,6 @@ pub(crate) fn reach_in_process(phase: Phase, stage: &Stage, manager: &Manager) -
         }
     }
     holder
-}
-
-/// It is cleared away, and then set up again so that its carrier shows.
-fn lose_lte(stage: &Stage, manager: &Manager) {
-    let mut lte = Watched::on(manager, "lte");
-    access_point(stage, "lte").cut().expect("the cable is cut");
-    lte.expect(&["Disconnected", "NotAvailable"]);
 }
 
 /// Waits until the access point is seen so.

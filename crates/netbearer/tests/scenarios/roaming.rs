@@ -1,4 +1,4 @@
-//! Roaming between real links (scenarios 19 to 26).
+//! Roaming between real links (scenarios 19 to 26; all of 26 is in `roaming_tables`).
 
 use std::{
     future::poll_fn,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use netbearer::{
-    CallError, FailureReason, MigrateError, PropertyKey, PropertyValue, SessionState, SocketError, TestError,
+    CallError, FailureReason, MigrateError, SessionState, SocketError, TestError,
     blocking::{Offer, Roaming, Trial},
 };
 use netbearer_holder::Order;
@@ -383,22 +383,6 @@ fn the_old_link_can_be_lost_in_a_trial_and_then_there_is_only_the_candidate() {
 
 /// Scenario 26.
 #[test]
-fn an_application_that_does_not_decide_in_time_without_a_link_ends_its_session() {
-    let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
-    let mut deciding = Deciding::on_lte(&stage, &manager);
-    let short = Some(PropertyValue::Duration(SETTLE));
-    deciding.watched.session.set_property(PropertyKey::AnswerTimeout, short).expect("it takes a duration");
-    let mut trial = deciding.on_trial(&stage);
-    access_point(&stage, "lte").cut().expect("the cable is cut");
-    deciding.watched.expect(&["CurrentLinkLost"]);
-    deciding.watched.expect(&["Disconnected", "Error(Roaming)", "Closed"]);
-    let ended = trial.ended_within(DEADLINE).expect("it has ended");
-    assert!(matches!(ended, MigrateError::SessionEnded(Some(_))), "{ended}");
-}
-
-/// Scenario 26.
-#[test]
 fn an_offer_that_is_withdrawn_cannot_be_migrated_to() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
     let manager = manager(&stage);
@@ -412,52 +396,31 @@ fn an_offer_that_is_withdrawn_cannot_be_migrated_to() {
     deciding.assert_on_lte();
 }
 
-/// Scenario 26.
 #[test]
-fn closing_and_stopping_end_a_trial() {
+fn a_dropped_session_ends_its_trial() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    for end in ["close", "stop the candidate", "drop"] {
-        let manager = manager(&stage);
-        let mut deciding = Deciding::on_lte(&stage, &manager);
-        let mut trial = deciding.on_trial(&stage);
-        match end {
-            "close" => {
-                deciding.watched.close();
-                deciding.watched.expect(&["Connected", "Closed", "Closing", "Disconnected"]);
-                let ended = trial.ended_within(DEADLINE).expect("it has ended");
-                assert!(matches!(ended, MigrateError::SessionEnded(None)), "{ended}");
-            }
-            "stop the candidate" => {
-                watch(&manager, "lan").session.stop().expect("it is ours");
-                deciding.watched.expect(&["Connected", "RoamingFailed(native-lan)"]);
-                let ended = trial.ended_within(DEADLINE).expect("it has ended");
-                assert!(matches!(ended, MigrateError::Failed { .. }), "{ended}");
-                deciding.watched.close();
-                deciding.watched.expect(&["Closed", "Closing", "Disconnected"]);
-            }
-            _ => {
-                let Deciding { watched, mut roaming, .. } = deciding;
-                let mut network = watch(&manager, NETWORK);
-                // Whoever still waits for something by the candidate does not keep the session.
-                let nobody = SocketAddr::from((access_point(&stage, "lan").subnet().host(99), 80));
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                let connecting = runtime.block_on(async {
-                    let mut connecting = Box::pin(netbearer::Trial::connect_tcp(&trial, nobody));
-                    assert!(is_pending(connecting.as_mut()).await, "nobody answers");
-                    connecting
-                });
-                drop(watched);
-                network.expect_last("Disconnected");
-                drop(connecting);
-                let ended = trial.ended_within(DEADLINE).expect("it has ended");
-                assert!(matches!(ended, MigrateError::SessionEnded(_)), "{ended}");
-                assert!(roaming.next_within(DEADLINE).is_none(), "there is no session any more");
-                assert!(trial.accept().is_err());
-            }
-        }
-        drop(manager);
-        stage.assert_as_before();
-    }
+    let manager = manager(&stage);
+    let mut deciding = Deciding::on_lte(&stage, &manager);
+    let mut trial = deciding.on_trial(&stage);
+    let Deciding { watched, mut roaming, .. } = deciding;
+    let mut network = watch(&manager, NETWORK);
+    // Whoever still waits for something by the candidate does not keep the session.
+    let nobody = SocketAddr::from((access_point(&stage, "lan").subnet().host(99), 80));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let connecting = runtime.block_on(async {
+        let mut connecting = Box::pin(netbearer::Trial::connect_tcp(&trial, nobody));
+        assert!(is_pending(connecting.as_mut()).await, "nobody answers");
+        connecting
+    });
+    drop(watched);
+    network.expect_last("Disconnected");
+    drop(connecting);
+    let ended = trial.ended_within(DEADLINE).expect("it has ended");
+    assert!(matches!(ended, MigrateError::SessionEnded(_)), "{ended}");
+    assert!(roaming.next_within(DEADLINE).is_none(), "there is no session any more");
+    assert!(trial.accept().is_err());
+    drop((network, roaming, manager));
+    stage.assert_as_before();
 }
 
 /// Has one step of a call done, and tells whether that is not all.
