@@ -12,7 +12,7 @@ use crate::{
     roaming::Deciding,
     stage::{DEADLINE, Watched, assert_alive},
     steering::Flow,
-    uplink::{NETWORK, access_point, converse, manager, reached_by, stage},
+    uplink::{NETWORK, access_point, converse, manager, reached_by, stage, with_connect_timeout},
 };
 
 /// As scenario 29 has it.
@@ -27,7 +27,8 @@ const DAMPED: Duration = Duration::from_secs(3);
 #[test]
 fn those_who_decide_may_settle_on_different_members_at_the_same_time() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    // No member is to fail here.
+    let manager = stage.start(|setup| with_connect_timeout(setup, DEADLINE));
     for accepts_first in [true, false] {
         access_point(&stage, "lan").cut().expect("the cable is cut");
         let mut sessions = [(); 2].map(|()| Watched::on(&manager, NETWORK));

@@ -31,18 +31,19 @@ pub(crate) fn stage(lan: Dhcp, lte: Dhcp) -> Stage {
 
 /// The service network, whose members are not waited for long.
 pub(crate) fn setup(setup: Setup) -> Setup {
-    let impatient = || Profile {
-        connect_timeout: Duration::from_millis(700),
-        carrier_timeout: Duration::from_millis(500),
-        ..Profile::default()
-    };
+    with_connect_timeout(setup, Duration::from_millis(700))
+}
+
+/// The service network, whose members have this long to come up.
+pub(crate) fn with_connect_timeout(setup: Setup, connect_timeout: Duration) -> Setup {
+    let member = || Profile { connect_timeout, carrier_timeout: Duration::from_millis(500), ..Profile::default() };
     let network = ServiceNetworkProfile {
         members: owned(&["lan", "lte"]),
         settle: SETTLE,
         roam_linger: LINGER,
         ..ServiceNetworkProfile::default()
     };
-    setup.profile("lan", impatient()).profile("lte", impatient()).service_network("uplink", network)
+    setup.profile("lan", member()).profile("lte", member()).service_network("uplink", network)
 }
 
 pub(crate) fn manager(stage: &Stage) -> Manager {
