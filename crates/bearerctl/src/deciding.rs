@@ -200,21 +200,14 @@ impl Decider {
                 self.due = None;
             }
             SessionEvent::PreferredConfigurationChanged { offer } => {
-                if matches!(&self.stage, Stage::Offered(offered) if offered.number < offer.number) {
-                    self.stage = Stage::Idle;
-                }
+                self.forget_what_is_over(holder.session());
                 if offer.replacement {
                     self.due = answer_due(holder.session()).await?;
                 }
             }
             // What holds now is told after it.
             SessionEvent::Lagged => {
-                let standing =
-                    holder.session().snapshot().roaming.filter(|standing| standing.phase == OfferPhase::Offered);
-                let standing = standing.map(|standing| standing.offer.number);
-                if matches!(&self.stage, Stage::Offered(offered) if Some(offered.number) != standing) {
-                    self.stage = Stage::Idle;
-                }
+                self.forget_what_is_over(holder.session());
                 self.due = None;
             }
             SessionEvent::CurrentLinkLost { .. } => self.due = answer_due(holder.session()).await?,
@@ -228,6 +221,16 @@ impl Decider {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An offer that is not there any more cannot be answered. Its number does not tell: a service that has forgotten everything
+    /// counts from the beginning.
+    fn forget_what_is_over(&mut self, session: &Session) {
+        let standing = session.snapshot().roaming.filter(|standing| standing.phase == OfferPhase::Offered);
+        let standing = standing.map(|standing| standing.offer.number);
+        if matches!(&self.stage, Stage::Offered(offered) if Some(offered.number) != standing) {
+            self.stage = Stage::Idle;
+        }
     }
 
     /// Does what is to be done next. Breaks if the user wants to end it.
