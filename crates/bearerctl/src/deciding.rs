@@ -12,7 +12,7 @@ use netbearer::{
 
 use crate::{
     arguments::Policy,
-    error::Error,
+    error::{Error, causes},
     holder::Holder,
     output::{BOLD, Output},
     terminal::{NOTHING_ASKED, Terminal},
@@ -200,21 +200,14 @@ impl Decider {
                 self.due = None;
             }
             SessionEvent::PreferredConfigurationChanged { offer } => {
-                if matches!(&self.stage, Stage::Offered(offered) if offered.number < offer.number) {
-                    self.stage = Stage::Idle;
-                }
+                self.forget_what_is_over(holder.session());
                 if offer.replacement {
                     self.due = answer_due(holder.session()).await?;
                 }
             }
             // What holds now is told after it.
             SessionEvent::Lagged => {
-                let standing =
-                    holder.session().snapshot().roaming.filter(|standing| standing.phase == OfferPhase::Offered);
-                let standing = standing.map(|standing| standing.offer.number);
-                if matches!(&self.stage, Stage::Offered(offered) if Some(offered.number) != standing) {
-                    self.stage = Stage::Idle;
-                }
+                self.forget_what_is_over(holder.session());
                 self.due = None;
             }
             SessionEvent::CurrentLinkLost { .. } => self.due = answer_due(holder.session()).await?,
@@ -228,6 +221,16 @@ impl Decider {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An offer that is not there any more cannot be answered. Its number does not tell: a service that has forgotten everything
+    /// counts from the beginning.
+    fn forget_what_is_over(&mut self, session: &Session) {
+        let standing = session.snapshot().roaming.filter(|standing| standing.phase == OfferPhase::Offered);
+        let standing = standing.map(|standing| standing.offer.number);
+        if matches!(&self.stage, Stage::Offered(offered) if Some(offered.number) != standing) {
+            self.stage = Stage::Idle;
+        }
     }
 
     /// Does what is to be done next. Breaks if the user wants to end it.
@@ -253,7 +256,7 @@ impl Decider {
                     && !is_told_by_events(&error)
                 {
                     let (offer, access_point) = (trial.offer().number, trial.candidate());
-                    holder.tell_own(&OwnEvent::TrialOver { offer, access_point, failure: with_causes(&error) })?;
+                    holder.tell_own(&OwnEvent::TrialOver { offer, access_point, failure: in_a_line(&error) })?;
                 }
             }
             Progress::Tested(Tested { trial, outcome, took }) => {
@@ -263,7 +266,7 @@ impl Decider {
                     access_point: trial.candidate(),
                     target: self.test.as_ref().map(TestTarget::as_str),
                     passed: Some(passed),
-                    failure: outcome.err().map(|error| with_causes(&error)),
+                    failure: outcome.err().map(|error| in_a_line(&error)),
                     milliseconds: Some((took.as_secs_f64() * 1e6).round() / 1e3),
                 })?;
                 self.decide(trial, passed, holder).await?;
@@ -412,7 +415,7 @@ impl Decider {
 
     async fn decide(&mut self, trial: Trial, passed: bool, holder: &Holder<'_>) -> Result<(), Error> {
         match self.rule {
-            Rule::Person(_) | Rule::Policy(Policy::Never) => {
+            Rule::Person(_) => {
                 self.stage = Stage::Trial(trial);
                 Ok(())
             }
@@ -465,7 +468,7 @@ fn tell_refusal(
         offer: offer.number,
         access_point: &offer.configuration,
         answer,
-        failure: with_causes(&error),
+        failure: in_a_line(&error),
     })
 }
 
@@ -500,18 +503,9 @@ impl fmt::Display for TimeLeft {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+/// An error and its causes in a line.
+fn in_a_line(error: &dyn std::error::Error) -> String {
+    std::iter::once(error.to_string()).chain(causes(error)).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

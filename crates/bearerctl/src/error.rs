@@ -1,4 +1,4 @@
-use std::{error::Error as _, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use netbearer::{CallError, Failure, FailureReason, FindError, ManagerError, OwnershipError, ResetError, SessionError};
 use netbearer_lab::LabError;
@@ -141,6 +141,26 @@ fn remedy(refusal: &io::Error) -> Option<&'static str> {
     is_number(Errno::MFILE).then_some("a limit of 256 open files is enough; raise it in the shell: ulimit -n 256")
 }
 
+/// The messages of all sources, the nearest first, and what can be done about the last; what a message repeats of its source is
+/// not said twice.
+pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut causes = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let message = cause.to_string();
+        if !said.contains(&message) {
+            causes.push(message.clone());
+        }
+        said = message;
+        if let Some(remedy) = cause.downcast_ref().and_then(remedy) {
+            causes.push(remedy.to_owned());
+        }
+        source = cause.source();
+    }
+    causes
+}
+
 /// An error as programs read it.
 #[derive(Serialize)]
 pub(crate) struct ErrorObject {
@@ -197,24 +217,9 @@ impl Error {
         }
     }
 
-    /// The messages of all sources, the nearest first, and what can be done about the last; what a message repeats of its
-    /// source is not said twice.
+    /// See [`causes`].
     pub(crate) fn causes(&self) -> Vec<String> {
-        let mut said = self.to_string();
-        let mut causes = Vec::new();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let message = cause.to_string();
-            if !said.contains(&message) {
-                causes.push(message.clone());
-            }
-            said = message;
-            if let Some(remedy) = cause.downcast_ref().and_then(remedy) {
-                causes.push(remedy.to_owned());
-            }
-            source = cause.source();
-        }
-        causes
+        causes(self)
     }
 
     pub(crate) fn object(&self) -> ErrorObject {

@@ -64,8 +64,11 @@ struct Heard {
     sessions: usize,
     /// By which access point the connections that sessions have reach their server.
     reached: BTreeMap<usize, String>,
-    /// Sessions that have not gone where they were offered to go: that may not be offered again, whatever they accept later.
+    /// Sessions that have not gone where they were offered to go, since all was settled the last time: that may not be offered
+    /// again before the members are put in another order.
     stayed: BTreeSet<usize>,
+    /// The same of before, as long as no order has changed that.
+    stayed_before: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -175,9 +178,21 @@ impl Member {
         lock(&self.heard).reached.get(&session).cloned()
     }
 
-    /// Whether a session has ever not gone where it was offered to go.
-    pub(crate) fn has_stayed(&self, session: usize) -> bool {
-        lock(&self.heard).stayed.contains(&session)
+    /// Whether a session may have been left out since it has not gone where it was offered to go. If the order has changed since
+    /// all was settled, that is forgotten which was before.
+    pub(crate) fn has_stayed(&self, session: usize, has_order_changed: bool) -> bool {
+        let heard = lock(&self.heard);
+        heard.stayed.contains(&session) || !has_order_changed && heard.stayed_before.contains(&session)
+    }
+
+    /// All is settled.
+    pub(crate) fn settle(&mut self, has_order_changed: bool) {
+        let mut heard = lock(&self.heard);
+        if has_order_changed {
+            heard.stayed_before.clear();
+        }
+        let stayed = std::mem::take(&mut heard.stayed);
+        heard.stayed_before.extend(stayed);
     }
 
     /// The first thing that it has not answered, if any.
@@ -319,6 +334,8 @@ impl Heard {
                 // Connections of before end with it.
                 if event == "Opened" || event == "Closed" {
                     self.reached.remove(&session);
+                    self.stayed.remove(&session);
+                    self.stayed_before.remove(&session);
                 }
                 let before = self.last_events.insert(session, event.clone());
                 let is_state = STATES.iter().any(|state| state.to_string() == event);
@@ -351,7 +368,8 @@ impl Heard {
             }
             // What holds then may be overtaken by what an event tells.
             Line::Decided { session, answer, refusal, .. } => {
-                let has_stayed = answer != Answer::Accept || refusal.is_some();
+                // What is over was superseded or withdrawn, and is offered anew.
+                let has_stayed = answer != Answer::Accept || refusal.is_some_and(|(kind, _)| kind != "Over");
                 if has_stayed {
                     self.stayed.insert(session);
                 }

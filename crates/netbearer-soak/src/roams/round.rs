@@ -64,6 +64,8 @@ struct Stretch {
     /// Places whose cables were cut at any time of it.
     cut: BTreeSet<Place>,
     has_daemon_died: bool,
+    /// In which order the members were then.
+    order: Vec<Place>,
 }
 
 impl<'a> Round<'a> {
@@ -78,7 +80,7 @@ impl<'a> Round<'a> {
             started: 0,
             order: plan.order.clone(),
             ledger: Ledger::default(),
-            stretch: Stretch::default(),
+            stretch: Stretch { order: plan.order.clone(), ..Stretch::default() },
             cut: BTreeSet::new(),
             places: places.collect(),
             foreigner: Foreigner::default(),
@@ -253,7 +255,9 @@ impl<'a> Round<'a> {
     /// What could have been one way or the other is known now.
     fn settle(&mut self) {
         let now = boot_time();
+        let has_order_changed = self.has_order_changed();
         for Actor { member, .. } in self.members.values_mut() {
+            member.settle(has_order_changed);
             for number in 0..member.sessions.len() {
                 let is_open = is_open(member, number);
                 let Some(session) = member.sessions.get_mut(number) else { continue };
@@ -262,7 +266,13 @@ impl<'a> Round<'a> {
             }
         }
         self.ledger.settle();
-        self.stretch = Stretch { begin: now, cut: self.cut.clone(), has_daemon_died: false };
+        self.stretch = Stretch { begin: now, cut: self.cut.clone(), has_daemon_died: false, order: self.order.clone() };
+    }
+
+    /// Whether a daemon has certainly seen another order since all was settled the last time. One that came up meanwhile may not
+    /// know that it is another.
+    fn has_order_changed(&self) -> bool {
+        self.order != self.stretch.order && !self.stretch.has_daemon_died
     }
 
     fn witness<'w>(&self, witness: &'w mut Option<Manager>) -> Result<&'w Manager, SoakError> {

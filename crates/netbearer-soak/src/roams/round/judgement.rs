@@ -57,7 +57,8 @@ impl Round<'_> {
             {
                 return Some(format!("{} is on its way: {told:?}", whose()));
             }
-            let follows = answers.iter().all(|answer| *answer == Answer::Accept) && !member.has_stayed(number);
+            let follows = answers.iter().all(|answer| *answer == Answer::Accept)
+                && !member.has_stayed(number, self.has_order_changed());
             if told.is_open && aim == Aim::Network && follows && self.is_elsewhere(&told) {
                 return Some(format!("{} is not on the best of {:?}: {told:?}", whose(), self.order));
             }
