@@ -29,7 +29,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long a member that does not start is left alone, as often as a minute allows (semantics §5).
 const BACK_OFF: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
 /// Requests that lie so far apart belong to two tries; a try is given up sooner.
-const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+const BETWEEN_TRIES: Duration = Duration::from_secs(4);
 
 /// Scenario 27, in both families, and with either of them in the better place.
 #[test]

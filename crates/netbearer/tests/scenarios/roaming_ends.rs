@@ -11,7 +11,7 @@ use crate::{
     roaming::{Deciding, ON_TRIAL},
     stage::{DEADLINE, Manager, Stage, Watched, assert_alive, server},
     transport::Transport,
-    uplink::{access_point, converse, expect_abort, manager, patient_manager, reached_by, stage},
+    uplink::{access_point, converse, expect_abort, patient_manager, reached_by, stage},
 };
 
 const MOVED: &str = "ActiveConfigurationChanged(native-lan)";
@@ -20,7 +20,7 @@ const MOVED: &str = "ActiveConfigurationChanged(native-lan)";
 #[test]
 fn an_offer_whose_events_are_dropped_without_a_link_is_moved_to() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = patient_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let superseded = deciding.offered(&stage);
     access_point(&stage, "lte").cut().expect("the cable is cut");
@@ -87,7 +87,7 @@ fn a_migration_whose_events_are_dropped_is_rejected_or_without_a_link_goes_on() 
 #[test]
 fn a_trial_whose_events_are_dropped_without_the_old_link_is_accepted() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = patient_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let mut trial = deciding.on_trial(&stage);
     let mut tried = converse(&deciding.watched);
@@ -109,7 +109,7 @@ fn a_trial_whose_events_are_dropped_without_the_old_link_is_accepted() {
 #[test]
 fn what_is_withdrawn_cannot_be_answered_and_is_offered_anew_when_it_is_back() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = patient_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let withdrawn = deciding.offered(&stage);
     let number = withdrawn.number;
@@ -140,7 +140,7 @@ fn stop(stage: &Stage, manager: &Manager, access_point: &str) {
 #[test]
 fn in_a_trial_a_stopped_candidate_has_died_and_a_stopped_old_link_is_lost() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = patient_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let mut trial = deciding.on_trial(&stage);
     let tried = converse(&deciding.watched);
@@ -177,7 +177,7 @@ fn in_a_trial_a_stopped_candidate_has_died_and_a_stopped_old_link_is_lost() {
 #[test]
 fn who_rejects_after_the_old_link_was_stopped_has_none() {
     let stage = stage(Dhcp::Dnsmasq, Dhcp::Dnsmasq);
-    let manager = manager(&stage);
+    let manager = patient_manager(&stage);
     let mut deciding = Deciding::on_lte(&stage, &manager);
     let trial = deciding.on_trial(&stage);
     stop(&stage, &manager, "lte");

@@ -60,14 +60,24 @@ pub(crate) fn patient_manager(stage: &Stage) -> Manager {
     stage.start(|setup| adjusted(setup, |member, _| member.connect_timeout = DEADLINE))
 }
 
-/// With members that settle at once, or nearly so after many losses.
+/// With members that settle at once, or nearly so after many losses, and come up in their time on a busy machine, too.
 pub(crate) fn hasty_manager(stage: &Stage) -> Manager {
-    stage.start(|setup| adjusted(setup, |_, network| network.settle = Duration::from_millis(10)))
+    stage.start(|setup| {
+        adjusted(setup, |member, network| {
+            member.connect_timeout = Duration::from_secs(2);
+            network.settle = Duration::from_millis(10);
+        })
+    })
 }
 
 /// With a link that was left without asking kept so long.
 pub(crate) fn lingering_manager(stage: &Stage, linger: Duration) -> Manager {
-    stage.start(|setup| adjusted(setup, |_, network| network.roam_linger = linger))
+    stage.start(|setup| {
+        adjusted(setup, |member, network| {
+            member.connect_timeout = DEADLINE;
+            network.roam_linger = linger;
+        })
+    })
 }
 
 pub(crate) fn identifier(manager: &Manager, access_point: &str) -> String {
