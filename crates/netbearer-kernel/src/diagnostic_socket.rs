@@ -33,9 +33,11 @@ const OWNER: usize = BEFORE_IDENTITY + IDENTITY_LENGTH + 3 * 4;
 /// `INET_DIAG_INFO`, and the bit that asks for it.
 const INFORMATION: u16 = 2;
 const TCP_INFORMATION: u8 = 1 << (INFORMATION - 1);
-/// Where `struct tcp_info` of `linux/tcp.h` has `tcpi_bytes_received` and `tcpi_bytes_sent`, each of eight octets.
+/// Where `struct tcp_info` of `linux/tcp.h` has `tcpi_bytes_received`, `tcpi_bytes_sent`, and how many of these were sent again,
+/// `tcpi_bytes_retrans`, each of eight octets.
 const BYTES_RECEIVED: usize = 128;
 const BYTES_SENT: usize = 200;
+const BYTES_SENT_AGAIN: usize = 208;
 
 /// The families of the sockets that there may be.
 pub(crate) const FAMILIES: [u8; 2] = [libc::AF_INET as u8, libc::AF_INET6 as u8];
@@ -55,14 +57,17 @@ impl Listed {
         let identity = message.get(BEFORE_IDENTITY..)?.first_chunk().copied().map(SocketIdentity)?;
         let owner = message.get(OWNER..)?.first_chunk().copied().map(u32::from_ne_bytes)?;
         let attributes = attributes(message.get(MESSAGE_LENGTH..).unwrap_or_default(), |attribute| {
-            let number = |from: usize| attribute.value().get(from..).and_then(<[u8]>::first_chunk).copied();
+            let number = |from: usize| {
+                attribute.value().get(from..).and_then(<[u8]>::first_chunk).copied().map(u64::from_ne_bytes)
+            };
             let is_information = attribute.kind() == INFORMATION;
-            Ok(is_information.then(|| number(BYTES_RECEIVED).zip(number(BYTES_SENT))).flatten())
+            let traffic = || {
+                let [received, sent, again] = [BYTES_RECEIVED, BYTES_SENT, BYTES_SENT_AGAIN].map(number);
+                Some(Traffic { received: received?, written: sent?.saturating_sub(again?) })
+            };
+            Ok(is_information.then(traffic).flatten())
         });
-        let carried = attributes.flatten().next().map(|(received, written)| Traffic {
-            received: u64::from_ne_bytes(received),
-            written: u64::from_ne_bytes(written),
-        });
+        let carried = attributes.flatten().next();
         Some(Self { identity, owner, carried })
     }
 }

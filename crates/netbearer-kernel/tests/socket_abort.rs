@@ -207,3 +207,29 @@ fn what_a_socket_has_carried_is_told_while_it_lives_and_at_its_end() {
         }
     });
 }
+
+/// Packets are lost while the other end does not have its address.
+#[test]
+fn what_had_to_be_sent_again_was_carried_once() {
+    in_namespace(|| async {
+        let (elsewhere, server) = cable_to_a_server(&[KEPT]).await;
+        let mut stream = connected(Domain::IPV4, KEPT);
+        let (mut peer, _) = server.accept().expect("connected");
+        elsewhere.ip(&format!("addr del {PEER}/24 dev p0"));
+        stream.write_all(&[1; 3_000]).expect("it lives");
+        let deadline = Instant::now() + PATIENCE;
+        while !has_sent_again() {
+            assert!(Instant::now() < deadline, "nobody answers, so it is sent again");
+        }
+        elsewhere.ip(&format!("addr add {PEER}/24 dev p0"));
+        peer.read_exact(&mut [0; 3_000]).expect("it lives");
+        let carried = socket_traffic().expect("the kernel lists");
+        assert_eq!(carried.get(&cookie(&stream)), Some(&Traffic { received: 0, written: 3_000 }));
+    });
+}
+
+/// By the word of `ss`.
+fn has_sent_again() -> bool {
+    let told = std::process::Command::new("ss").args(["--tcp", "--info"]).output().expect("iproute2 is installed");
+    String::from_utf8_lossy(&told.stdout).contains("bytes_retrans:")
+}

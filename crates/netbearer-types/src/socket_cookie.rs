@@ -14,7 +14,7 @@ pub struct SocketCookie(pub u64);
 pub struct SocketEnd {
     /// Which one.
     pub socket: SocketCookie,
-    /// The octets of payload it has carried, those sent again included; none for UDP, of which the kernel keeps no count. The kernel
+    /// The octets of payload it has carried, those sent again counted once; none for UDP, of which the kernel keeps no count. The kernel
     /// counts the end of what the other side sends as an octet, too, if it comes before the own end (`tcp_fin` of
     /// `net/ipv4/tcp_input.c`).
     pub carried: Option<Traffic>,

@@ -213,7 +213,7 @@ impl Session {
     }
 
     /// What this session's own TCP sockets have carried, in octets of payload, whatever links they went by: those that were opened
-    /// or bound through it. Payload that was sent again counts again. UDP is not counted; the end of
+    /// or bound through it. Payload that was sent again counts once. UDP is not counted; the end of
     /// what the other side sends may count as an octet; what a socket has carried that has just been
     /// closed is counted as soon as the kernel tells of its end, and not at all if it ended before the service knew of it.
     ///
