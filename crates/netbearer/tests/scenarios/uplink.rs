@@ -37,7 +37,7 @@ pub(crate) fn setup(setup: Setup) -> Setup {
 /// The same, with other times.
 fn adjusted(setup: Setup, adjust: impl FnOnce(&mut Profile, &mut ServiceNetworkProfile)) -> Setup {
     let mut member = Profile {
-        connect_timeout: Duration::from_millis(700),
+        connect_timeout: Duration::from_millis(1_500),
         carrier_timeout: Duration::from_millis(500),
         ..Profile::default()
     };
