@@ -21,6 +21,10 @@ use crate::{
 /// After so many roams all that rounds are made of must have happened.
 const MANY: usize = 1_000;
 
+/// What is written down of a session's own connection by the link that it still uses, and by one that it has left.
+const LIVES_ON: &str = "its connection lives, by";
+const HAS_ENDED: &str = "its connection has ended, by";
+
 /// How often something happened in all rounds.
 #[derive(Debug, Default)]
 struct Counts {
@@ -35,6 +39,8 @@ struct Counts {
     kills: usize,
     daemon_kills: usize,
     foreign: usize,
+    living: usize,
+    ended: usize,
 }
 
 pub(crate) fn run(rounds: &Rounds) -> Result<(), SoakError> {
@@ -46,9 +52,10 @@ pub(crate) fn run(rounds: &Rounds) -> Result<(), SoakError> {
         |stage, plan| follow(Round::begin(stage, plan), &plan.steps),
         |stage| counts.add(stage),
     );
-    let Counts { rounds, moved, accepted, rejected, failed, others, cuts, kills, daemon_kills, foreign } = counts;
+    let Counts { rounds, moved, accepted, rejected, failed, others, cuts, kills, daemon_kills, foreign, living, ended } =
+        counts;
     println!(
-        "rounds: {rounds}, moved without being asked: {moved}, migrations accepted: {accepted}, rejected: {rejected}, failed: {failed}, other ends of offers: {others}, cables cut: {cuts}, holders killed: {kills}, daemons killed: {daemon_kills}, looks at connections of who is no client: {foreign}, {:.1} s",
+        "rounds: {rounds}, moved without being asked: {moved}, migrations accepted: {accepted}, rejected: {rejected}, failed: {failed}, other ends of offers: {others}, cables cut: {cuts}, holders killed: {kills}, daemons killed: {daemon_kills}, looks at connections of who is no client: {foreign}, at those of sessions that have stayed: {living}, and that have left: {ended}, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     outcome.and_then(|()| counts.check())
@@ -72,6 +79,8 @@ impl Counts {
         self.kills += count("Kill(");
         self.daemon_kills += count("KillDaemon");
         self.foreign += count(STILL_THERE);
+        self.living += count(LIVES_ON);
+        self.ended += count(HAS_ENDED);
         (self.roams() - before) as u64
     }
 
@@ -101,7 +110,9 @@ impl Counts {
             ("a cable was cut", self.cuts),
             ("a holder was killed", self.kills),
             ("a daemon was killed", self.daemon_kills),
-            ("somebody was looked at who is no client", self.foreign),
+            ("a connection was looked at of who is no client", self.foreign),
+            ("a session's own connection was looked at, by a link that it uses", self.living),
+            ("a session's own connection was looked at, by a link that it has left", self.ended),
         ];
         match wanted.iter().find(|(_, times)| *times == 0) {
             None => Ok(()),
@@ -136,8 +147,17 @@ mod tests {
 
     #[test]
     fn a_long_run_must_have_seen_all_it_is_made_of() {
-        let counts =
-            || Counts { moved: MANY, accepted: 1, rejected: 1, cuts: 1, kills: 1, foreign: 1, ..Counts::default() };
+        let counts = || Counts {
+            moved: MANY,
+            accepted: 1,
+            rejected: 1,
+            cuts: 1,
+            kills: 1,
+            foreign: 1,
+            living: 1,
+            ended: 1,
+            ..Counts::default()
+        };
         assert!(Counts { daemon_kills: 1, ..counts() }.check().is_ok());
         let wrong = counts().check().map_err(|error| error.to_string());
         assert!(wrong.is_err_and(|error| error.contains("a daemon was killed")));

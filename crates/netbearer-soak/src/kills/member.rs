@@ -64,6 +64,8 @@ struct Heard {
     sessions: usize,
     /// By which access point the connections that sessions have reach their server.
     reached: BTreeMap<usize, String>,
+    /// Sessions that have been on their way since their connection was there.
+    moved: BTreeSet<usize>,
     /// Sessions that have not gone where they were offered to go, since all was settled the last time: that may not be offered
     /// again before the members are put in another order.
     stayed: BTreeSet<usize>,
@@ -176,6 +178,11 @@ impl Member {
     /// By which access point a session's connection reaches its server; none if it has none, or it is known to be broken.
     pub(crate) fn reached(&self, session: usize) -> Option<String> {
         lock(&self.heard).reached.get(&session).cloned()
+    }
+
+    /// Whether a session may have left a link since its connection was there, even if it has come back.
+    pub(crate) fn has_moved(&self, session: usize) -> bool {
+        lock(&self.heard).moved.contains(&session)
     }
 
     /// Whether a session may have been left out since it has not gone where it was offered to go. If the order has changed since
@@ -337,6 +344,9 @@ impl Heard {
                     self.stayed.remove(&session);
                     self.stayed_before.remove(&session);
                 }
+                if event == "Roaming" || event == "ActiveConfigurationChanged" {
+                    self.moved.insert(session);
+                }
                 let before = self.last_events.insert(session, event.clone());
                 let is_state = STATES.iter().any(|state| state.to_string() == event);
                 let state_before = if is_state { self.last_states.insert(session, event.clone()) } else { None };
@@ -364,6 +374,7 @@ impl Heard {
             }
             Line::Reached { session, access_point } => {
                 self.reached.insert(session, access_point);
+                self.moved.remove(&session);
                 None
             }
             // What holds then may be overtaken by what an event tells.

@@ -33,6 +33,8 @@ use crate::{
 /// For all to come to rest. A member that did not come up is tried again after five seconds, and then after ten; one that was lost
 /// several times must have settled for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at what nobody tells of.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// For the DHCP server, and so for a member to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -187,15 +189,23 @@ impl<'a> Round<'a> {
         loop {
             self.stage.listener.drain();
             let over = Instant::now() >= deadline;
+            let mut within = deadline.saturating_duration_since(Instant::now());
             let wrong = match self.disagreement(&mut witness)? {
-                None => self.wrong_way()?,
+                None => match self.left_connection()? {
+                    None => self.wrong_way()?,
+                    // Nobody tells of the end of another one's connection.
+                    left => {
+                        within = within.min(self.plan.roam_linger.max(LOOK_AGAIN));
+                        left
+                    }
+                },
                 wrong => wrong,
             };
             let Some(wrong) = wrong else { break };
             if over {
                 return Err(SoakError::Wrong(wrong));
             }
-            self.stage.listener.wait(deadline.saturating_duration_since(Instant::now()));
+            self.stage.listener.wait(within);
         }
         self.look_at_foreigner()?;
         self.settle();

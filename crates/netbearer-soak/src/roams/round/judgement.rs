@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use netbearer::{SessionState, blocking::Manager};
 use netbearer_holder::{Answer, Order, Told};
 
@@ -10,12 +12,15 @@ use crate::{
         ledger::Fate,
         member::Member,
         name_of,
-        plan::{Aim, Place},
+        plan::{Aim, Place, Slot},
         round::judgement::{files, is_true, open_sessions, wrong_link},
     },
-    roams::plan::KEEPER,
+    roams::{HAS_ENDED, LIVES_ON, plan::KEEPER},
     truth::Truth,
 };
+
+/// For what has happened to be told.
+const TO_BE_TOLD: Duration = Duration::from_secs(2);
 
 /// What can be wrong once all has settled.
 impl Round<'_> {
@@ -125,10 +130,10 @@ impl Round<'_> {
     pub(super) fn wrong_way(&mut self) -> Result<Option<String>, SoakError> {
         self.ask_all(|member, session, _| is_open(member, session), Order::Connect);
         self.wait_for_answers()?;
-        let mut all = self.members.values().flat_map(|Actor { member, .. }| {
-            let numbers = 0..member.sessions.len();
-            numbers.filter(|number| is_open(member, *number)).map(move |number| (member, number))
-        });
+        let mut all = self
+            .members
+            .values()
+            .flat_map(|Actor { member, .. }| open_numbers(member).map(move |number| (member, number)));
         Ok(all.find_map(|(member, number)| {
             let told = member.told(number)?;
             let (reached, used) = (member.reached(number), told.interface.as_ref().map(|interface| &interface.name));
@@ -136,6 +141,54 @@ impl Round<'_> {
             (reached.as_ref() != used)
                 .then(|| format!("{whose}, session {number} has reached {reached:?}, but tells {told:?}"))
         }))
+    }
+
+    /// Connections that sessions on the service network have from before. Returns one by a link that its session has left: it must
+    /// end, in time. One by a link that its session has not left must live.
+    pub(super) fn left_connection(&mut self) -> Result<Option<String>, SoakError> {
+        let had: Vec<(Slot, usize, String)> = self
+            .members
+            .iter()
+            .flat_map(|(slot, Actor { member, .. })| {
+                let numbers = open_numbers(member).filter(|number| is_on_network(member, *number));
+                numbers.filter_map(|number| Some((*slot, number, member.reached(number)?)))
+            })
+            .collect();
+        for (slot, number, _) in &had {
+            if let Some(actor) = self.members.get_mut(slot) {
+                actor.member.ask(Order::Echo(*number));
+            }
+        }
+        self.wait_for_answers()?;
+        let was_cut = |name: &str| self.stretch.cut.iter().any(|place| name_of(*place) == name);
+        let had = had.into_iter().filter_map(|(slot, number, by)| Some((&self.members.get(&slot)?.member, number, by)));
+        let mut left = None;
+        for (member, number, by) in had {
+            let is_there = || member.told(number).and_then(|told| told.interface).is_some_and(|used| used.name == by);
+            let may_be_lost = || !is_there() || member.has_moved(number) || was_cut(&by);
+            let whose = || format!("{}, session {number}", member.name);
+            let lives = member.reached(number).is_some();
+            if lives == is_there() {
+                self.stage.pulse.note(format!("{}: {} {by}", whose(), if lives { LIVES_ON } else { HAS_ENDED }));
+            }
+            if !lives {
+                // Another thread of the process may still have to tell that it has left.
+                let deadline = Instant::now() + TO_BE_TOLD;
+                while !may_be_lost() {
+                    let within = deadline.saturating_duration_since(Instant::now());
+                    if within.is_zero() {
+                        let whose = whose();
+                        return Err(SoakError::Wrong(format!(
+                            "{whose} has lost a connection by {by}, where it is still"
+                        )));
+                    }
+                    self.stage.listener.wait(within);
+                }
+            } else if !is_there() {
+                left = Some(format!("{} has left {by}, and its connection there has not ended", whose()));
+            }
+        }
+        Ok(left)
     }
 
     fn is_held(&self, place: Place) -> bool {
@@ -153,4 +206,13 @@ impl Round<'_> {
         let is_its = |member: &Member| open_sessions(member).any(|(aim, _)| aim == Aim::Place(place));
         self.members.get(&KEEPER).is_some_and(|actor| is_its(&actor.member))
     }
+}
+
+/// Of its sessions that are open.
+fn open_numbers(member: &Member) -> impl Iterator<Item = usize> {
+    (0..member.sessions.len()).filter(|number| is_open(member, *number))
+}
+
+fn is_on_network(member: &Member, number: usize) -> bool {
+    member.sessions.get(number).is_some_and(|session| session.seat.aim == Aim::Network)
 }
