@@ -78,11 +78,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), TaskError> {
     run_all(arguments, steps)
 }
 
+/// Most tests wait most of the time, so there are more of them at once than a small machine has cores.
+///
 /// With the signals that a shell without job control has its background programs ignore: programs keep ignored what they
 /// find ignored, and here they are to be ended by them.
 fn tests() -> Command {
     let mut command = program("env", &["--default-signal=HUP,INT,QUIT"]);
     command.arg(cargo_path()).args(["test", "--workspace", "--exclude", "netbearer-core", "--quiet"]);
+    command.args(["--", "--test-threads=4"]);
     command
 }
 
@@ -93,7 +96,7 @@ fn scenarios(transport: &str) -> Command {
     let arguments = ["test", "--workspace", "--exclude", "netbearer-core", "--test", "scenarios", "--quiet"];
     command.arg(cargo_path()).args(arguments);
     // They wait for timeouts of protocols most of the time.
-    command.args(["--", "--test-threads=4"]).env("NETBEARER_TRANSPORT", transport);
+    command.args(["--", "--test-threads=6"]).env("NETBEARER_TRANSPORT", transport);
     command
 }
 
