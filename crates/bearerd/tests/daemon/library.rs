@@ -407,33 +407,35 @@ fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
     running.kill();
     let refused = in_time(migrating).unwrap_err();
     assert_eq!(refused, MigrateError::Call(CallError::ServiceLost));
+    lan.read_until("ServiceLost");
     let running = stage.start();
     let offer = next();
     assert_eq!(offer.number, number);
-    // Who does not want to know has rejected what was tried,
-    let trial = in_time(offer.migrate()).unwrap();
-    lan.read_until("Connected");
+    lan.read_until("ServiceBack");
+    // Who does not want to know has ignored what was offered,
     running.signal(Signal::STOP);
-    begin(trial.accept());
+    begin(offer.migrate());
     running.kill();
+    lan.read_until("ServiceLost");
     let running = stage.start();
-    lan.read_until("Disconnected");
-    session.read_until("Connected");
-    assert_eq!(session.connect().access_point(), "lte");
-    // and ignored what was offered.
+    lan.read_until("ServiceBack");
+    // When this is answered, what was owed is.
+    session.session.property(PropertyKey::Reconnect).unwrap();
+    assert_eq!(session.session.snapshot().roaming, None);
+    // and rejected what was tried.
     let of_stage = stage.lab.access_point("lan").unwrap();
     of_stage.cut().unwrap();
     lan.read_until("NotAvailable");
     of_stage.restore().unwrap();
-    let offer = next();
+    let trial = in_time(next().migrate()).unwrap();
+    lan.read_until("Connected");
     running.signal(Signal::STOP);
-    begin(offer.migrate());
+    begin(trial.accept());
     running.kill();
     let _running = stage.start();
-    lan.read_until("ServiceBack");
-    // When this is answered, what is owed was.
-    session.session.property(PropertyKey::Reconnect).unwrap();
-    assert_eq!(session.session.snapshot().roaming, None);
+    lan.read_until("Disconnected");
+    session.read_until("Connected");
+    assert_eq!(session.connect().access_point(), "lte");
 }
 
 #[test]
