@@ -134,6 +134,12 @@ fn step<T>(call: Pin<&mut impl Future<Output = T>>) {
     assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
+/// What a call comes to, in time.
+fn in_time<T>(call: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, call).await }).expect("it is answered in time")
+}
+
 #[test]
 fn connecting_waits_for_a_daemon_that_comes_wherever_its_directory_is() {
     let stage = stage();
@@ -391,7 +397,7 @@ fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
     let (_lte, mut session, mut roaming) =
         on_lte(&manager, |session| manager.wait_for(async |_| netbearer::Session::roaming(session).await).unwrap());
     let mut lan = Watched::on(&manager, "lan");
-    let mut next = || manager.wait_for(async |_| roaming.next().await).unwrap();
+    let mut next = || in_time(roaming.next()).unwrap();
     let offer = next();
     let number = offer.number;
     // Who hears of it has the offer again.
@@ -399,35 +405,37 @@ fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
     running.signal(Signal::STOP);
     step(migrating.as_mut());
     running.kill();
-    let refused = manager.wait_for(async |_| migrating.await).unwrap_err();
+    let refused = in_time(migrating).unwrap_err();
     assert_eq!(refused, MigrateError::Call(CallError::ServiceLost));
+    lan.read_until("ServiceLost");
     let running = stage.start();
     let offer = next();
     assert_eq!(offer.number, number);
-    // Who does not want to know has rejected what was tried,
-    let trial = manager.wait_for(async |_| offer.migrate().await).unwrap();
-    lan.read_until("Connected");
+    lan.read_until("ServiceBack");
+    // Who does not want to know has ignored what was offered,
     running.signal(Signal::STOP);
-    begin(trial.accept());
+    begin(offer.migrate());
     running.kill();
+    lan.read_until("ServiceLost");
     let running = stage.start();
-    lan.read_until("Disconnected");
-    session.read_until("Connected");
-    assert_eq!(session.connect().access_point(), "lte");
-    // and ignored what was offered.
+    lan.read_until("ServiceBack");
+    // When this is answered, what was owed is.
+    session.session.property(PropertyKey::Reconnect).unwrap();
+    assert_eq!(session.session.snapshot().roaming, None);
+    // and rejected what was tried.
     let of_stage = stage.lab.access_point("lan").unwrap();
     of_stage.cut().unwrap();
     lan.read_until("NotAvailable");
     of_stage.restore().unwrap();
-    let offer = next();
+    let trial = in_time(next().migrate()).unwrap();
+    lan.read_until("Connected");
     running.signal(Signal::STOP);
-    begin(offer.migrate());
+    begin(trial.accept());
     running.kill();
     let _running = stage.start();
-    lan.read_until("ServiceBack");
-    // When this is answered, what is owed was.
-    session.session.property(PropertyKey::Reconnect).unwrap();
-    assert_eq!(session.session.snapshot().roaming, None);
+    lan.read_until("Disconnected");
+    session.read_until("Connected");
+    assert_eq!(session.connect().access_point(), "lte");
 }
 
 #[test]

@@ -441,11 +441,8 @@ fn closing_and_stopping_end_a_trial() {
                 // Whoever still waits for something by the candidate does not keep the session.
                 let nobody = SocketAddr::from((access_point(&stage, "lan").subnet().host(99), 80));
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                let connecting = runtime.block_on(async {
-                    let mut connecting = Box::pin(netbearer::Trial::connect_tcp(&trial, nobody));
-                    assert!(is_pending(connecting.as_mut()).await, "nobody answers");
-                    connecting
-                });
+                let mut connecting = Box::pin(netbearer::Trial::connect_tcp(&trial, nobody));
+                assert!(runtime.block_on(is_pending(connecting.as_mut())), "nobody answers");
                 drop(watched);
                 network.expect_last("Disconnected");
                 drop(connecting);
