@@ -24,7 +24,7 @@ use netbearer::{
 use netbearer_lab::{AccessPointPlan, Conversation, Dhcp, ECHO_PORT, Fault, INTERNET, Script, Signal};
 use rustix::io::{FdFlags, fcntl_getfd};
 
-use crate::stage::{AP0, DEADLINE, Stage};
+use crate::stage::{AP0, DEADLINE, Running, Stage};
 
 /// What the access point is called by people.
 const NAME: &str = "ap0";
@@ -303,16 +303,19 @@ fn offered(manager: &Manager) -> (Watched, Watched, Roaming, Offer) {
     (lte, session, roaming, offer)
 }
 
-fn two_members() -> Stage {
-    on_the_machine(Stage::with(["lan", "lte"].map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq))))
+/// A service network of "lan", which is preferred, and "lte", and a daemon.
+fn uplink() -> (Stage, Running, Manager) {
+    let members = ["lan", "lte"];
+    let stage = on_the_machine(Stage::with(members.map(|name| AccessPointPlan::new(name).dhcp(Dhcp::Dnsmasq))));
+    stage.write_service_network(&members);
+    let running = stage.start();
+    let manager = connect(&stage);
+    (stage, running, manager)
 }
 
 #[test]
 fn an_offer_and_a_trial_outlive_the_daemon() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (_lte, mut session, mut roaming, offer) = offered(&manager);
     let mut old = session.connect();
     running.kill();
@@ -337,10 +340,7 @@ fn an_offer_and_a_trial_outlive_the_daemon() {
 
 #[test]
 fn what_is_dropped_while_the_daemon_is_away_is_told_when_it_is_back() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (_lte, mut session, mut roaming, offer) = offered(&manager);
     let mut lan = Watched::on(&manager, "lan");
     running.kill();
@@ -369,10 +369,7 @@ fn what_is_dropped_while_the_daemon_is_away_is_told_when_it_is_back() {
 
 #[test]
 fn an_offer_that_could_not_be_migrated_to_comes_again_and_is_not_decided() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (_lte, mut session, mut roaming, offer) = offered(&manager);
     let number = offer.number;
     running.kill();
@@ -390,10 +387,7 @@ fn an_offer_that_could_not_be_migrated_to_comes_again_and_is_not_decided() {
 
 #[test]
 fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (_lte, mut session, mut roaming) =
         on_lte(&manager, |session| manager.wait_for(async |_| netbearer::Session::roaming(session).await).unwrap());
     let mut lan = Watched::on(&manager, "lan");
@@ -440,10 +434,7 @@ fn nothing_is_undecided_for_ever_as_a_daemon_dies_before_it_reads_the_answer() {
 
 #[test]
 fn a_trial_is_over_at_once_if_its_session_is_closed_while_the_daemon_is_away() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (_lte, mut session, mut roaming, offer) = offered(&manager);
     let mut lan = Watched::on(&manager, "lan");
     let mut trial = offer.migrate().unwrap();
@@ -464,10 +455,7 @@ fn a_trial_is_over_at_once_if_its_session_is_closed_while_the_daemon_is_away() {
 
 #[test]
 fn a_daemon_that_has_forgotten_its_offers_makes_others_by_the_same_numbers() {
-    let stage = two_members();
-    stage.write_service_network(&["lan", "lte"]);
-    let running = stage.start();
-    let manager = connect(&stage);
+    let (stage, running, manager) = uplink();
     let (mut lte, mut session, mut roaming, former) = offered(&manager);
     running.kill();
     forget_the_ledger(&stage);

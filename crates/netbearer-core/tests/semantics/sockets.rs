@@ -228,18 +228,24 @@ fn a_session_of_which_no_socket_is_known_may_have_some_all_the_same() {
 /// Also one that has ended while no service was there.
 #[test]
 fn a_link_that_was_left_by_force_goes_with_its_last_socket_after_a_restart_too() {
-    let (mut scene, session) = moved_by_force();
-    scene.core.give_token(session, Token(1));
-    scene.listen();
-    scene.restart(settings());
-    scene.look_around();
-    scene.settle_on("a");
-    scene.settle_on("b");
-    assert_eq!(scene.checked, [1, 2].map(SocketCookie).into());
-    assert!(is_kept(&scene));
-    scene.end_socket(1, None);
-    assert!(!is_kept(&scene));
-    assert_eq!(causes_of_release(&scene), [NONE_IS_LEFT]);
+    for is_told in [true, false] {
+        let (mut scene, session) = moved_by_force();
+        scene.core.give_token(session, Token(1));
+        scene.listen();
+        scene.restart(settings());
+        scene.look_around();
+        scene.settle_on("a");
+        scene.settle_on("b");
+        assert_eq!(scene.checked, [1, 2].map(SocketCookie).into());
+        assert!(is_kept(&scene));
+        if is_told {
+            scene.end_socket(1, None);
+        } else {
+            scene.miss(&[1]);
+        }
+        assert!(!is_kept(&scene));
+        assert_eq!(causes_of_release(&scene), [NONE_IS_LEFT]);
+    }
 }
 
 #[test]
@@ -407,21 +413,6 @@ fn a_socket_that_was_not_found_once_may_be_connected_later() {
         scene.miss(&[1, 2]);
     }
     assert!(!scene.core.has_sockets(session) && !scene.watches_sockets, "both have ended unheard");
-}
-
-#[test]
-fn what_is_not_found_by_a_service_that_was_started_anew_has_ended() {
-    let (mut scene, session) = moved_by_force();
-    scene.core.give_token(session, Token(1));
-    scene.listen();
-    scene.restart(settings());
-    scene.look_around();
-    scene.settle_on("a");
-    scene.settle_on("b");
-    assert_eq!(scene.checked, [1, 2].map(SocketCookie).into());
-    scene.miss(&[1]);
-    assert!(!is_kept(&scene), "nothing goes by it any more");
-    assert_eq!(causes_of_release(&scene), [NONE_IS_LEFT]);
 }
 
 /// The process may have been killed before the kernel was asked.
