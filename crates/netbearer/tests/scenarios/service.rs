@@ -31,6 +31,8 @@ impl Manager {
 
     /// Closes all sessions, takes down what is ours, and ends the service.
     pub(crate) fn shutdown(&self) {
+        // A dropped session's last word may be on its way still, and the daemon's end would overtake it.
+        let _ = self.manager.wait_for(async |manager| manager.configurations(None).await);
         self.manager.shutdown();
         if let Service::Daemon(daemon, _) = &self.service {
             daemon.end();
