@@ -195,6 +195,8 @@ struct Entry {
     inherited: Option<Inherited>,
     /// Where its counters stood when it became Active; none while it is not.
     counting_start: Option<CountingStart>,
+    /// Something of ours was there without a carrier, so neighbours may have been asked for in vain.
+    asks_anew: bool,
 }
 
 struct WorkerHandle {
@@ -408,9 +410,9 @@ impl NativeEngine {
             entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
             entry.name.clone_from(&link.name);
         }
-        let is_back = link.carrier && entry.seen.as_ref().is_some_and(|seen| !seen.carrier);
-        // Not of links that are none of ours, and never for those who only watch.
-        if is_back && entry.worker.is_some() {
+        // Not on links that are none of ours, and never for those who only watch.
+        entry.asks_anew |= !link.carrier && (entry.worker.is_some() || entry.beside.is_some());
+        if link.carrier && std::mem::take(&mut entry.asks_anew) {
             ask_neighbours_anew(link);
         }
         entry.seen = Some(Arc::clone(link));
@@ -935,6 +937,7 @@ impl Entry {
             unsteered: None,
             inherited: None,
             counting_start: None,
+            asks_anew: false,
         }
     }
 
