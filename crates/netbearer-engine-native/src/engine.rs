@@ -195,8 +195,6 @@ struct Entry {
     inherited: Option<Inherited>,
     /// Where its counters stood when it became Active; none while it is not.
     counting_start: Option<CountingStart>,
-    /// Something of ours was there without a carrier, so neighbours may have been asked for in vain.
-    asks_anew: bool,
 }
 
 struct WorkerHandle {
@@ -410,9 +408,9 @@ impl NativeEngine {
             entry.hardware = self.devices.get(&link.index).map(|device| device.hardware(link)).unwrap_or_default();
             entry.name.clone_from(&link.name);
         }
-        // Not on links that are none of ours, and never for those who only watch.
-        entry.asks_anew |= !link.carrier && (entry.worker.is_some() || entry.beside.is_some());
-        if link.carrier && std::mem::take(&mut entry.asks_anew) {
+        let is_back = link.carrier && entry.seen.as_ref().is_some_and(|seen| !seen.carrier);
+        // Never for those who only watch.
+        if is_back && self.sockets.has_aborted() {
             ask_neighbours_anew(link);
         }
         entry.seen = Some(Arc::clone(link));
@@ -937,7 +935,6 @@ impl Entry {
             unsteered: None,
             inherited: None,
             counting_start: None,
-            asks_anew: false,
         }
     }
 

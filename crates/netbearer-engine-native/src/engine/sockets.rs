@@ -16,6 +16,7 @@ pub(super) struct Sockets {
     /// What is to be done next with all sockets, while something is done with them.
     next: Work,
     is_working: bool,
+    has_aborted: bool,
     done: mpsc::UnboundedReceiver<Vec<EngineEvent>>,
     done_sender: mpsc::UnboundedSender<Vec<EngineEvent>>,
     /// What has come of it, and is still to be told.
@@ -64,7 +65,15 @@ impl Work {
 impl Sockets {
     pub(super) fn new() -> Self {
         let (done_sender, done) = mpsc::unbounded_channel();
-        Self { ends: None, next: Work::default(), is_working: false, done, done_sender, found: VecDeque::new() }
+        Self {
+            ends: None,
+            next: Work::default(),
+            is_working: false,
+            has_aborted: false,
+            done,
+            done_sender,
+            found: VecDeque::new(),
+        }
     }
 
     /// Begins to hear of sockets that end, or ends that.
@@ -93,8 +102,14 @@ impl Sockets {
 
     /// What they have carried is told with their end.
     pub(super) fn abort(&mut self, sockets: BTreeSet<SocketCookie>, owner: Option<u32>) {
+        self.has_aborted = true;
         self.next.abort.entry(owner).or_default().extend(sockets);
         self.go_on();
+    }
+
+    /// Some have been aborted; their last packets have gone into links that were dead, and asked for neighbours there.
+    pub(super) const fn has_aborted(&self) -> bool {
+        self.has_aborted
     }
 
     fn go_on(&mut self) {
