@@ -599,6 +599,12 @@ fn who_tries_a_candidate_is_told_of_its_addresses() {
         let candidate = snapshot.roaming.and_then(|roaming| roaming.candidate_interface).expect("it is on trial");
         assert_eq!(Some(candidate), scene.core.interface(&"a".into()));
     }
+    // Not of a link that is only kept for a while.
+    let (mut scene, session) = with_a(false);
+    scene.work();
+    assert_eq!((scene.words(session).as_str(), scene.held().as_str()), ("Roaming, Connected, moved a", "a b"));
+    scene.change_of("b", Simulated::change_gateway);
+    assert_eq!(scene.words(session), "");
 }
 
 #[test]
