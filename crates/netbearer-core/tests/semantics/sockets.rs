@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netbearer_core::{Action, Client, ClientId, Input, Profiles, Record, SessionId, Settings, Token, UserId, Verdict};
-use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, Traffic};
+use netbearer_types::{ServiceNetworkProfile, SocketCookie, SocketEnd, StateFlags, Traffic};
 
 use crate::{
     heard::Told,
@@ -245,6 +245,8 @@ fn a_link_that_was_left_by_force_goes_with_its_last_socket_after_a_restart_too()
         }
         assert!(!is_kept(&scene));
         assert_eq!(causes_of_release(&scene), [NONE_IS_LEFT]);
+        scene.settle_on("b");
+        assert_eq!(scene.flags("b"), StateFlags::Discovered, "it is taken down at once");
     }
 }
 
