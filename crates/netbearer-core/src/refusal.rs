@@ -63,9 +63,9 @@ pub enum Refusal {
         /// How far the newest offer is; none if there is none.
         phase: Option<OfferPhase>,
     },
-    /// The session has as many sockets as are kept an eye on.
+    /// The session, or all of its user's together, have as many sockets as are kept an eye on.
     #[error(
-        "the limit of {0} sockets of one session is reached; what more there is is not ended when the session leaves its link"
+        "the limit of {0} sockets of one session or user is reached; what more there is is not ended when the session leaves its link"
     )]
     TooManySockets(usize),
     /// Only NetBearer writes this property.

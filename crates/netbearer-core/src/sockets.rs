@@ -121,12 +121,16 @@ impl Core {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::UnknownSession)?;
         let user = session.user;
         let of_user = self.socket_owners.get(&user).map_or(0, BTreeMap::len);
-        let is_known = session.sockets.open.contains_key(&socket);
-        if !is_known && (session.sockets.open.len() >= MOST_SOCKETS || user != ROOT && of_user >= MOST_SOCKETS_OF_USER)
-        {
+        let limit = match session.sockets.open.len() {
+            _ if session.sockets.open.contains_key(&socket) => None,
+            MOST_SOCKETS.. => Some(MOST_SOCKETS),
+            _ if user != ROOT && of_user >= MOST_SOCKETS_OF_USER => Some(MOST_SOCKETS_OF_USER),
+            _ => None,
+        };
+        if let Some(limit) = limit {
             // Some may have ended unheard.
             self.handle_socket_ends_missed();
-            return Err(Refusal::TooManySockets(MOST_SOCKETS));
+            return Err(Refusal::TooManySockets(limit));
         }
         if let Some(position) = self.unknown_ends.iter().position(|end| end.socket == socket) {
             let end = self.unknown_ends.remove(position);

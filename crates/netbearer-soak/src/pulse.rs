@@ -124,6 +124,12 @@ impl Listener {
         heard
     }
 
+    /// Waits for a beat that comes from now on, but not longer than this.
+    pub(crate) fn wait_for_next(&self, within: Duration) {
+        self.drain();
+        self.wait(within);
+    }
+
     /// Forgets the beats so far.
     pub(crate) fn drain(&self) {
         while self.0.try_recv().is_ok() {}

@@ -135,10 +135,7 @@ impl World {
                 None => self.flood(*changes)?,
             },
             Operation::Pause(pause) => thread::sleep(*pause),
-            Operation::NextEvent(within) => {
-                self.listener.drain();
-                self.listener.wait(*within);
-            }
+            Operation::NextEvent(within) => self.listener.wait_for_next(*within),
             Operation::FlushOurRoutes => self.ip("route flush proto 110"),
             Operation::DeleteRule(priority) => self.ip(&format!("rule delete priority {priority}")),
             _ => self.perform_at_place(operation)?,

@@ -335,10 +335,7 @@ impl rounds::Round for Round<'_> {
                 access_point.restore()?;
             }
             Step::Pause(pause) => thread::sleep(*pause),
-            Step::NextBeat(within) => {
-                self.stage.listener.drain();
-                self.stage.listener.wait(*within);
-            }
+            Step::NextBeat(within) => self.stage.listener.wait_for_next(*within),
             Step::Answers => self.wait_for_answers()?,
             Step::Quiet => self.come_to_rest()?,
         }

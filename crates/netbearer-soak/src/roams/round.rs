@@ -333,10 +333,7 @@ impl rounds::Round for Round<'_> {
                 self.write_network()?;
             }
             Step::Pause(pause) => thread::sleep(*pause),
-            Step::NextBeat(within) => {
-                self.stage.listener.drain();
-                self.stage.listener.wait(*within);
-            }
+            Step::NextBeat(within) => self.stage.listener.wait_for_next(*within),
             Step::Answers => self.wait_for_answers()?,
             Step::Quiet => self.come_to_rest()?,
         }
