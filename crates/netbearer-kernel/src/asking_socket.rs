@@ -48,7 +48,12 @@ impl AskingSocket {
     /// A datagram of the answer to what was sent last.
     pub(crate) fn receive(&mut self) -> io::Result<&[u8]> {
         let length = loop {
-            let (length, sender) = self.socket.recv_from(&mut &mut self.buffer[..], 0)?;
+            let received = self.socket.recv_from(&mut &mut self.buffer[..], 0);
+            // Whose handler of signals does not ask for a restart (signal(7)) has asked for no failure either.
+            if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+                continue;
+            }
+            let (length, sender) = received?;
             // What was left unread by a call that failed half-way is no answer. Only the kernel has port 0.
             if sender.port_number() == 0 && sequence(&self.buffer) == Some(self.sequence) {
                 break length;

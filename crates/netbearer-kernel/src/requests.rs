@@ -304,7 +304,12 @@ impl RequestSocket {
     fn receive(&self) -> io::Result<(u32, NetlinkPayload<RouteNetlinkMessage>)> {
         let mut buffer = [0; ACKNOWLEDGEMENT_CAPACITY];
         loop {
-            let (length, sender) = self.socket.recv_from(&mut &mut buffer[..], 0)?;
+            let received = self.socket.recv_from(&mut &mut buffer[..], 0);
+            // Whose handler of signals does not ask for a restart (signal(7)) has asked for no failure either.
+            if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+                continue;
+            }
+            let (length, sender) = received?;
             // Only the kernel has port 0.
             if sender.port_number() == 0 {
                 let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())

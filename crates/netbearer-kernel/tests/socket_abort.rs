@@ -14,6 +14,7 @@ use std::{
 use netbearer_kernel::{
     SocketEnds, abort_sockets, abort_tcp_sockets, abort_tcp_sockets_without_address, socket_traffic,
 };
+use netbearer_lab::uninterrupted;
 use netbearer_types::{SocketCookie, Traffic};
 use socket2::{Domain, Socket, Type};
 use support::{Elsewhere, Veth, in_namespace, ip, wait_until, watcher};
@@ -67,7 +68,7 @@ fn sockets_on_an_address_that_is_gone_end_at_once_and_no_others() {
         let start = Instant::now();
         assert_eq!(abort_tcp_sockets(LOST).expect("aborted"), 2);
         for stream in &mut lost {
-            let error = stream.read(&mut [0]).expect_err("it is over");
+            let error = uninterrupted(|| stream.read(&mut [0])).expect_err("it is over");
             assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         }
         assert!(start.elapsed() < PATIENCE / 10, "{:?}", start.elapsed());
@@ -87,7 +88,7 @@ fn a_call_that_waits_returns() {
         let (_elsewhere, _server) = cable_to_a_server(&[LOST]).await;
         let mut stream = connected(Domain::IPV4, LOST);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(move || stream.read(&mut [0]).map_err(|error| error.kind()));
+            let waiting = scope.spawn(move || uninterrupted(|| stream.read(&mut [0])).map_err(|error| error.kind()));
             ip(&format!("addr del {LOST}/24 dev ap0"));
             assert_eq!(abort_tcp_sockets(LOST).expect("aborted"), 1);
             assert_eq!(waiting.join().expect("no panic"), Err(ErrorKind::ConnectionAborted));
@@ -151,10 +152,10 @@ fn sockets_end_by_their_cookies_and_those_beside_them_do_not() {
         assert_eq!(carried(doomed[0]), Some(Traffic { received: 0, written: 5 }));
         assert_eq!(carried(doomed[3]), None, "of UDP nothing is counted");
         for stream in &mut streams {
-            let error = stream.read(&mut [0]).expect_err("it is over");
+            let error = uninterrupted(|| stream.read(&mut [0])).expect_err("it is over");
             assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         }
-        let error = datagrams[0].recv(&mut [0]).expect_err("it is over");
+        let error = uninterrupted(|| datagrams[0].recv(&mut [0])).expect_err("it is over");
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
         let error = listening.accept().expect_err("it is over");
         assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ConnectionAborted), "{error}");
@@ -188,7 +189,7 @@ fn what_a_socket_has_carried_is_told_while_it_lives_and_at_its_end() {
             assert_eq!(socket_traffic().expect("the kernel lists").get(&socket), Some(&carried));
             if server_ends_first {
                 drop(peer);
-                assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+                assert_eq!(uninterrupted(|| stream.read(&mut [0])).expect("the end"), 0);
             }
             drop(stream);
             let end = loop {

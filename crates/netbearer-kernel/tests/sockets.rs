@@ -10,7 +10,7 @@ use std::{
 };
 
 use netbearer_kernel::{ArpSocket, PacketSocket, UnboundArpSocket, open_udp_socket};
-use netbearer_lab::Capture;
+use netbearer_lab::{Capture, uninterrupted};
 use support::{AP0, Elsewhere, Veth, in_lab, in_namespace, ip, ip_json, wait_until, watcher};
 
 const SERVER_PORT: u16 = 67;
@@ -176,7 +176,7 @@ fn the_udp_socket_has_the_lease_s_address_and_the_client_port() {
         let server = elsewhere.run(|| std::net::UdpSocket::bind("10.0.0.1:67").expect("a server"));
         socket.send_to(b"renew", "10.0.0.1:67").await.expect("sent");
         let mut buffer = [0; 100];
-        let (length, from) = server.recv_from(&mut buffer).expect("received");
+        let (length, from) = uninterrupted(|| server.recv_from(&mut buffer)).expect("received");
         assert_eq!((&buffer[..length], from), (&b"renew"[..], SocketAddr::from(address)));
         server.send_to(b"acknowledged", from).expect("sent");
         let (length, _) = socket.recv_from(&mut buffer).await.expect("received");
@@ -205,7 +205,7 @@ fn the_udp_socket_follows_its_interface_to_another_name() {
         for socket in [before, after] {
             socket.send_to(b"renew", "10.0.0.1:67").await.expect("sent");
             let mut buffer = [0; 100];
-            let (length, from) = server.recv_from(&mut buffer).expect("received");
+            let (length, from) = uninterrupted(|| server.recv_from(&mut buffer)).expect("received");
             assert_eq!((&buffer[..length], from), (&b"renew"[..], SocketAddr::from(([10, 0, 0, 5], CLIENT_PORT))));
         }
     });

@@ -10,7 +10,7 @@ use std::{
     process::Stdio,
 };
 
-use netbearer_lab::{LabError, Program, Record, Signal};
+use netbearer_lab::{LabError, Program, Record, Signal, uninterrupted};
 
 use crate::{
     client::{Attached, Client},
@@ -169,7 +169,7 @@ fn who_started_it_is_told_when_it_is_ready() {
     let command = stage.command(["--no-bus"]).env("NOTIFY_SOCKET", stage.directory().join("notices"));
     let daemon = command.spawn().unwrap();
     let mut notice = [0; 64];
-    let length = notices.recv(&mut notice).unwrap();
+    let length = uninterrupted(|| notices.recv(&mut notice)).unwrap();
     assert_eq!(&notice[..length], b"READY=1");
     stage.connect().ping();
     drop(daemon);

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use netbearer_lab::uninterrupted;
+
 use crate::stage::DEADLINE;
 
 /// A stream to the private socket.
@@ -37,10 +39,9 @@ pub(crate) fn authenticate(mut stream: UnixStream) -> UnixStream {
 pub(crate) fn wait_for_end(stream: &mut UnixStream) {
     let mut octets = [0; 4096];
     loop {
-        match stream.read(&mut octets) {
+        match uninterrupted(|| stream.read(&mut octets)) {
             Ok(0) => return,
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
             Err(error) => panic!("the connection should have ended: {error}"),
         }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use netbearer::Directories;
-use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, Lab, NamespaceCommand, Program, Signal};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, Lab, NamespaceCommand, Program, Signal, uninterrupted};
 use tempfile::TempDir;
 
 use super::{crowd_driver::Crowd, under_test};
@@ -40,7 +40,7 @@ impl DaemonMachine {
         let ready = UnixDatagram::bind(&readiness)?;
         ready.set_read_timeout(Some(DEADLINE))?;
         let daemon = command(&lab, directory.path())?.env("NOTIFY_SOCKET", &readiness).spawn()?;
-        ready.recv(&mut [0; 64])?;
+        uninterrupted(|| ready.recv(&mut [0; 64]))?;
         Ok(Self { daemon, directory, lab })
     }
 

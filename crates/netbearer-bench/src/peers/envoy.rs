@@ -11,10 +11,13 @@ use std::{
     },
 };
 
-use netbearer_lab::{Namespace, Program};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+use netbearer_lab::{Namespace, Program, uninterrupted};
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
 };
 
 use crate::error::BenchError;
@@ -49,13 +52,13 @@ pub(crate) fn be() -> io::Result<()> {
     let descriptors = [connection.as_fd()];
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     sendmsg(&input, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
-    input.read(&mut [0]).map(drop)
+    uninterrupted(|| input.read(&mut [0])).map(drop)
 }
 
 fn receive(from: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    retry_on_intr(|| recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC))?;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,

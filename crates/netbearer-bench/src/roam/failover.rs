@@ -7,7 +7,7 @@ use std::{
 };
 
 use netbearer::{SessionEvent, SessionState};
-use netbearer_lab::{AccessPoint, Conversation, Lab};
+use netbearer_lab::{AccessPoint, Conversation, Lab, uninterrupted};
 use rustix::{process::setpriority_process, thread::gettid};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -143,7 +143,7 @@ impl<'a> Roamer<'a> {
 
 /// When a connection that nobody speaks on ended with an error.
 fn wait_for_end(mut stream: TcpStream) -> Result<Instant, BenchError> {
-    match stream.read(&mut [0]) {
+    match uninterrupted(|| stream.read(&mut [0])) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(Instant::now()),
         Err(error) => Err(error.into()),
         Ok(_) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

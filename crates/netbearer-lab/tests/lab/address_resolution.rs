@@ -6,7 +6,7 @@ use std::{
 };
 
 use netbearer_dhcp::{AddressGuard, Conflict, KnownNetwork, RememberedLease, arp::Message};
-use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, ECHO_PORT, Lab, Neighbour, Script, now};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Dhcp, ECHO_PORT, Lab, Neighbour, Script, now, uninterrupted};
 use netbearer_types::Moment;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -44,7 +44,8 @@ impl Listener {
         let deadline = Instant::now() + PATIENCE;
         let mut packet = [0; 128];
         while Instant::now() < deadline {
-            let length = (&self.0).read(&mut packet).unwrap_or_else(|error| panic!("no message with {what}: {error}"));
+            let length = uninterrupted(|| (&self.0).read(&mut packet));
+            let length = length.unwrap_or_else(|error| panic!("no message with {what}: {error}"));
             let message = Message::decode(&packet[..length]).expect("kernels speak properly");
             if let Some(found) = found(&message) {
                 return found;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use netbearer_lab::{AccessPoint, AccessPointPlan, Card, Conversation, Lab, LabError, Shaping, now};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Card, Conversation, Lab, LabError, Shaping, now, uninterrupted};
 
 use crate::{PATIENCE, configure};
 
@@ -197,7 +197,7 @@ fn udp_is_answered_with_the_name_of_the_access_point() {
     socket.connect((INTERNET, ECHO_PORT)).expect("a route");
     socket.send(b"hello").expect("sent");
     let mut answer = [0; 64];
-    let length = socket.recv(&mut answer).expect("answered");
+    let length = uninterrupted(|| socket.recv(&mut answer)).expect("answered");
     assert_eq!(&answer[..length], b"ap0\nhello");
 }
 

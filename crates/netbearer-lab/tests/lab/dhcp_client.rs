@@ -10,6 +10,7 @@ use netbearer_lab::{
         Decodable, Encodable,
         v4::{CLIENT_PORT, DhcpOption, Flags, Message, OptionCode, SERVER_PORT},
     },
+    uninterrupted,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -46,7 +47,7 @@ impl DhcpClient {
     pub(crate) fn receive(&self, within: Duration) -> Option<Result<Message, Vec<u8>>> {
         self.socket.set_read_timeout(Some(within)).expect("a timeout");
         let mut packet = [0; 1500];
-        let length = match self.socket.recv(&mut packet) {
+        let length = match uninterrupted(|| self.socket.recv(&mut packet)) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => panic!("cannot receive: {error}"),

@@ -5,7 +5,7 @@ use std::{
 };
 
 use netbearer_dhcp::{Client, ClientConfiguration, Event, Lease, frame::SERVER_PORT};
-use netbearer_lab::{AccessPoint, Lab, now};
+use netbearer_lab::{AccessPoint, Lab, now, uninterrupted};
 
 use crate::{PATIENCE, dhcp_client::client_socket};
 
@@ -85,7 +85,7 @@ impl<'lab> OurClient<'lab> {
         let wait = self.client.poll_timeout().map_or(PATIENCE, |timeout| timeout - now());
         self.socket.set_read_timeout(Some(wait.clamp(SHORTEST, PATIENCE))).expect("a timeout");
         let mut packet = [0; 1_500];
-        match self.socket.recv(&mut packet) {
+        match uninterrupted(|| self.socket.recv(&mut packet)) {
             // What it does not accept it tells, as far as that matters.
             Ok(length) => drop(self.client.handle_packet(&packet[..length], now())),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use netbearer::{CallError, FailureReason, Profile, SessionError, blocking::Session};
-use netbearer_lab::{AccessPointPlan, Conversation, Snapshot, Subnet};
+use netbearer_lab::{AccessPointPlan, Conversation, Snapshot, Subnet, uninterrupted};
 use socket2::SockRef;
 
 use crate::{
@@ -277,12 +277,16 @@ fn a_vpn_beside_a_strict_reverse_path_filter_of_others_is_warned_about() {
     session.session.bind(&bound).unwrap();
     bound.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     bound.send_to(b"", server()).unwrap();
-    assert_eq!(bound.recv(&mut [0; 64]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "the warning is true");
+    assert_eq!(
+        uninterrupted(|| bound.recv(&mut [0; 64])).unwrap_err().kind(),
+        io::ErrorKind::WouldBlock,
+        "the warning is true"
+    );
     // Who follows the advice is heard, though nothing else has happened.
     machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "2").unwrap();
     wait_until_told(&manager, "no warning any more", || warnings().is_empty());
     bound.send_to(b"", server()).unwrap();
-    bound.recv(&mut [0; 64]).unwrap();
+    uninterrupted(|| bound.recv(&mut [0; 64])).unwrap();
     machine.set_sysctl("net/ipv4/conf/ap1/rp_filter", "1").unwrap();
     wait_until_told(&manager, "the warning again", || warnings().contains("bypass_vpn"));
     vpn.stop();

@@ -25,6 +25,7 @@ use netbearer::{Profile, SessionError};
 use netbearer_lab::{
     AccessPointPlan, Card, ClientState, Dhcp, Direction, Exchange, Fault, Mark, MessageType, Script, Subnet,
     dhcproto::v4::{DhcpOption, Message},
+    uninterrupted,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -160,7 +161,7 @@ fn who_began_to_connect_between_two_leases_is_told_at_once() {
     socket.set_nonblocking(false).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let error = (&stream).read(&mut [0]).unwrap_err();
+    let error = uninterrupted(|| (&stream).read(&mut [0])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
     session.assert_up();
     session.expect_silence();

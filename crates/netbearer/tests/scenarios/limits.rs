@@ -7,7 +7,7 @@ use std::{
 };
 
 use netbearer::{CallError, UserChoiceProfile};
-use netbearer_lab::{AccessPointPlan, Dhcp};
+use netbearer_lab::{AccessPointPlan, Dhcp, uninterrupted};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::geteuid,
@@ -115,7 +115,7 @@ impl Careless {
         let user: String = geteuid().as_raw().to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
         stream.write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes()).unwrap();
         let mut answer = [0; 256];
-        let length = stream.read(&mut answer).unwrap();
+        let length = uninterrupted(|| stream.read(&mut answer)).unwrap();
         assert!(answer[..length].starts_with(b"OK "), "{}", String::from_utf8_lossy(&answer[..length]));
         stream.write_all(b"BEGIN\r\n").unwrap();
         Self(stream)
@@ -144,7 +144,7 @@ impl Careless {
     fn read_to_the_end(&mut self) -> usize {
         let (mut length, mut octets) = (0, vec![0; 64 * 1024]);
         loop {
-            match self.0.read(&mut octets) {
+            match uninterrupted(|| self.0.read(&mut octets)) {
                 Ok(0) => return length,
                 Ok(more) => length += more,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return length,

@@ -15,7 +15,7 @@ use netbearer::{
     blocking::{Offer, Roaming, Trial},
 };
 use netbearer_holder::Order;
-use netbearer_lab::{Conversation, Dhcp};
+use netbearer_lab::{Conversation, Dhcp, uninterrupted};
 
 use crate::{
     holders::Holder,
@@ -471,7 +471,7 @@ fn serve_http(stage: &Stage, name: &str, answer: &'static str) -> SocketAddr {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let mut request = [0; 1024];
-            let read = stream.read(&mut request).unwrap_or_default();
+            let read = uninterrupted(|| stream.read(&mut request)).unwrap_or_default();
             assert!(request.starts_with(b"GET /check?one HTTP/1.1\r\nHost: "), "{read} octets");
             let _ = stream.write_all(answer.as_bytes());
         }

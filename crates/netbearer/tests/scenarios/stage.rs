@@ -14,6 +14,7 @@ use netbearer::{
 };
 use netbearer_lab::{
     AccessPoint, AccessPointPlan, BUS_RELAY, Conversation, Dhcp, ECHO_PORT, INTERNET, Lab, LabBuilder, Snapshot,
+    uninterrupted,
 };
 use tempfile::TempDir;
 
@@ -432,7 +433,7 @@ pub(crate) fn assert_alive(conversation: &mut Conversation) {
 
 /// The connection has ended with an error; nobody had to wait for what cannot come.
 pub(crate) fn assert_aborted(conversation: &mut Conversation) {
-    let error = conversation.stream().read(&mut [0]).expect_err("the connection has ended");
+    let error = uninterrupted(|| conversation.stream().read(&mut [0])).expect_err("the connection has ended");
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
 }
 

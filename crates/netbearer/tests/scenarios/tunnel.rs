@@ -6,7 +6,7 @@ use std::{
 };
 
 use netbearer::{BypassVpn, ManagerEvent, Profile, SocketError, Steering, blocking::Session};
-use netbearer_lab::{Conversation, Namespace, Tunnel};
+use netbearer_lab::{Conversation, Namespace, Tunnel, uninterrupted};
 use socket2::SockRef;
 
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) fn answered_by(socket: &UdpSocket) -> String {
         Err(error) => panic!("{error}"),
     }
     let mut answer = [0; 64];
-    let length = socket.recv(&mut answer).expect("somebody answers");
+    let length = uninterrupted(|| socket.recv(&mut answer)).expect("somebody answers");
     String::from_utf8_lossy(&answer[..length]).trim().to_owned()
 }
 

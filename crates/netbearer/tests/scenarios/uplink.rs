@@ -6,7 +6,7 @@ use std::{
 };
 
 use netbearer::{Profile, PropertyKey, PropertyValue, ServiceNetworkProfile};
-use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp};
+use netbearer_lab::{AccessPoint, AccessPointPlan, Conversation, Dhcp, uninterrupted};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
@@ -113,7 +113,7 @@ pub(crate) fn bound_to(interface: &str) -> Conversation {
 /// A connection that stays behind has ended: at once, not in minutes.
 pub(crate) fn expect_abort(conversation: &Conversation) {
     let mut stream = conversation.stream();
-    let error = stream.read(&mut [0]).expect_err("it has ended");
+    let error = uninterrupted(|| stream.read(&mut [0])).expect_err("it has ended");
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
 }
 
