@@ -48,18 +48,26 @@ impl AskingSocket {
     /// A datagram of the answer to what was sent last.
     pub(crate) fn receive(&mut self) -> io::Result<&[u8]> {
         let length = loop {
-            let received = self.socket.recv_from(&mut &mut self.buffer[..], 0);
-            // Whose handler of signals does not ask for a restart (signal(7)) has asked for no failure either.
-            if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-                continue;
-            }
-            let (length, sender) = received?;
-            // What was left unread by a call that failed half-way is no answer. Only the kernel has port 0.
-            if sender.port_number() == 0 && sequence(&self.buffer) == Some(self.sequence) {
+            let length = receive_from_kernel(&self.socket, &mut self.buffer)?;
+            // What was left unread by a call that failed half-way is no answer.
+            if sequence(&self.buffer) == Some(self.sequence) {
                 break length;
             }
         };
         Ok(self.buffer.get(..length).unwrap_or_default())
+    }
+}
+
+/// Waits for a datagram of the kernel's own, and returns its length.
+pub(crate) fn receive_from_kernel(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.recv_from(&mut &mut buffer[..], 0) {
+            // Only the kernel has port 0.
+            Ok((length, sender)) if sender.port_number() == 0 => return Ok(length),
+            // Whose handler of signals does not ask for a restart (signal(7)) has asked for no failure either.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
     }
 }
 

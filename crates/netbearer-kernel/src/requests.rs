@@ -19,7 +19,9 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 
-use crate::{AddressKey, AddressSpec, RequestError, RouteSpec, RuleSpec, address::identity};
+use crate::{
+    AddressKey, AddressSpec, RequestError, RouteSpec, RuleSpec, address::identity, asking_socket::receive_from_kernel,
+};
 
 /// How the kernel makes the link-local IPv6 address of a link (`IFLA_INET6_ADDR_GEN_MODE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -303,20 +305,10 @@ impl RequestSocket {
 
     fn receive(&self) -> io::Result<(u32, NetlinkPayload<RouteNetlinkMessage>)> {
         let mut buffer = [0; ACKNOWLEDGEMENT_CAPACITY];
-        loop {
-            let received = self.socket.recv_from(&mut &mut buffer[..], 0);
-            // Whose handler of signals does not ask for a restart (signal(7)) has asked for no failure either.
-            if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-                continue;
-            }
-            let (length, sender) = received?;
-            // Only the kernel has port 0.
-            if sender.port_number() == 0 {
-                let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                return Ok((answer.header.sequence_number, answer.payload));
-            }
-        }
+        let length = receive_from_kernel(&self.socket, &mut buffer)?;
+        let answer = NetlinkMessage::deserialize(buffer.get(..length).unwrap_or_default())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok((answer.header.sequence_number, answer.payload))
     }
 }
 
